@@ -1,0 +1,125 @@
+use crate::model::{Failure, FailureKind};
+use bytes::Bytes;
+use std::io::Read;
+
+/// Bounds of one request, for every door alike (decisions 8).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub wire_max_bytes: usize,
+    pub decoded_max_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { wire_max_bytes: 32 << 20, decoded_max_bytes: 128 << 20 }
+    }
+}
+
+/// How a body is compressed. The numbers are stored in WAL frames, so they never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Encoding {
+    Identity = 0,
+    Gzip = 1,
+    Zstd = 2,
+    /// zlib, as HTTP's `deflate` is defined, or the raw DEFLATE that many clients send under that name.
+    Deflate = 3,
+}
+
+impl Encoding {
+    /// From `Content-Encoding` or `grpc-encoding`; absent or empty is identity.
+    pub fn parse(name: Option<&str>) -> Result<Encoding, Failure> {
+        match name.unwrap_or("").trim().to_ascii_lowercase().as_str() {
+            "" | "identity" | "none" => Ok(Encoding::Identity),
+            "gzip" | "x-gzip" => Ok(Encoding::Gzip),
+            "zstd" => Ok(Encoding::Zstd),
+            "deflate" => Ok(Encoding::Deflate),
+            other => Err(Failure::new(
+                FailureKind::UnsupportedMedia,
+                format!("unsupported content encoding {other:?}: identity, gzip, zstd and deflate are supported"),
+            )),
+        }
+    }
+
+    pub fn from_stored(number: u8) -> Option<Encoding> {
+        [Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate].into_iter().find(|e| *e as u8 == number)
+    }
+
+    /// The body decompressed. Fails with `TooLarge` as soon as more than `max` bytes come out, and with `Invalid` for
+    /// damaged data; never allocates more than `max` and a buffer.
+    pub fn decode(self, body: &Bytes, max: usize) -> Result<Bytes, Failure> {
+        let input = &body[..];
+        match self {
+            Encoding::Identity if body.len() <= max => Ok(body.clone()),
+            Encoding::Identity => Err(too_large(max)),
+            Encoding::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(input), max),
+            Encoding::Deflate if is_zlib(input) => read_bounded(flate2::read::ZlibDecoder::new(input), max),
+            Encoding::Deflate => read_bounded(flate2::read::DeflateDecoder::new(input), max),
+            Encoding::Zstd => {
+                let bad = |e: std::io::Error| Failure::invalid(format!("cannot decompress body: {e}"));
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(bad)?;
+                // A frame may ask for a window of gigabytes; 2^27 is what senders use at most.
+                decoder.window_log_max(27).map_err(bad)?;
+                read_bounded(decoder, max)
+            }
+        }
+    }
+}
+
+/// The first two bytes of a zlib stream: method 8 and a checksum.
+fn is_zlib(input: &[u8]) -> bool {
+    input.len() >= 2 && input[0] & 0x0f == 8 && u16::from_be_bytes([input[0], input[1]]) % 31 == 0
+}
+
+fn too_large(max: usize) -> Failure {
+    Failure::new(FailureKind::TooLarge, format!("request body is larger than {max} bytes after decompression"))
+}
+
+fn read_bounded(reader: impl Read, max: usize) -> Result<Bytes, Failure> {
+    let mut out = Vec::new();
+    reader.take(max as u64 + 1).read_to_end(&mut out).map_err(|e| Failure::invalid(format!("cannot decompress body: {e}")))?;
+    if out.len() > max { Err(too_large(max)) } else { Ok(out.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(data: &[u8]) -> Bytes {
+        let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        e.write_all(data).unwrap();
+        e.finish().unwrap().into()
+    }
+
+    #[test]
+    fn every_encoding_round_trips_and_is_bounded() {
+        let data = vec![7u8; 100_000];
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&data).unwrap();
+        let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        raw.write_all(&data).unwrap();
+        let bodies = [
+            (Encoding::Identity, Bytes::from(data.clone())),
+            (Encoding::Gzip, gzip(&data)),
+            (Encoding::Zstd, zstd::encode_all(&data[..], 1).unwrap().into()),
+            (Encoding::Deflate, zlib.finish().unwrap().into()),
+            (Encoding::Deflate, raw.finish().unwrap().into()),
+        ];
+        for (encoding, body) in bodies {
+            assert_eq!(encoding.decode(&body, 100_000).unwrap(), data, "{encoding:?}");
+            assert_eq!(encoding.decode(&body, 99_999).unwrap_err().kind, FailureKind::TooLarge, "{encoding:?}");
+            assert_eq!(Encoding::from_stored(encoding as u8), Some(encoding));
+        }
+    }
+
+    #[test]
+    fn damage_is_invalid_and_unknown_names_are_unsupported() {
+        let mut body = gzip(b"hello").to_vec();
+        body.truncate(12);
+        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+            assert_eq!(encoding.decode(&body.clone().into(), 100).unwrap_err().kind, FailureKind::Invalid, "{encoding:?}");
+        }
+        assert_eq!(Encoding::parse(Some("br")).unwrap_err().kind, FailureKind::UnsupportedMedia);
+    }
+}

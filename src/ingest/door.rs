@@ -1,0 +1,115 @@
+use super::{Encoding, Limits};
+use crate::model::{Failure, FailureKind, Signal, TenantId};
+use crate::runtime::Clock;
+use crate::storage::{Admitted, AppendError, Batch, Payload, Refusals, Spec, Store};
+use crate::telemetry::IngestMetrics;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What became of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Items that are durable and visible now.
+    pub accepted: u64,
+    pub refusals: Refusals,
+}
+
+/// Where write requests of one signal enter.
+pub struct Door<S: Spec> {
+    store: Arc<Store<S>>,
+    clock: Arc<dyn Clock>,
+    metrics: IngestMetrics,
+    limits: Limits,
+    /// Requests that are being decoded: their number bounds the memory of decoding (invariant 7).
+    decoding: Arc<Semaphore>,
+    signal: Signal,
+}
+
+/// Requests of one signal that are decoded at the same time. Further ones wait, and their bodies are bounded by the
+/// connections of the server.
+const DECODING_MAX: usize = 4;
+
+impl<S: Spec> Door<S> {
+    pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits) -> Door<S> {
+        let signal = store.spec().signal();
+        Door { store, clock, metrics, limits, decoding: Arc::new(Semaphore::new(DECODING_MAX)), signal }
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub fn store(&self) -> &Arc<Store<S>> {
+        &self.store
+    }
+
+    /// Decompresses, translates, admits and appends one request, and returns when it is durable and visible.
+    ///
+    /// `translate` gets the decompressed body and the time of receipt, runs on a blocking thread, and must give the
+    /// same rows for the same bytes and time whenever it is called, because replay calls it again through
+    /// [`Spec::replay`]. It fails only for a body of which nothing can be stored.
+    pub async fn accept<T>(&self, tenant: TenantId, kind: u8, encoding: Encoding, body: Bytes, translate: T) -> Result<Outcome, Failure>
+    where
+        T: FnOnce(&Bytes, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
+    {
+        self.metrics.received(self.signal, body.len());
+        let result = self.accept_uncounted(tenant, kind, encoding, body, translate).await;
+        match &result {
+            Ok(outcome) => {
+                self.metrics.acknowledged(self.signal, outcome.accepted);
+                for (reason, count, _) in outcome.refusals.reasons() {
+                    self.metrics.refused(self.signal, reason, count);
+                }
+            }
+            Err(failure) => self.metrics.refused(self.signal, reason_of(failure), 1),
+        }
+        result
+    }
+
+    async fn accept_uncounted<T>(
+        &self,
+        tenant: TenantId,
+        kind: u8,
+        encoding: Encoding,
+        body: Bytes,
+        translate: T,
+    ) -> Result<Outcome, Failure>
+    where
+        T: FnOnce(&Bytes, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
+    {
+        if body.len() > self.limits.wire_max_bytes {
+            let message = format!("request body is larger than {} bytes", self.limits.wire_max_bytes);
+            return Err(Failure::new(FailureKind::TooLarge, message));
+        }
+        let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
+        let (store, max, received_at) = (self.store.clone(), self.limits.decoded_max_bytes, self.clock.now());
+        let work = move || {
+            let _permit = permit;
+            let decoded = encoding.decode(&body, max)?;
+            let (rows, refusals) = translate(&decoded, received_at)?;
+            let payload = Payload { kind, encoding: encoding as u8, received_at, body };
+            store.append(Admitted::new(Batch { tenant, payload, rows, refusals })).map_err(failure_of)
+        };
+        let ticket = tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
+        let appended = ticket.durable().await.map_err(failure_of)?;
+        Ok(Outcome { accepted: appended.accepted, refusals: appended.refusals })
+    }
+}
+
+fn failure_of(error: AppendError) -> Failure {
+    Failure::unavailable(error.to_string())
+}
+
+fn reason_of(failure: &Failure) -> &'static str {
+    match failure.kind {
+        FailureKind::Invalid => "invalid",
+        FailureKind::Unauthenticated => "unauthenticated",
+        FailureKind::NotFound => "not_found",
+        FailureKind::TooLarge => "too_large",
+        FailureKind::UnsupportedMedia => "unsupported_media",
+        FailureKind::RateLimited => "rate_limited",
+        FailureKind::Unavailable => "unavailable",
+        FailureKind::Internal => "internal",
+    }
+}

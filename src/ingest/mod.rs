@@ -1,0 +1,8 @@
+//! The door in: admit (size, memory, readiness), append, account. What a body means is the business of each signal's
+//! own room, which passes its translation in.
+
+mod codec;
+mod door;
+
+pub use codec::{Encoding, Limits};
+pub use door::{Door, Outcome};

@@ -1,0 +1,14 @@
+//! monocle: metrics, logs and traces through one lens.
+//!
+//! The rooms, from the bottom up (ARCHITECTURE.md has the map and the rules; `tests/tidy.rs` checks them):
+//! `model`, `runtime`, `telemetry` know nothing of each other's users; `storage` is the engine; `ingest`, `query` and
+//! `web` are the doors; `metrics`, `logs` and `traces` are one room a signal; `server`, `config` and `cli` put all
+//! together.
+
+pub mod ingest;
+pub mod model;
+pub mod query;
+pub mod runtime;
+pub mod storage;
+pub mod telemetry;
+pub mod web;

@@ -1,0 +1,68 @@
+//! Numbers as text, in the forms that the three APIs use.
+
+/// Shortest decimal that reads back as `v`, never with an exponent: Go's `FormatFloat(v, 'f', -1, 64)`.
+pub fn plain_float(v: f64) -> String {
+    if v.is_nan() {
+        "NaN".into()
+    } else if v.is_infinite() {
+        if v > 0.0 { "+Inf".into() } else { "-Inf".into() }
+    } else {
+        format!("{v}")
+    }
+}
+
+/// Exponent form with at least two exponent digits: Go's `FormatFloat(v, 'e', -1, 64)` for finite `v`.
+fn exponent_float(v: f64) -> String {
+    let text = format!("{v:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+    format!("{mantissa}e{sign}{digits:0>2}")
+}
+
+/// A sample value in Prometheus's JSON: shortest round trip, exponent form iff |v| < 1e-6 or |v| >= 1e21
+/// (contracts/prometheus.md 1.4).
+pub fn sample_float(v: f64) -> String {
+    let abs = v.abs();
+    if v.is_finite() && abs != 0.0 && !(1e-6..1e21).contains(&abs) { exponent_float(v) } else { plain_float(v) }
+}
+
+/// A double in the JSON form of proto3 and Go's `encoding/json`: as [`sample_float`], but the exponent of a small
+/// number has no leading zero, and `NaN`, `Infinity`, `-Infinity` for what is not finite.
+pub fn json_float(v: f64) -> String {
+    if v.is_nan() {
+        return "NaN".into();
+    }
+    if v.is_infinite() {
+        return if v > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    let text = sample_float(v);
+    match text.split_once("e-0") {
+        Some((mantissa, digit)) => format!("{mantissa}e-{digit}"),
+        None => text,
+    }
+}
+
+/// Go's `%g` with the shortest precision: exponent form iff the decimal exponent is < -4 or >= 21.
+pub fn general_float(v: f64) -> String {
+    let abs = v.abs();
+    if v.is_finite() && abs != 0.0 && !(1e-4..1e21).contains(&abs) { exponent_float(v) } else { plain_float(v) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        assert_eq!(sample_float(1e-7), "1e-07");
+        assert_eq!(sample_float(1.5e21), "1.5e+21");
+        assert_eq!(sample_float(0.0), "0");
+        assert_eq!(sample_float(-0.0), "-0");
+        assert_eq!(sample_float(1e20), "100000000000000000000");
+        assert_eq!(sample_float(f64::INFINITY), "+Inf");
+        assert_eq!(json_float(1e-7), "1e-7");
+        assert_eq!(json_float(f64::NAN), "NaN");
+        assert_eq!(general_float(0.00001), "1e-05");
+        assert_eq!(plain_float(1e-7), "0.0000001");
+    }
+}

@@ -1,0 +1,12 @@
+//! The door out: one query's budget, the CPU pool it runs on, and the algebra of label sets that the metrics of all
+//! three languages share.
+
+mod context;
+mod grouping;
+mod matching;
+mod pool;
+
+pub use context::{Context, QueryError};
+pub use grouping::Grouping;
+pub use matching::{Cardinality, Matching};
+pub use pool::{Pool, PoolConfig};

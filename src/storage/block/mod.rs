@@ -1,0 +1,15 @@
+//! Immutable Parquet files under one [`BlockMeta`]: written once, never changed, deleted only when no View holds them.
+
+mod fields;
+mod meta;
+mod pruning;
+mod read;
+mod write;
+
+pub use fields::FieldIds;
+pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
+pub use read::{Block, ReadError, Table};
+pub use write::{WriteError, write_block};
+
+/// The key of a table's footer under which the block's facts stand, so that the catalog can be rebuilt from the files.
+pub const FOOTER_KEY: &str = "monocle.block";

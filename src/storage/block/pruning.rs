@@ -1,0 +1,171 @@
+//! Which parts of a table a scan need not read: row groups by statistics and bloom filters, pages by the page index,
+//! rows by their values.
+
+use super::read::TableFile;
+use crate::storage::{Predicate, Scan, Value};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMillisecondType, TimestampNanosecondType};
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection, RowSelector};
+use parquet::errors::Result;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+use std::ops::Range;
+
+type Builder = ParquetRecordBatchReaderBuilder<TableFile>;
+
+pub(super) fn apply(builder: Builder, scan: &Scan) -> Result<Builder> {
+    let predicates = known(&builder, scan);
+    let groups = surviving_groups(&builder, &predicates)?;
+    let selection = scan.rows.as_ref().map(|ranges| select(&builder, &groups, ranges));
+    let mut builder = builder.with_row_groups(groups);
+    if let Some(selection) = selection {
+        builder = builder.with_row_selection(selection);
+    }
+    if !predicates.is_empty() {
+        let filter = row_filter(&builder, predicates);
+        builder = builder.with_row_filter(filter);
+    }
+    Ok(builder)
+}
+
+/// Predicates whose column the table has, with the column's index.
+fn known(builder: &Builder, scan: &Scan) -> Vec<(usize, Predicate)> {
+    let index = |p: &Predicate| builder.schema().index_of(p.column()).ok().map(|i| (i, p.clone()));
+    scan.predicates.iter().filter_map(index).collect()
+}
+
+fn surviving_groups(builder: &Builder, predicates: &[(usize, Predicate)]) -> Result<Vec<usize>> {
+    let mut groups = Vec::new();
+    for (index, group) in builder.metadata().row_groups().iter().enumerate() {
+        let mut survives = true;
+        for (field, predicate) in predicates {
+            let Some(leaf) = leaf_of(builder, *field) else { continue };
+            survives &= statistics_allow(group, leaf, predicate) && bloom_allows(builder, index, leaf, predicate)?;
+        }
+        if survives {
+            groups.push(index);
+        }
+    }
+    Ok(groups)
+}
+
+/// The Parquet leaf of a flat top-level column; `None` for nested ones, which have several.
+fn leaf_of(builder: &Builder, field: usize) -> Option<usize> {
+    let schema = builder.parquet_schema();
+    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == field);
+    leaves.next().filter(|_| leaves.next().is_none())
+}
+
+fn statistics_allow(group: &RowGroupMetaData, leaf: usize, predicate: &Predicate) -> bool {
+    match (group.column(leaf).statistics(), predicate) {
+        (Some(Statistics::Int64(s)), Predicate::Between { min, max, .. }) => match (s.min_opt(), s.max_opt()) {
+            (Some(low), Some(high)) => low <= max && high >= min,
+            _ => true,
+        },
+        (Some(Statistics::Int64(s)), Predicate::OneOf { values, .. }) => match (s.min_opt(), s.max_opt()) {
+            (Some(low), Some(high)) => values.iter().any(|v| !matches!(v, Value::Int(n) if n < low || n > high)),
+            _ => true,
+        },
+        (Some(s @ (Statistics::ByteArray(_) | Statistics::FixedLenByteArray(_))), Predicate::OneOf { values, .. }) => {
+            match (s.min_bytes_opt(), s.max_bytes_opt()) {
+                // Bounds may be cut short; a cut maximum is rounded up, so the comparison stays true.
+                (Some(low), Some(high)) => values.iter().any(|v| bytes_of(v).is_none_or(|b| low <= b && b <= high)),
+                _ => true,
+            }
+        }
+        _ => true,
+    }
+}
+
+fn bloom_allows(builder: &Builder, group: usize, leaf: usize, predicate: &Predicate) -> Result<bool> {
+    let Predicate::OneOf { values, .. } = predicate else { return Ok(true) };
+    let Some(filter) = builder.get_row_group_column_bloom_filter(group, leaf)? else { return Ok(true) };
+    Ok(values.iter().any(|v| match v {
+        Value::Int(n) => filter.check(n),
+        Value::Text(_) | Value::Bytes(_) => bytes_of(v).is_none_or(|b| filter.check(b)),
+    }))
+}
+
+fn bytes_of(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::Int(_) => None,
+        Value::Text(text) => Some(text.as_bytes()),
+        Value::Bytes(bytes) => Some(bytes),
+    }
+}
+
+/// Ranges of the whole table as a selection over the surviving row groups.
+fn select(builder: &Builder, groups: &[usize], ranges: &[Range<u64>]) -> RowSelection {
+    let mut selectors = Vec::new();
+    let mut group_start = 0u64;
+    let mut ranges = ranges.iter().peekable();
+    for (index, group) in builder.metadata().row_groups().iter().enumerate() {
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        let group_end = group_start + rows;
+        if groups.contains(&index) {
+            let mut at = group_start;
+            while let Some(range) = ranges.peek() {
+                let (from, to) = (range.start.clamp(at, group_end), range.end.clamp(at, group_end));
+                selectors.push(RowSelector::skip((from - at) as usize));
+                selectors.push(RowSelector::select((to - from) as usize));
+                at = to;
+                if range.end > group_end {
+                    break;
+                }
+                ranges.next();
+            }
+            selectors.push(RowSelector::skip((group_end - at) as usize));
+        } else {
+            while ranges.next_if(|r| r.end <= group_end).is_some() {}
+        }
+        group_start = group_end;
+    }
+    selectors.into()
+}
+
+fn row_filter(builder: &Builder, predicates: Vec<(usize, Predicate)>) -> RowFilter {
+    let filters = predicates.into_iter().map(|(field, predicate)| {
+        let mask = ProjectionMask::roots(builder.parquet_schema(), [field]);
+        let test = move |batch: RecordBatch| evaluate(batch.column(0).as_ref(), &predicate);
+        Box::new(ArrowPredicateFn::new(mask, test)) as Box<dyn parquet::arrow::arrow_reader::ArrowPredicate>
+    });
+    RowFilter::new(filters.collect())
+}
+
+/// One flag a row; a null row is false. A type that no predicate is meant for keeps every row.
+fn evaluate(column: &dyn Array, predicate: &Predicate) -> std::result::Result<BooleanArray, ArrowError> {
+    let integers: Option<&[i64]> = match column.data_type() {
+        DataType::Int64 => Some(column.as_primitive::<Int64Type>().values()),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(column.as_primitive::<TimestampNanosecondType>().values()),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => Some(column.as_primitive::<TimestampMillisecondType>().values()),
+        _ => None,
+    };
+    if let Some(integers) = integers {
+        let test = |n: i64| match predicate {
+            Predicate::Between { min, max, .. } => (*min..=*max).contains(&n),
+            Predicate::OneOf { values, .. } => values.contains(&Value::Int(n)),
+        };
+        return Ok(integers.iter().enumerate().map(|(i, n)| Some(column.is_valid(i) && test(*n))).collect());
+    }
+    let Predicate::OneOf { values, .. } = predicate else { return Ok(BooleanArray::from(vec![true; column.len()])) };
+    let wanted: Vec<&[u8]> = values.iter().filter_map(bytes_of).collect();
+    let test = |i: usize, bytes: &[u8]| Some(column.is_valid(i) && wanted.contains(&bytes));
+    match column.data_type() {
+        DataType::Utf8 => Ok((0..column.len()).map(|i| test(i, column.as_string::<i32>().value(i).as_bytes())).collect()),
+        DataType::FixedSizeBinary(_) => Ok((0..column.len()).map(|i| test(i, column.as_fixed_size_binary().value(i))).collect()),
+        DataType::Dictionary(_, inner) if **inner == DataType::Utf8 => {
+            let dictionary = column.as_any_dictionary();
+            let hits: Vec<bool> =
+                dictionary.values().as_string::<i32>().iter().map(|v| v.is_some_and(|v| wanted.contains(&v.as_bytes()))).collect();
+            if hits.is_empty() {
+                return Ok(BooleanArray::from(vec![false; column.len()]));
+            }
+            let keys = dictionary.normalized_keys();
+            Ok(keys.iter().enumerate().map(|(i, key)| Some(column.is_valid(i) && hits.get(*key).copied().unwrap_or(false))).collect())
+        }
+        _ => Ok(BooleanArray::from(vec![true; column.len()])),
+    }
+}

@@ -1,0 +1,186 @@
+use super::pruning;
+use super::{BlockMeta, TableMeta};
+use crate::runtime::ReadFile;
+use crate::storage::Scan;
+use crate::storage::tier::Tier;
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
+use std::any::Any;
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const BATCH_ROWS: usize = 8_192;
+
+/// A block could not be read: damaged, or the disk failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot read table `{table}` of block {block}: {cause}")]
+pub struct ReadError {
+    pub block: super::BlockId,
+    pub table: String,
+    pub cause: String,
+}
+
+/// A live block. Views share it; once it is obsolete, the last one to let go deletes its files.
+pub struct Block {
+    meta: BlockMeta,
+    tier: Tier,
+    obsolete: AtomicBool,
+    /// Parsed footers, by table.
+    footers: Mutex<HashMap<String, Arc<ArrowReaderMetadata>>>,
+    /// What the signal's room has derived from this block and wants to keep as long as the block is live.
+    derived: Mutex<HashMap<&'static str, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Block {
+    pub fn new(meta: BlockMeta, tier: Tier) -> Block {
+        Block { meta, tier, obsolete: AtomicBool::new(false), footers: Mutex::default(), derived: Mutex::default() }
+    }
+
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// The files go when the last View lets go.
+    pub(in crate::storage) fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+
+    /// `None` if the block has no such table, which is legal for tables that may be empty.
+    pub fn table(self: &Arc<Block>, name: &str) -> Result<Option<Table>, ReadError> {
+        let Some(meta) = self.meta.table(name) else { return Ok(None) };
+        let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
+        let file = self.tier.open(&self.meta, name).map_err(|e| error(&e))?;
+        let file = TableFile { file, length: meta.bytes };
+        let cached = self.footers.lock().get(name).cloned();
+        let footer = match cached {
+            Some(footer) => footer,
+            None => {
+                let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+                let footer = Arc::new(ArrowReaderMetadata::load(&file, options).map_err(|e| error(&e))?);
+                self.footers.lock().insert(name.to_owned(), footer.clone());
+                footer
+            }
+        };
+        Ok(Some(Table { block: self.clone(), meta: meta.clone(), file, footer }))
+    }
+
+    /// A value derived from this block once and kept while it is live: a decoded series table, say. `make` may run
+    /// twice when two threads ask at once.
+    pub fn derived<T: Send + Sync + 'static, E>(&self, key: &'static str, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        let cached = self.derived.lock().get(key).cloned();
+        if let Some(value) = cached.and_then(|v| v.downcast::<T>().ok()) {
+            return Ok(value);
+        }
+        let value = Arc::new(make()?);
+        self.derived.lock().insert(key, value.clone());
+        Ok(value)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire)
+            && let Err(error) = self.tier.remove(&self.meta)
+        {
+            // Start-up collects what is left: the catalog no longer lists it.
+            tracing::warn!(block = %self.meta.id, %error, "files of an obsolete block are left behind");
+        }
+    }
+}
+
+/// One Parquet file of a block, open.
+pub struct Table {
+    block: Arc<Block>,
+    meta: TableMeta,
+    file: TableFile,
+    footer: Arc<ArrowReaderMetadata>,
+}
+
+impl Table {
+    pub fn schema(&self) -> &SchemaRef {
+        self.footer.schema()
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.meta.rows
+    }
+
+    pub fn has_column(&self, name: &str) -> bool {
+        self.schema().index_of(name).is_ok()
+    }
+
+    /// Batches in row order. Rows that cannot satisfy the predicates are skipped by row-group and page statistics and
+    /// bloom filters, and then one by one.
+    pub fn scan(&self, scan: &Scan) -> Result<impl Iterator<Item = Result<RecordBatch, ReadError>> + use<>, ReadError> {
+        let error = self.error();
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), (*self.footer).clone());
+        let builder = pruning::apply(builder, scan).map_err(|e| error(&e))?;
+        let builder = match &scan.columns {
+            Some(names) => {
+                let wanted = self.schema().fields().iter().enumerate().filter(|(_, f)| names.iter().any(|n| n == f.name()));
+                let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(i, _)| i));
+                builder.with_projection(mask)
+            }
+            None => builder,
+        };
+        let batch_rows = if scan.batch_rows == 0 { BATCH_ROWS } else { scan.batch_rows };
+        let reader = builder.with_batch_size(batch_rows).build().map_err(|e| error(&e))?;
+        Ok(reader.map(move |batch| batch.map_err(|e| error(&e))))
+    }
+
+    fn error(&self) -> impl Fn(&dyn std::fmt::Display) -> ReadError + use<> {
+        let (block, table) = (self.block.meta.id, self.meta.name.clone());
+        move |cause| ReadError { block, table: table.clone(), cause: cause.to_string() }
+    }
+}
+
+/// Parquet's view of a file of the tier.
+#[derive(Clone)]
+pub(super) struct TableFile {
+    file: Arc<dyn ReadFile>,
+    length: u64,
+}
+
+impl Length for TableFile {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for TableFile {
+    type T = BufReader<From>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(From { file: self.clone(), position: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let mut buffer = vec![0; length];
+        self.file.read_exact_at(&mut buffer, start)?;
+        Ok(buffer.into())
+    }
+}
+
+/// A position in a file.
+pub(super) struct From {
+    file: TableFile,
+    position: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.length.saturating_sub(self.position);
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.file.file.read_exact_at(&mut buffer[..count], self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,142 @@
+//! The one commit point: a block exists iff the catalog lists it (invariant 3), and the WAL floor moves in the
+//! transaction that lists the block covering it (invariant 4). SQLite, in `catalog.db`.
+
+use super::block::{BlockId, BlockMeta, FieldIds};
+use super::layout::Layout;
+use crate::model::Signal;
+use crate::runtime::World;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite_migration::{M, Migrations};
+use std::collections::HashMap;
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_catalog.sql")];
+
+const FIRST_FIELD_ID: i32 = 1000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("catalog: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("catalog: {0}")]
+    Migration(#[from] rusqlite_migration::Error),
+    #[error("catalog: facts of a block: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// One atomic change of what exists.
+#[derive(Debug, Default)]
+pub struct CatalogEdit {
+    pub add: Vec<BlockMeta>,
+    pub remove: Vec<BlockId>,
+    /// New floor of a lane; must be covered by `add`.
+    pub floor: Option<(Signal, u64)>,
+}
+
+pub struct Catalog {
+    connection: Mutex<Connection>,
+    field_ids: Mutex<HashMap<(Signal, String), i32>>,
+    is_new: bool,
+}
+
+impl Catalog {
+    /// Opens or creates the catalog. Durable after each commit (WAL journal, synchronous FULL).
+    pub fn open(world: &World, layout: &Layout) -> Result<Catalog, CatalogError> {
+        let is_new = !world.disk.exists(&layout.catalog());
+        let mut connection = Connection::open(layout.catalog())?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -2_000)?;
+        Migrations::new(MIGRATIONS.iter().map(|sql| M::up(sql)).collect()).to_latest(&mut connection)?;
+        Ok(Catalog { connection: Mutex::new(connection), field_ids: Mutex::default(), is_new })
+    }
+
+    /// Whether this process made it.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    pub fn commit(&self, edit: &CatalogEdit) -> Result<(), CatalogError> {
+        let mut connection = self.connection.lock();
+        let transaction = connection.transaction()?;
+        for meta in &edit.add {
+            insert(&transaction, meta)?;
+        }
+        for id in &edit.remove {
+            transaction.execute("DELETE FROM blocks WHERE id = ?1", params![id.to_string()])?;
+        }
+        if let Some((signal, lsn)) = edit.floor {
+            transaction.execute(
+                "INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2) ON CONFLICT (signal) DO UPDATE SET lsn = excluded.lsn",
+                params![signal.as_str(), lsn.cast_signed()],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Live blocks of a signal in order of their ids.
+    pub fn blocks(&self, signal: Signal) -> Result<Vec<BlockMeta>, CatalogError> {
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("SELECT meta FROM blocks WHERE signal = ?1 ORDER BY id")?;
+        let rows = statement.query_map(params![signal.as_str()], |row| row.get::<_, String>(0))?;
+        rows.map(|meta| Ok(serde_json::from_str(&meta?)?)).collect()
+    }
+
+    pub fn floor(&self, signal: Signal) -> Result<u64, CatalogError> {
+        let connection = self.connection.lock();
+        let floor = connection
+            .query_row("SELECT lsn FROM wal_floors WHERE signal = ?1", params![signal.as_str()], |row| row.get::<_, i64>(0))
+            .optional()?;
+        Ok(floor.unwrap_or(0).cast_unsigned())
+    }
+
+    fn allocate(&self, signal: Signal, path: &str) -> Result<i32, CatalogError> {
+        let mut known = self.field_ids.lock();
+        if let Some(id) = known.get(&(signal, path.to_owned())) {
+            return Ok(*id);
+        }
+        let connection = self.connection.lock();
+        connection.execute(
+            "INSERT INTO columns (field_id, signal, path) SELECT max(coalesce(max(field_id), 0) + 1, ?1), ?2, ?3 FROM columns
+             WHERE true ON CONFLICT (signal, path) DO NOTHING",
+            params![FIRST_FIELD_ID, signal.as_str(), path],
+        )?;
+        let id = connection.query_row(
+            "SELECT field_id FROM columns WHERE signal = ?1 AND path = ?2",
+            params![signal.as_str(), path],
+            |row| row.get(0),
+        )?;
+        known.insert((signal, path.to_owned()), id);
+        Ok(id)
+    }
+}
+
+fn insert(transaction: &Transaction<'_>, meta: &BlockMeta) -> Result<(), CatalogError> {
+    transaction.execute(
+        "INSERT INTO blocks (id, tenant, signal, level, min_time, max_time, bytes, meta) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            meta.id.to_string(),
+            meta.tenant.as_str(),
+            meta.signal.as_str(),
+            meta.level,
+            meta.min_time,
+            meta.max_time,
+            meta.bytes().cast_signed(),
+            serde_json::to_string(meta)?,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Numbers for the columns of one signal's files.
+pub struct SignalFields<'a> {
+    pub catalog: &'a Catalog,
+    pub signal: Signal,
+}
+
+impl FieldIds for SignalFields<'_> {
+    fn field_id(&self, path: &str) -> Result<i32, String> {
+        self.catalog.allocate(self.signal, path).map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,85 @@
+//! Every path on disk, built and parsed here only. Bucket paths will equal local ones below the prefix.
+
+use super::block::{BlockId, BlockMeta};
+use crate::model::time::{DAY, SECOND};
+use crate::model::{Signal, TenantId};
+use std::path::{Path, PathBuf};
+
+/// The data directory: `catalog.db`, `wal/<signal>/`, `blocks/`, `tmp/`, `addresses.json`.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub const META: &'static str = "meta.json";
+
+    pub fn new(root: impl Into<PathBuf>) -> Layout {
+        Layout { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.db")
+    }
+
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub fn addresses(&self) -> PathBuf {
+        self.root.join("addresses.json")
+    }
+
+    pub fn blocks(&self) -> PathBuf {
+        self.root.join("blocks")
+    }
+
+    pub fn wal(&self, signal: Signal) -> PathBuf {
+        self.root.join("wal").join(signal.as_str())
+    }
+
+    /// Where unfinished blocks are written; everything below it is garbage after a restart.
+    pub fn temporary_root(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub fn temporary(&self, id: BlockId) -> PathBuf {
+        self.temporary_root().join(id.to_string())
+    }
+
+    /// `blocks/<tenant>/<signal>/<yyyy>/<mm>/<dd>/<ulid>`.
+    pub fn block(&self, meta: &BlockMeta) -> PathBuf {
+        let second = meta.day.saturating_mul(DAY / SECOND);
+        let date = chrono::DateTime::from_timestamp(second, 0).unwrap_or_default();
+        let day = date.format("%Y/%m/%d").to_string();
+        self.tenant(&meta.tenant).join(meta.signal.as_str()).join(day).join(meta.id.to_string())
+    }
+
+    fn tenant(&self, tenant: &TenantId) -> PathBuf {
+        self.blocks().join(tenant.as_str())
+    }
+
+    pub fn table_file(name: &str) -> String {
+        format!("{name}.parquet")
+    }
+
+    /// The id in the last component of a block's directory, if the path has the depth of one.
+    pub fn block_id(&self, directory: &Path) -> Option<BlockId> {
+        let inside = directory.strip_prefix(self.blocks()).ok()?;
+        (inside.components().count() == 6).then(|| BlockId::parse(inside.file_name()?.to_str()?)).flatten()
+    }
+
+    /// `<first LSN, 20 digits>.wal`.
+    pub fn segment(&self, signal: Signal, first: u64) -> PathBuf {
+        self.wal(signal).join(format!("{first:020}.wal"))
+    }
+
+    pub fn segment_first(name: &str) -> Option<u64> {
+        let digits = name.strip_suffix(".wal")?;
+        (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    }
+}

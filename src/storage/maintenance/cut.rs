@@ -1,0 +1,69 @@
+use super::MaintenanceError;
+use crate::storage::block::{WalRange, write_block};
+use crate::storage::catalog::{CatalogEdit, SignalFields};
+use crate::storage::head::Generation;
+use crate::storage::{Head, Spec, Store};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the plan looks at.
+pub(super) struct State {
+    pub head_bytes: u64,
+    pub head_max_bytes: u64,
+    pub wal_bytes: u64,
+    pub wal_max_bytes: u64,
+    /// When the oldest unflushed rows came.
+    pub oldest: Option<i64>,
+}
+
+/// Whether to cut now: half of a bound is used, or rows have waited long enough.
+pub(super) fn plan(state: &State, now: i64, cut_after: Duration) -> bool {
+    let Some(oldest) = state.oldest else { return false };
+    let waited = u128::try_from(now.saturating_sub(oldest)).unwrap_or(0);
+    state.head_bytes >= state.head_max_bytes / 2 || state.wal_bytes >= state.wal_max_bytes / 2 || waited >= cut_after.as_nanos()
+}
+
+impl<S: Spec> Store<S> {
+    /// Writes everything in the head to blocks. When it returns, what was acknowledged before the call is in blocks.
+    pub fn cut(&self) -> Result<(), MaintenanceError> {
+        let _one_at_a_time = self.cut_lock();
+        for (generation, end) in self.seal() {
+            self.cut_generation(&generation, end)?;
+        }
+        Ok(())
+    }
+
+    fn cut_generation(&self, generation: &Arc<Generation<S>>, end: u64) -> Result<(), MaintenanceError> {
+        generation.wait_applied();
+        let started = Instant::now();
+        let signal = self.signal_of();
+        let fields = SignalFields { catalog: self.catalog(), signal };
+        let wal = WalRange { from: generation.from, to: end };
+        let mut edit = CatalogEdit { floor: Some((signal, end)), ..CatalogEdit::default() };
+        for (tenant, head) in generation.heads() {
+            for draft in head.cut() {
+                edit.add.push(write_block(self.world(), self.layout(), &fields, (&tenant, signal, wal), draft?)?);
+            }
+        }
+        self.publish(&edit, Some(generation))?;
+        self.metrics().cut(signal, started.elapsed());
+        tracing::debug!(%signal, blocks = edit.add.len(), items = edit.add.iter().map(|m| m.items).sum::<u64>(), "head cut");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_due_by_bytes_or_by_age_and_never_for_nothing() {
+        let state = |head_bytes, wal_bytes, oldest| State { head_bytes, head_max_bytes: 100, wal_bytes, wal_max_bytes: 100, oldest };
+        let minute = Duration::from_secs(60);
+        assert!(!plan(&state(100, 100, None), i64::MAX, minute));
+        assert!(!plan(&state(49, 49, Some(5)), 6, minute));
+        assert!(plan(&state(50, 0, Some(5)), 6, minute));
+        assert!(plan(&state(0, 50, Some(5)), 6, minute));
+        assert!(plan(&state(0, 0, Some(5)), 5 + 60_000_000_000, minute));
+    }
+}

@@ -1,0 +1,25 @@
+//! The engine: rows and sort keys, durable and queryable, for any signal. It never names a protocol or a query
+//! language; what differs between signals arrives as a [`Spec`].
+//!
+//! In: [`Store::append`] writes a frame to the WAL, waits for the group commit, applies the rows to the head, and only
+//! then returns. Out: [`Store::view`] gives one immutable instant of head and blocks. In between, `maintenance` cuts
+//! heads into blocks.
+
+mod batch;
+pub mod block;
+pub mod catalog;
+pub mod head;
+pub mod layout;
+pub mod maintenance;
+mod scan;
+mod spec;
+mod store;
+pub mod tier;
+mod view;
+pub mod wal;
+
+pub use batch::{Admitted, Batch, Payload, Refusals};
+pub use scan::{Predicate, Scan, Value};
+pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
+pub use store::{AppendError, Appended, Store, StoreConfig};
+pub use view::View;

@@ -1,0 +1,38 @@
+//! Our own observability: one list of names, and a registry that is handed down, never a global.
+
+mod names;
+
+pub use names::{IngestMetrics, QueryMetrics, StoreMetrics};
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+/// All of monocle's own metrics. They are exposed at `/metrics` and not stored.
+#[derive(Clone)]
+pub struct Telemetry {
+    registry: Arc<Mutex<Registry>>,
+    pub ingest: IngestMetrics,
+    pub store: StoreMetrics,
+    pub query: QueryMetrics,
+}
+
+impl Default for Telemetry {
+    fn default() -> Telemetry {
+        let mut registry = Registry::with_prefix("monocle");
+        let ingest = IngestMetrics::register(&mut registry);
+        let store = StoreMetrics::register(&mut registry);
+        let query = QueryMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query }
+    }
+}
+
+impl Telemetry {
+    /// OpenMetrics text.
+    pub fn expose(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock());
+        text
+    }
+}

@@ -1,0 +1,185 @@
+use crate::model::Signal;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySignal {
+    signal: &'static str,
+}
+
+impl From<Signal> for BySignal {
+    fn from(signal: Signal) -> BySignal {
+        BySignal { signal: signal.as_str() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    signal: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByApi {
+    api: &'static str,
+    outcome: &'static str,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
+}
+
+type SecondsBySignal = Family<BySignal, Histogram, fn() -> Histogram>;
+type SecondsByApi = Family<ByApi, Histogram, fn() -> Histogram>;
+
+/// The way in, by signal: what came, what was refused and why, what was acknowledged.
+#[derive(Clone)]
+pub struct IngestMetrics {
+    requests: Family<BySignal, Counter>,
+    received_bytes: Family<BySignal, Counter>,
+    acknowledged: Family<BySignal, Counter>,
+    refused: Family<ByReason, Counter>,
+}
+
+impl IngestMetrics {
+    pub(super) fn register(registry: &mut Registry) -> IngestMetrics {
+        let m = IngestMetrics {
+            requests: Family::default(),
+            received_bytes: Family::default(),
+            acknowledged: Family::default(),
+            refused: Family::default(),
+        };
+        registry.register("ingest_requests", "Write requests received", m.requests.clone());
+        registry.register_with_unit("ingest_received", "Bytes of write requests on the wire", Unit::Bytes, m.received_bytes.clone());
+        registry.register(
+            "ingest_acknowledged_items",
+            "Samples, lines or spans that are durable and were acknowledged",
+            m.acknowledged.clone(),
+        );
+        registry.register(
+            "ingest_refused_items",
+            "Samples, lines or spans (or, before decoding, requests) that were refused",
+            m.refused.clone(),
+        );
+        m
+    }
+
+    pub fn received(&self, signal: Signal, bytes: usize) {
+        self.requests.get_or_create(&signal.into()).inc();
+        self.received_bytes.get_or_create(&signal.into()).inc_by(bytes as u64);
+    }
+
+    pub fn acknowledged(&self, signal: Signal, items: u64) {
+        self.acknowledged.get_or_create(&signal.into()).inc_by(items);
+    }
+
+    pub fn refused(&self, signal: Signal, reason: &'static str, items: u64) {
+        self.refused.get_or_create(&ByReason { signal: signal.as_str(), reason }).inc_by(items);
+    }
+}
+
+/// The engine, by signal.
+#[derive(Clone)]
+pub struct StoreMetrics {
+    wal_written_bytes: Family<BySignal, Counter>,
+    wal_bytes: Family<BySignal, Gauge>,
+    wal_sync_seconds: SecondsBySignal,
+    wal_damaged_frames: Family<BySignal, Counter>,
+    head_bytes: Family<BySignal, Gauge>,
+    head_items: Family<BySignal, Gauge>,
+    block_bytes: Family<BySignal, Gauge>,
+    blocks: Family<BySignal, Gauge>,
+    cut_seconds: SecondsBySignal,
+    maintenance_failures: Family<BySignal, Counter>,
+}
+
+impl StoreMetrics {
+    pub(super) fn register(registry: &mut Registry) -> StoreMetrics {
+        let m = StoreMetrics {
+            wal_written_bytes: Family::default(),
+            wal_bytes: Family::default(),
+            wal_sync_seconds: Family::new_with_constructor(seconds),
+            wal_damaged_frames: Family::default(),
+            head_bytes: Family::default(),
+            head_items: Family::default(),
+            block_bytes: Family::default(),
+            blocks: Family::default(),
+            cut_seconds: Family::new_with_constructor(seconds),
+            maintenance_failures: Family::default(),
+        };
+        registry.register_with_unit("wal_written", "Bytes appended to the WAL", Unit::Bytes, m.wal_written_bytes.clone());
+        registry.register_with_unit("wal_size", "Bytes of WAL that no block covers yet", Unit::Bytes, m.wal_bytes.clone());
+        registry.register_with_unit("wal_sync", "Time of one group commit's fdatasync", Unit::Seconds, m.wal_sync_seconds.clone());
+        registry.register("wal_damaged_frames", "Frames that replay set aside", m.wal_damaged_frames.clone());
+        registry.register_with_unit("head_size", "Estimated bytes in the head", Unit::Bytes, m.head_bytes.clone());
+        registry.register("head_items", "Samples, lines or spans in the head", m.head_items.clone());
+        registry.register_with_unit("block_size", "Bytes in blocks", Unit::Bytes, m.block_bytes.clone());
+        registry.register("blocks", "Live blocks", m.blocks.clone());
+        registry.register_with_unit("cut", "Time to cut a head into blocks", Unit::Seconds, m.cut_seconds.clone());
+        registry.register(
+            "maintenance_failures",
+            "Cuts, expiries and collections that failed and will be tried again",
+            m.maintenance_failures.clone(),
+        );
+        m
+    }
+
+    pub fn wal_written(&self, signal: Signal, bytes: u64, sync: Duration) {
+        self.wal_written_bytes.get_or_create(&signal.into()).inc_by(bytes);
+        self.wal_sync_seconds.get_or_create(&signal.into()).observe(sync.as_secs_f64());
+    }
+
+    pub fn wal_size(&self, signal: Signal, bytes: u64) {
+        self.wal_bytes.get_or_create(&signal.into()).set(gauge(bytes));
+    }
+
+    pub fn wal_damaged(&self, signal: Signal, frames: u64) {
+        self.wal_damaged_frames.get_or_create(&signal.into()).inc_by(frames);
+    }
+
+    pub fn head(&self, signal: Signal, items: u64, bytes: u64) {
+        self.head_items.get_or_create(&signal.into()).set(gauge(items));
+        self.head_bytes.get_or_create(&signal.into()).set(gauge(bytes));
+    }
+
+    pub fn blocks(&self, signal: Signal, count: u64, bytes: u64) {
+        self.blocks.get_or_create(&signal.into()).set(gauge(count));
+        self.block_bytes.get_or_create(&signal.into()).set(gauge(bytes));
+    }
+
+    pub fn cut(&self, signal: Signal, took: Duration) {
+        self.cut_seconds.get_or_create(&signal.into()).observe(took.as_secs_f64());
+    }
+
+    pub fn maintenance_failed(&self, signal: Signal) {
+        self.maintenance_failures.get_or_create(&signal.into()).inc();
+    }
+}
+
+fn gauge(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The way out, by API.
+#[derive(Clone)]
+pub struct QueryMetrics {
+    seconds: SecondsByApi,
+}
+
+impl QueryMetrics {
+    pub(super) fn register(registry: &mut Registry) -> QueryMetrics {
+        let m = QueryMetrics { seconds: Family::new_with_constructor(seconds) };
+        registry.register_with_unit("query_duration", "Time to answer a query", Unit::Seconds, m.seconds.clone());
+        m
+    }
+
+    /// `outcome` is `ok` or the kind of the failure.
+    pub fn answered(&self, api: &'static str, outcome: &'static str, took: Duration) {
+        self.seconds.get_or_create(&ByApi { api, outcome }).observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,14 @@
+//! The HTTP kit: reading parameters, tenants and OTLP requests, and the one place where a failure becomes an HTTP or
+//! gRPC status.
+
+mod body;
+mod otlp;
+mod params;
+mod status;
+mod tenancy;
+
+pub use body::{json_response, read_body, text_response};
+pub use otlp::{OtlpFormat, OtlpRequest, Rejected};
+pub use params::Params;
+pub use status::{grpc_code, http_status};
+pub use tenancy::Tenancy;
