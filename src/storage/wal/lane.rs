@@ -61,6 +61,8 @@ enum Job {
     Append(Pending),
     /// Later frames go to a new segment.
     Rotate,
+    /// Frames below this LSN are in blocks.
+    Recycle(u64),
 }
 
 #[derive(Default)]
@@ -89,7 +91,6 @@ struct Shared {
 pub struct Lane {
     shared: Arc<Shared>,
     config: LaneConfig,
-    world: World,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -107,19 +108,10 @@ impl Lane {
     ) -> io::Result<Lane> {
         let written = Written { closed: old.into(), open_bytes: 0 };
         let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), written: Mutex::new(written) });
-        let committer = Committer {
-            shared: shared.clone(),
-            world: world.clone(),
-            layout,
-            signal,
-            config,
-            segment: None,
-            next,
-            metrics,
-            unsynced_since: None,
-        };
+        let committer =
+            Committer { shared: shared.clone(), world, layout, signal, config, segment: None, next, metrics, unsynced_since: None };
         let thread = std::thread::Builder::new().name(format!("wal-{signal}")).spawn(move || committer.run())?;
-        Ok(Lane { shared, config, world, thread: Mutex::new(Some(thread)) })
+        Ok(Lane { shared, config, thread: Mutex::new(Some(thread)) })
     }
 
     /// Whether an append would be refused now.
@@ -154,16 +146,11 @@ impl Lane {
         self.shared.wake.notify_one();
     }
 
-    /// Deletes segments all of whose frames are below `floor`. The catalog has committed the floor.
-    pub fn recycle(&self, floor: u64) -> io::Result<()> {
-        let mut written = self.shared.written.lock();
-        while let Some((path, end, _)) = written.closed.front()
-            && *end <= floor
-        {
-            self.world.disk.remove_file(path)?;
-            written.closed.pop_front();
-        }
-        Ok(())
+    /// Deletes segments all of whose frames are below `floor`, after what is queued. The catalog has committed the
+    /// floor.
+    pub fn recycle(&self, floor: u64) {
+        self.shared.queue.lock().jobs.push_back(Job::Recycle(floor));
+        self.shared.wake.notify_one();
     }
 
     /// Commits what is queued and ends the thread.
@@ -235,6 +222,7 @@ impl Committer {
                     committed.push((pending.apply, pending.done));
                 }
                 Job::Rotate => self.close_segment()?,
+                Job::Recycle(floor) => self.recycle(floor),
             }
         }
         let started = Instant::now();
@@ -276,6 +264,20 @@ impl Committer {
         written.open_bytes = 0;
         written.closed.push_back((segment.path, self.next, segment.bytes));
         Ok(())
+    }
+
+    fn recycle(&self, floor: u64) {
+        let mut written = self.shared.written.lock();
+        while let Some((path, end, _)) = written.closed.front()
+            && *end <= floor
+        {
+            if let Err(error) = self.world.disk.remove_file(path) {
+                // Harmless: replay skips what is below the floor, and the next start deletes it.
+                tracing::warn!(signal = %self.signal, %error, "a segment that is no longer needed is left behind");
+                return;
+            }
+            written.closed.pop_front();
+        }
     }
 
     fn sync_if_due(&mut self) -> io::Result<()> {
