@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -62,7 +62,7 @@ enum Job {
     /// Later frames go to a new segment.
     Rotate,
     /// Frames below this LSN are in blocks.
-    Recycle(u64),
+    Recycle(u64, mpsc::Sender<()>),
 }
 
 #[derive(Default)]
@@ -146,11 +146,14 @@ impl Lane {
         self.shared.wake.notify_one();
     }
 
-    /// Deletes segments all of whose frames are below `floor`, after what is queued. The catalog has committed the
-    /// floor.
+    /// Deletes segments all of whose frames are below `floor`, and waits for that; what was queued before is committed
+    /// first. The catalog has committed the floor.
     pub fn recycle(&self, floor: u64) {
-        self.shared.queue.lock().jobs.push_back(Job::Recycle(floor));
+        let (done, recycled) = mpsc::channel();
+        self.shared.queue.lock().jobs.push_back(Job::Recycle(floor, done));
         self.shared.wake.notify_one();
+        // An error means that the lane has stopped: the next start deletes what is below the floor.
+        let _ = recycled.recv();
     }
 
     /// Commits what is queued and ends the thread.
@@ -222,7 +225,10 @@ impl Committer {
                     committed.push((pending.apply, pending.done));
                 }
                 Job::Rotate => self.close_segment()?,
-                Job::Recycle(floor) => self.recycle(floor),
+                Job::Recycle(floor, done) => {
+                    self.recycle(floor);
+                    let _ = done.send(());
+                }
             }
         }
         let started = Instant::now();
