@@ -5,10 +5,13 @@
 //! `web` are the doors; `metrics`, `logs` and `traces` are one room a signal; `server`, `config` and `cli` put all
 //! together.
 
+pub mod cli;
+pub mod config;
 pub mod ingest;
 pub mod model;
 pub mod query;
 pub mod runtime;
+pub mod server;
 pub mod storage;
 pub mod telemetry;
 pub mod web;

@@ -3,12 +3,14 @@
 
 mod clock;
 mod disk;
+mod host;
 mod tasks;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, WriteFile};
+pub use host::{DirectoryLock, cores, memory_total_bytes, read_text};
 pub use tasks::{Shutdown, Tasks};
 
 /// The parts of the world that storage needs, handed down from `server`.
