@@ -51,6 +51,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let layout = Layout::new(&config.data);
     world.disk.create_dir_all(layout.root())?;
     let Some(_lock) = DirectoryLock::take(&layout.lock())? else { return Err(ServeError::InUse(config.data)) };
+    if world.disk.exists(&layout.addresses()) {
+        // Those of a process that is gone.
+        world.disk.remove_file(&layout.addresses())?;
+    }
     let telemetry = Telemetry::default();
     let catalog = Arc::new(Catalog::open(&world, &layout)?);
     collect_orphans(&world, &layout, &catalog)?;
