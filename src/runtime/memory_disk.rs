@@ -277,7 +277,7 @@ impl WriteFile for Writer {
 struct Reader(Vec<u8>);
 
 impl ReadFile for Reader {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }
 

@@ -45,6 +45,7 @@ impl World {
 }
 
 /// Random bits for identifiers. Never for anything whose secrecy matters.
+#[expect(clippy::disallowed_methods, reason = "the one place that draws random bits")]
 pub fn random_u128() -> u128 {
     rand::random()
 }
