@@ -3,6 +3,8 @@
 //!
 //! `MONOCLE_KILLS=300 cargo test --test crash` for more than the 30 kills of an ordinary run.
 
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a test of the real process in real time, which says what it did")]
+
 #[path = "crash/client.rs"]
 mod client;
 mod support;
