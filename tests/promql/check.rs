@@ -276,7 +276,7 @@ fn depends_on_time(expr: &Expr) -> bool {
     found
 }
 
-/// Puts `@ at` on every selector and subquery that has no `@` and stands in no subquery that has one.
+/// Puts `@ at` on every selector and subquery that has no `@` and stands in no other subquery.
 fn pin(expr: &mut Expr, at: i64) {
     match &mut expr.kind {
         Kind::Number { .. } | Kind::Text(_) => {}
@@ -286,7 +286,6 @@ fn pin(expr: &mut Expr, at: i64) {
         Kind::Subquery(subquery) => {
             if subquery.at.is_none() {
                 subquery.at = Some(At::Time(at));
-                pin(&mut subquery.expr, at);
             }
         }
         Kind::Call { args, .. } => args.iter_mut().for_each(|a| pin(a, at)),
