@@ -53,7 +53,9 @@ impl Value {
         match (self, other) {
             (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
             // A histogram that is stale has a NaN sum, which `==` calls different from itself.
-            (Value::Histogram(a), Value::Histogram(b)) => a == b || a.sum.to_bits() == b.sum.to_bits() && a.count == b.count && a.positive == b.positive,
+            (Value::Histogram(a), Value::Histogram(b)) => {
+                a == b || a.sum.to_bits() == b.sum.to_bits() && a.count == b.count && a.positive == b.positive
+            }
             _ => false,
         }
     }

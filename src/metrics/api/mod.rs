@@ -9,9 +9,9 @@ mod otlp;
 mod params;
 mod query;
 mod status;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use super::select::Querier;
 use super::spec::MetricsSpec;

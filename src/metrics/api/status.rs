@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::json::success;
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::{BinaryOp, Interval};
-use crate::web::{Params, json_response, text_response};
+use crate::web::{Params, json_response};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -50,9 +50,7 @@ pub fn routes() -> Router<Api> {
         .route("/api/v1/status/tsdb", get(tsdb))
         .route("/api/v1/features", get(features))
         .route("/api/v1/rules", get(|| no_rules("groups")))
-        .route("/api/v1/alerts", get(|| no_rules("alerts")))
-        .route("/-/healthy", get(|| async { text_response(StatusCode::OK, "Prometheus Server is Healthy.\n") }))
-        .route("/-/ready", get(ready));
+        .route("/api/v1/alerts", get(|| no_rules("alerts")));
     for (path, data) in EMPTY {
         router = router.route(path, get(move || async move { success(data, &[], &[]) }));
     }
@@ -72,14 +70,6 @@ async fn no_rules(list: &'static str) -> Response {
     json_response(StatusCode::OK, body)
 }
 
-async fn ready(State(api): State<Api>) -> Response {
-    if api.door.store().is_ready() {
-        text_response(StatusCode::OK, "Prometheus Server is Ready.\n")
-    } else {
-        text_response(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
-    }
-}
-
 async fn build_info() -> Response {
     let data = serde_json::json!({
         "version": VERSION,
@@ -95,9 +85,8 @@ async fn build_info() -> Response {
 async fn runtime_info(State(api): State<Api>) -> Response {
     let now = crate::model::time::format_rfc3339(api.clock.now());
     let retention = api.door.store().spec().config().retention;
-    let retention = retention.map_or_else(String::new, |r| {
-        crate::model::time::format_prometheus_duration(i64::try_from(r.as_nanos()).unwrap_or(i64::MAX))
-    });
+    let retention = retention
+        .map_or_else(String::new, |r| crate::model::time::format_prometheus_duration(i64::try_from(r.as_nanos()).unwrap_or(i64::MAX)));
     let data = serde_json::json!({
         "startTime": now,
         "CWD": "",

@@ -16,7 +16,10 @@ enum Verdict {
     Older,
     /// Already there.
     Same,
-    Refused { reason: &'static str, message: String },
+    Refused {
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// Removes from `rows` the items that are refused and the samples that are already there.
@@ -57,10 +60,9 @@ fn judge_item(
         let series = &rows.series[sample.series as usize];
         let verdict = match newest.get(series) {
             Ok(newest) => bounds.judge(sample, newest),
-            Err(other) => Verdict::Refused {
-                reason: "series_id_collision",
-                message: format!("series {} has the same id as {other}", series.labels),
-            },
+            Err(other) => {
+                Verdict::Refused { reason: "series_id_collision", message: format!("series {} has the same id as {other}", series.labels) }
+            }
         };
         if let Verdict::Refused { reason, message } = verdict {
             if sample.item != NO_ITEM {

@@ -139,10 +139,6 @@ impl Buffers {
         self.series.keys().copied()
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &SeriesBuffer> {
-        self.series.values()
-    }
-
     pub fn stats(&self) -> HeadStats {
         HeadStats { rows: self.rows, bytes: self.bytes }
     }

@@ -59,7 +59,8 @@ fn part(series: &SeriesBuffer, span: Span) -> Option<SeriesBuffer> {
     let mut part = series.until(u32::MAX)?;
     let inside = |ts: i64| (span.from..span.to).contains(&ts.div_euclid(DAY_MS));
     part.sort();
-    let floats: Range<usize> = part.ts.partition_point(|t| t.div_euclid(DAY_MS) < span.from)..part.ts.partition_point(|t| t.div_euclid(DAY_MS) < span.to);
+    let floats: Range<usize> =
+        part.ts.partition_point(|t| t.div_euclid(DAY_MS) < span.from)..part.ts.partition_point(|t| t.div_euclid(DAY_MS) < span.to);
     part.ts = part.ts[floats.clone()].to_vec();
     part.values = part.values[floats.clone()].to_vec();
     if !part.starts.is_empty() {

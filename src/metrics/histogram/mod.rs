@@ -109,13 +109,7 @@ impl Histogram {
 
     fn positive_bucket(&self, (index, count): (i32, f64)) -> Bucket {
         let first_custom = self.is_custom() && index <= 0;
-        Bucket {
-            lower: self.lower_bound(index),
-            upper: self.upper_bound(index),
-            count,
-            lower_closed: first_custom,
-            upper_closed: true,
-        }
+        Bucket { lower: self.lower_bound(index), upper: self.upper_bound(index), count, lower_closed: first_custom, upper_closed: true }
     }
 
     fn negative_bucket(&self, bucket: (i32, f64)) -> Bucket {

@@ -1,7 +1,8 @@
 //! Bodies as opentelemetry-proto's messages.
 
-use super::{Kind, json};
-use crate::model::{Attribute, AttributeValue, Failure};
+use super::Kind;
+use crate::ingest::otlp_json_to_protobuf;
+use crate::model::{Attribute, AttributeValue, Failure, Signal};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -9,12 +10,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use prost::Message;
 
 pub(super) fn decode(kind: Kind, body: &Bytes) -> Result<ExportMetricsServiceRequest, Failure> {
-    match kind {
-        Kind::Protobuf => {
-            ExportMetricsServiceRequest::decode(body.clone()).map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))
-        }
-        Kind::Json => json::decode(body).map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}"))),
-    }
+    let body = match kind {
+        Kind::Protobuf => body.clone(),
+        Kind::Json => otlp_json_to_protobuf(Signal::Metrics, body)?,
+    };
+    ExportMetricsServiceRequest::decode(body).map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))
 }
 
 pub(super) fn attribute(pair: KeyValue) -> Attribute {

@@ -111,7 +111,15 @@ mod tests {
     #[test]
     fn label_names() {
         let config = TranslationConfig::default();
-        for (key, want) in [("a.b-c", "a_b_c"), ("_foo", "key_foo"), (".foo", "key_foo"), ("__foo", "__foo"), ("9a", "key_9a"), ("a..b", "a__b"), ("ü.x", "__x")] {
+        for (key, want) in [
+            ("a.b-c", "a_b_c"),
+            ("_foo", "key_foo"),
+            (".foo", "key_foo"),
+            ("__foo", "__foo"),
+            ("9a", "key_9a"),
+            ("a..b", "a__b"),
+            ("ü.x", "__x"),
+        ] {
             assert_eq!(label_name(key, &config).unwrap(), want, "{key}");
         }
         assert!(label_name("...", &config).is_err() && label_name("", &config).is_err());
@@ -131,7 +139,8 @@ mod tests {
     #[test]
     fn a_resource_gives_job_instance_and_promoted_labels() {
         let text = |key: &str, value: &str| Attribute::new(key, AttributeValue::String(value.into()));
-        let attributes = [text("service.namespace", "shop"), text("service.name", "cart"), text("service.instance.id", "c-1"), text("os.type", "linux")];
+        let attributes =
+            [text("service.namespace", "shop"), text("service.name", "cart"), text("service.instance.id", "c-1"), text("os.type", "linux")];
         let resource = ResourceLabels::new(&attributes, &TranslationConfig::default());
         let mut labels = LabelsBuilder::default();
         labels.set("service_name", "mine");

@@ -2,7 +2,6 @@
 
 mod builder;
 mod decode;
-mod json;
 mod labels;
 mod name;
 mod points;

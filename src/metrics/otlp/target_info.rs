@@ -1,8 +1,8 @@
 //! `target_info`: what is known of a resource beyond its identity, as a series of its own.
 
+use super::TranslationConfig;
 use super::builder::RowsBuilder;
 use super::labels::{ResourceLabels, add_attributes};
-use super::TranslationConfig;
 use crate::metrics::METRIC_NAME;
 use crate::metrics::rows::{Metadata, MetricType, NO_ITEM, Value};
 use crate::model::{Attribute, LabelsBuilder};
@@ -27,19 +27,15 @@ pub(super) fn add(
     if !describing || (resource.job.is_none() && resource.instance.is_none()) {
         return;
     }
-    let kept: Vec<Attribute> = attributes
-        .iter()
-        .filter(|a| config.keep_identifying_resource_attributes || !IDENTITY.contains(&a.key.as_str()))
-        .cloned()
-        .collect();
+    let kept: Vec<Attribute> =
+        attributes.iter().filter(|a| config.keep_identifying_resource_attributes || !IDENTITY.contains(&a.key.as_str())).cloned().collect();
     let mut labels = LabelsBuilder::default();
     if add_attributes(&mut labels, &kept, config).is_err() {
         return;
     }
     resource.add_identity(&mut labels);
     labels.set(METRIC_NAME, "target_info");
-    let metadata =
-        Metadata { family: "target_info".into(), kind: MetricType::Gauge, unit: String::new(), help: "Target metadata".into() };
+    let metadata = Metadata { family: "target_info".into(), kind: MetricType::Gauge, unit: String::new(), help: "Target metadata".into() };
     let series = rows.series(labels.build(), &Arc::new(metadata));
     for ts in times(earliest, latest, step) {
         rows.sample(series, NO_ITEM, (ts, 0), Value::Float(1.0));

@@ -54,16 +54,28 @@ pub struct Expr {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `duration` if it was written as one (`5m`).
-    Number { value: f64, duration: bool },
+    Number {
+        value: f64,
+        duration: bool,
+    },
     Text(String),
     Selector(Selector),
     /// `selector[range]`.
-    Range { selector: Selector, range: Duration },
+    Range {
+        selector: Selector,
+        range: Duration,
+    },
     Subquery(Box<Subquery>),
-    Call { function: &'static Function, args: Vec<Expr> },
+    Call {
+        function: &'static Function,
+        args: Vec<Expr>,
+    },
     Aggregation(Box<Aggregation>),
     Binary(Box<Binary>),
-    Unary { negative: bool, expr: Box<Expr> },
+    Unary {
+        negative: bool,
+        expr: Box<Expr>,
+    },
     Paren(Box<Expr>),
 }
 
@@ -114,7 +126,10 @@ pub struct DurationExpr {
 #[derive(Debug, Clone, PartialEq)]
 pub enum DurationKind {
     /// Seconds; `written` if in the form of a duration.
-    Number { value: f64, written: bool },
+    Number {
+        value: f64,
+        written: bool,
+    },
     /// `step()`.
     Step,
     /// `range()`.
@@ -122,7 +137,11 @@ pub enum DurationKind {
     Negative(Box<DurationExpr>),
     Positive(Box<DurationExpr>),
     Paren(Box<DurationExpr>),
-    Binary { op: DurationOp, left: Box<DurationExpr>, right: Box<DurationExpr> },
+    Binary {
+        op: DurationOp,
+        left: Box<DurationExpr>,
+        right: Box<DurationExpr>,
+    },
     /// `min_of(a, b)`.
     Min(Box<DurationExpr>, Box<DurationExpr>),
     /// `max_of(a, b)`.

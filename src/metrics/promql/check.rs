@@ -88,7 +88,10 @@ fn info_selector(arg: &Expr) -> Result<()> {
     match &arg.kind {
         Kind::Selector(selector) if selector.name.is_none() && selector.offset.is_none() && selector.at.is_none() => Ok(()),
         Kind::Selector(_) => fail(arg, "expected label selectors only, got vector selector instead"),
-        _ => fail(arg, format!("expected label selectors as the second argument to \"info\" function, but got {}", arg.value_type().documented())),
+        _ => fail(
+            arg,
+            format!("expected label selectors as the second argument to \"info\" function, but got {}", arg.value_type().documented()),
+        ),
     }
 }
 

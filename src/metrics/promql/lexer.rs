@@ -24,7 +24,9 @@ impl Token {
         match self {
             Token::Word(word) => match word.to_ascii_lowercase().as_str() {
                 op @ ("and" | "or" | "unless" | "atan2") => format!("<op:{op}>"),
-                "by" | "without" | "on" | "ignoring" | "group_left" | "group_right" | "bool" | "offset" => format!("<{}>", word.to_ascii_lowercase()),
+                "by" | "without" | "on" | "ignoring" | "group_left" | "group_right" | "bool" | "offset" => {
+                    format!("<{}>", word.to_ascii_lowercase())
+                }
                 _ => format!("identifier {word:?}"),
             },
             Token::Number(value) => format!("number {:?}", crate::model::number::general_float(*value)),
@@ -38,8 +40,8 @@ impl Token {
 }
 
 const SYMBOLS: [&str; 27] = [
-    "==", "!=", "=~", "!~", "<=", ">=", "</", ">/", "<", ">", "=", "+", "-", "*", "/", "%", "^", "@", "(", ")", "{", "}", "[", "]", ",", ":",
-    "|",
+    "==", "!=", "=~", "!~", "<=", ">=", "</", ">/", "<", ">", "=", "+", "-", "*", "/", "%", "^", "@", "(", ")", "{", "}", "[", "]", ",",
+    ":", "|",
 ];
 
 /// The whole text as tokens; the last one is [`Token::End`].
@@ -57,7 +59,9 @@ pub(super) fn lex(text: &str) -> Result<Vec<(Token, Span)>, ParseError> {
             '0'..='9' => number(rest, at)?,
             '.' if rest[1..].starts_with(|c: char| c.is_ascii_digit()) => number(rest, at)?,
             'a'..='z' | 'A'..='Z' | '_' => word(rest, brackets == 0 && !braces),
-            ':' if brackets == 0 && !braces && rest[1..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') => word(rest, true),
+            ':' if brackets == 0 && !braces && rest[1..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') => {
+                word(rest, true)
+            }
             _ => match SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
                 // Inside braces `<` cannot start `</`, but nothing there begins with it anyway.
                 Some(symbol) if *symbol != "|" => (Token::Symbol(symbol), symbol.len()),
@@ -124,9 +128,7 @@ fn string(rest: &str, at: usize, quote: char) -> Result<(Token, usize), ParseErr
 fn number(rest: &str, at: usize) -> Result<(Token, usize), ParseError> {
     let length = number_length(rest);
     let text = &rest[..length];
-    let bad = |length: usize| {
-        ParseError::new(Span::new(at, at + length), format!("bad number or duration syntax: {:?}", &rest[..length]))
-    };
+    let bad = |length: usize| ParseError::new(Span::new(at, at + length), format!("bad number or duration syntax: {:?}", &rest[..length]));
     let alphanumeric = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if rest[length..].starts_with(alphanumeric) {
         let whole = rest.find(|c| !alphanumeric(c)).unwrap_or(rest.len());
@@ -176,7 +178,9 @@ pub(super) fn parse_number(text: &str) -> Option<f64> {
     if let Some(hex) = plain.strip_prefix("0x") {
         return i64::from_str_radix(hex, 16).ok().map(|n| n as f64);
     }
-    if plain.len() > 1 && plain.starts_with('0') && plain.bytes().all(|b| b.is_ascii_digit())
+    if plain.len() > 1
+        && plain.starts_with('0')
+        && plain.bytes().all(|b| b.is_ascii_digit())
         && let Ok(octal) = i64::from_str_radix(&plain[1..], 8)
     {
         return Some(octal as f64);

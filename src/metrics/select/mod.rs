@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use block::block_newest;
-pub use series::{SeriesRow, SeriesTable};
+use series::SeriesTable;
 
 impl From<ReadError> for QueryError {
     fn from(error: ReadError) -> QueryError {

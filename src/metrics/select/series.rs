@@ -72,11 +72,8 @@ fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Ve
     let texts = |name: &str| batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
     let words = [texts("family"), texts("type"), texts("unit"), texts("help")];
     let schema = batch.schema();
-    let label_columns: Vec<(&str, &StringArray)> = schema
-        .fields()
-        .iter()
-        .filter_map(|f| Some((f.name().strip_prefix(schema::LABEL_PREFIX)?, texts(f.name())?)))
-        .collect();
+    let label_columns: Vec<(&str, &StringArray)> =
+        schema.fields().iter().filter_map(|f| Some((f.name().strip_prefix(schema::LABEL_PREFIX)?, texts(f.name())?))).collect();
     for row in 0..batch.num_rows() {
         let mut labels = LabelsBuilder::default();
         for (name, column) in &label_columns {

@@ -191,11 +191,7 @@ impl Evaluator<'_> {
             }
         }
         // In an instant query the order is that of the values, group by group.
-        let ordered: Vec<Series> = if k.len() == 1 {
-            ranks.into_iter().map(|(_, at)| series[at].clone()).collect()
-        } else {
-            series
-        };
+        let ordered: Vec<Series> = if k.len() == 1 { ranks.into_iter().map(|(_, at)| series[at].clone()).collect() } else { series };
         Ok(ordered.into_iter().filter(|s| !s.is_empty()).collect())
     }
 

@@ -37,14 +37,22 @@ impl Evaluator<'_> {
         match (left, right) {
             (Value::Scalar(a), Value::Scalar(b)) => {
                 let values = a.iter().zip(&b).map(|(a, b)| match floats(binary.op, *a, *b) {
-                    Some(value) => if binary.returns_bool { 1.0 } else { value },
+                    Some(value) => {
+                        if binary.returns_bool {
+                            1.0
+                        } else {
+                            value
+                        }
+                    }
                     None => 0.0,
                 });
                 Ok(Value::Scalar(values.collect()))
             }
             (Value::Vector(series), Value::Scalar(scalar)) => self.with_scalar(expr, binary, series, &scalar, false).map(Value::Vector),
             (Value::Scalar(scalar), Value::Vector(series)) => self.with_scalar(expr, binary, series, &scalar, true).map(Value::Vector),
-            (Value::Vector(left), Value::Vector(right)) if binary.op.is_set() => merge_equal(set(binary, left, right, grid)).map(Value::Vector),
+            (Value::Vector(left), Value::Vector(right)) if binary.op.is_set() => {
+                merge_equal(set(binary, left, right, grid)).map(Value::Vector)
+            }
             (Value::Vector(left), Value::Vector(right)) => self.vectors(expr, binary, left, right, grid).map(Value::Vector),
             _ => Err(QueryError::Execution("a string has no operators".to_owned())),
         }
@@ -90,7 +98,10 @@ impl Evaluator<'_> {
     }
 
     fn incompatible(&self, expr: &Expr, op: BinaryOp, left: &str, right: &str) {
-        self.info(expr, format!("incompatible sample types encountered for binary operator {:?}: {left} {} {right}", op.as_str(), op.as_str()));
+        self.info(
+            expr,
+            format!("incompatible sample types encountered for binary operator {:?}: {left} {} {right}", op.as_str(), op.as_str()),
+        );
     }
 
     /// The result for one pair of values; `None` drops the element.
@@ -146,11 +157,16 @@ impl Evaluator<'_> {
         }
     }
 
-    fn combined(&self, expr: &Expr, op: BinaryOp, a: &Arc<crate::metrics::histogram::Histogram>, b: &crate::metrics::histogram::Histogram) -> Option<Cell> {
+    fn combined(
+        &self,
+        expr: &Expr,
+        op: BinaryOp,
+        a: &Arc<crate::metrics::histogram::Histogram>,
+        b: &crate::metrics::histogram::Histogram,
+    ) -> Option<Cell> {
         use crate::metrics::histogram::ResetHint;
         let mut result = (**a).clone();
-        let (outcome, word) =
-            if op == BinaryOp::Add { (result.add(b), "addition") } else { (result.sub(b), "subtraction") };
+        let (outcome, word) = if op == BinaryOp::Add { (result.add(b), "addition") } else { (result.sub(b), "subtraction") };
         let Ok(notes) = outcome else {
             self.warn(expr, format!("incompatible bucket layout encountered for binary operator {}", op.as_str()));
             return None;

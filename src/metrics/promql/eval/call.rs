@@ -34,7 +34,15 @@ impl Evaluator<'_> {
             "step" => constant(if self.times.start == self.times.end { 0.0 } else { seconds(self.times.step) }),
             "min_of" | "max_of" => {
                 let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
-                let pick = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else if name == "min_of" { a.min(b) } else { a.max(b) };
+                let pick = |a: f64, b: f64| {
+                    if a.is_nan() || b.is_nan() {
+                        f64::NAN
+                    } else if name == "min_of" {
+                        a.min(b)
+                    } else {
+                        a.max(b)
+                    }
+                };
                 Ok(a.into_iter().zip(b).map(|(a, b)| pick(a, b)).collect())
             }
             _ => {

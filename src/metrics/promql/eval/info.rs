@@ -41,7 +41,9 @@ impl Evaluator<'_> {
                 if present.is_empty() && drops_unmatched {
                     continue;
                 }
-                let part = parts.entry(labels.clone()).or_insert_with(|| Series { drop_name: series.drop_name, ..Series::new(labels, grid.count) });
+                let part = parts
+                    .entry(labels.clone())
+                    .or_insert_with(|| Series { drop_name: series.drop_name, ..Series::new(labels, grid.count) });
                 if let Some(cell) = series.get(step) {
                     part.set(step, cell);
                 }
@@ -52,7 +54,14 @@ impl Evaluator<'_> {
     }
 
     /// Info series by identity. They are read at the offset and time of the argument's own selector.
-    fn info_series(&self, arg: &Expr, names: &[Matcher], wanted: &[Matcher], base: &[Series], grid: Grid) -> Result<HashMap<Labels, Vec<Series>>> {
+    fn info_series(
+        &self,
+        arg: &Expr,
+        names: &[Matcher],
+        wanted: &[Matcher],
+        base: &[Series],
+        grid: Grid,
+    ) -> Result<HashMap<Labels, Vec<Series>>> {
         let mut matchers = names.to_vec();
         matchers.extend(wanted.iter().filter(|m| m.name != METRIC_NAME).cloned());
         let (offset, at) = arg.selectors().first().map_or((None, None), |s| (s.offset.clone(), s.at));

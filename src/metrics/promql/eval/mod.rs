@@ -177,6 +177,16 @@ impl<'a> Evaluator<'a> {
 fn depends_on_time(name: &str) -> bool {
     matches!(
         name,
-        "days_in_month" | "day_of_month" | "day_of_week" | "day_of_year" | "hour" | "minute" | "month" | "year" | "predict_linear" | "time" | "timestamp"
+        "days_in_month"
+            | "day_of_month"
+            | "day_of_week"
+            | "day_of_year"
+            | "hour"
+            | "minute"
+            | "month"
+            | "year"
+            | "predict_linear"
+            | "time"
+            | "timestamp"
     )
 }

@@ -110,11 +110,8 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Option<f64> {
         let native = group.native.iter().find_map(|at| series[*at].histogram(step));
-        let buckets: Vec<ClassicBucket> = group
-            .classic
-            .iter()
-            .filter_map(|(bound, at)| Some(ClassicBucket { bound: *bound, count: series[*at].float(step)? }))
-            .collect();
+        let buckets: Vec<ClassicBucket> =
+            group.classic.iter().filter_map(|(bound, at)| Some(ClassicBucket { bound: *bound, count: series[*at].float(step)? })).collect();
         if native.is_some() && !buckets.is_empty() {
             self.warn(arg.bare(), format!("vector contains a mix of classic and native histograms{}", self.for_metric(group)));
             return None;
@@ -176,7 +173,11 @@ impl Evaluator<'_> {
 
     /// The name of the metric for notes, which is known only while names are kept to the end.
     fn for_metric(&self, group: &Group) -> String {
-        if self.options.delayed_name_removal && !group.name.is_empty() { format!(" for metric name {:?}", group.name) } else { String::new() }
+        if self.options.delayed_name_removal && !group.name.is_empty() {
+            format!(" for metric name {:?}", group.name)
+        } else {
+            String::new()
+        }
     }
 
     /// Native histograms by their labels, classic buckets by their labels without `le`.
@@ -209,8 +210,11 @@ impl Evaluator<'_> {
                 }
                 None => {
                     let name = one.labels.value(METRIC_NAME);
-                    let suffix =
-                        if self.options.delayed_name_removal && !name.is_empty() { format!(" for metric name {name:?}") } else { String::new() };
+                    let suffix = if self.options.delayed_name_removal && !name.is_empty() {
+                        format!(" for metric name {name:?}")
+                    } else {
+                        String::new()
+                    };
                     self.warn(arg.bare(), format!("bucket label \"le\" is missing or has a malformed value of {bound:?}{suffix}"));
                 }
             }

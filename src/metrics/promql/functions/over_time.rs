@@ -43,10 +43,7 @@ impl Call<'_> {
     pub fn check_counter_name(&self, counter: bool) {
         let like_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|s| self.name.ends_with(s));
         if counter && !self.name.is_empty() && !like_counter {
-            self.info(format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {:?}",
-                self.name
-            ));
+            self.info(format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {:?}", self.name));
         }
     }
 
@@ -77,8 +74,12 @@ pub fn range_function(name: &str) -> Option<RangeFunction> {
         "max_over_time" => |c, w| extremum(c, w, |new, best| new > best || best.is_nan()),
         "ts_of_min_over_time" => |c, w| extremum_time(c, w, |new, best| new <= best || best.is_nan()),
         "ts_of_max_over_time" => |c, w| extremum_time(c, w, |new, best| new >= best || best.is_nan()),
-        "ts_of_first_over_time" => |_, w| time_of(if w.oldest_is_histogram() { w.histograms.first().map(|h| h.ts) } else { w.ts.first().copied() }),
-        "ts_of_last_over_time" => |_, w| time_of(if w.newest_is_histogram() { w.histograms.last().map(|h| h.ts) } else { w.ts.last().copied() }),
+        "ts_of_first_over_time" => {
+            |_, w| time_of(if w.oldest_is_histogram() { w.histograms.first().map(|h| h.ts) } else { w.ts.first().copied() })
+        }
+        "ts_of_last_over_time" => {
+            |_, w| time_of(if w.newest_is_histogram() { w.histograms.last().map(|h| h.ts) } else { w.ts.last().copied() })
+        }
         "stddev_over_time" => |c, w| floats(c, w, |values| variance(values.iter().copied()).sqrt()),
         "stdvar_over_time" => |c, w| floats(c, w, |values| variance(values.iter().copied())),
         "quantile_over_time" => |c, w| floats(c, w, |values| quantile(c.scalars[0], &mut values.to_vec())),

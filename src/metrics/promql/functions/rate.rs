@@ -152,7 +152,7 @@ fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Op
         histogram
     };
     let mut result = reduced(&samples[samples.len() - 1]);
-    let mut note = |outcome: Result<crate::metrics::histogram::Notes, crate::metrics::histogram::Incompatible>, what: &str| match outcome {
+    let note = |outcome: Result<crate::metrics::histogram::Notes, crate::metrics::histogram::Incompatible>, what: &str| match outcome {
         Ok(notes) => {
             if notes.reconciled_bounds {
                 call.info(format!("mismatched custom buckets were reconciled during {what}"));
@@ -168,7 +168,8 @@ fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Op
     if counter {
         let from = if first_is_reset { 2 } else { 1 };
         for at in from..samples.len() {
-            if samples[at].histogram.is_reset_after(&samples[at - 1].histogram) && !note(result.add(&reduced(&samples[at - 1])), "addition") {
+            if samples[at].histogram.is_reset_after(&samples[at - 1].histogram) && !note(result.add(&reduced(&samples[at - 1])), "addition")
+            {
                 return None;
             }
         }

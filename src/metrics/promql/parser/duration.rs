@@ -80,7 +80,8 @@ impl Parser {
             }
             Token::Word(word) if self.is_symbol("(") => self.duration_call(&word, span)?,
             other => {
-                let message = format!("unexpected {} in duration expression, expected number, duration, step() or range()", other.describe());
+                let message =
+                    format!("unexpected {} in duration expression, expected number, duration, step() or range()", other.describe());
                 return Err(ParseError::new(span, message));
             }
         };

@@ -114,14 +114,6 @@ impl Parser {
         matches!(self.peek(), Token::Word(w) if w.eq_ignore_ascii_case(word))
     }
 
-    fn take_word(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        if found {
-            self.next();
-        }
-        found
-    }
-
     fn expect_symbol(&mut self, symbol: &str, context: &str) -> Result<(), ParseError> {
         if self.take_symbol(symbol) {
             return Ok(());
