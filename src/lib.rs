@@ -6,6 +6,7 @@
 //! together.
 
 pub mod ingest;
+pub mod logs;
 pub mod model;
 pub mod query;
 pub mod runtime;
