@@ -2,7 +2,7 @@
 //! pipeline over entries (`pipeline`), and evaluated (`eval`).
 
 pub mod ast;
-mod convert;
+pub mod convert;
 pub mod eval;
 mod lex;
 mod parse;

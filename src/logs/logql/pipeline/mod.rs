@@ -10,6 +10,7 @@ mod pattern;
 mod unwrap;
 
 pub use labels::{Category, Label, LabelSet};
+pub use parsers::sanitise;
 pub use unwrap::Unwrapper;
 
 use super::ast::{LabelTest, Stage, Unwrap};
