@@ -5,11 +5,16 @@
 //! `web` are the doors; `metrics`, `logs` and `traces` are one room a signal; `server`, `config` and `cli` put all
 //! together.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod cli;
+pub mod config;
 pub mod ingest;
 pub mod logs;
 pub mod model;
 pub mod query;
 pub mod runtime;
+pub mod server;
 pub mod storage;
 pub mod telemetry;
 pub mod web;
