@@ -267,7 +267,10 @@ mod tests {
 
     #[test]
     fn members_come_in_order_and_before_a_mistake() {
-        assert_eq!(keys(r#" {"a": 1.50, "b":[1,{"c":"}"}], "d":null} "#), (vec!["a=1.50".into(), r#"b=[1,{"c":"}"}]"#.into(), "d=null".into()], true));
+        assert_eq!(
+            keys(r#" {"a": 1.50, "b":[1,{"c":"}"}], "d":null} "#),
+            (vec!["a=1.50".into(), r#"b=[1,{"c":"}"}]"#.into(), "d=null".into()], true)
+        );
         assert_eq!(keys(r#"{"a":1,"b":}"#), (vec!["a=1".into()], false));
         assert_eq!(keys("{} x"), (vec![], false));
         assert_eq!(keys(""), (vec![], false));

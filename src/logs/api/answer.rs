@@ -20,9 +20,7 @@ pub fn failure(error: &QueryError) -> Response {
             (StatusCode::BAD_REQUEST, text.as_str())
         }
         QueryError::Timeout => (StatusCode::GATEWAY_TIMEOUT, TIMED_OUT),
-        QueryError::Canceled => {
-            (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "the request was cancelled by the client")
-        }
+        QueryError::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "the request was cancelled by the client"),
         QueryError::QueueFull => (StatusCode::TOO_MANY_REQUESTS, "too many outstanding requests"),
         QueryError::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "starting: replay of the write-ahead log is not finished"),
         QueryError::Storage(text) => (StatusCode::INTERNAL_SERVER_ERROR, text.as_str()),
@@ -211,10 +209,8 @@ const CACHES: [&str; 10] = [
     "logResult",
     "taskResult",
 ];
-const CACHE: &str =
-    r#"{"entriesFound":0,"entriesRequested":0,"entriesStored":0,"bytesReceived":0,"bytesSent":0,"requests":0,"downloadTime":0,"queryLengthServed":0}"#;
-const INDEX: &str =
-    r#"{"totalChunks":0,"postFilterChunks":0,"shardsDuration":0,"usedBloomFilters":false,"totalStreams":0,"chunkRefsLookupTime":0,"bloomFilterTime":0}"#;
+const CACHE: &str = r#"{"entriesFound":0,"entriesRequested":0,"entriesStored":0,"bytesReceived":0,"bytesSent":0,"requests":0,"downloadTime":0,"queryLengthServed":0}"#;
+const INDEX: &str = r#"{"totalChunks":0,"postFilterChunks":0,"shardsDuration":0,"usedBloomFilters":false,"totalStreams":0,"chunkRefsLookupTime":0,"bloomFilterTime":0}"#;
 
 /// The `stats` object; what monocle does not have is 0.
 pub fn stats(read: &Stats, returned: usize, took: Duration) -> String {

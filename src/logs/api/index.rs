@@ -95,7 +95,8 @@ impl Volume {
             "labels" => true,
             _ => return Err(invalid("invalid aggregation option")),
         };
-        let targets: Vec<String> = params.get("targetLabels").unwrap_or("").split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
+        let targets: Vec<String> =
+            params.get("targetLabels").unwrap_or("").split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
         let mut names = targets.clone();
         if targets.is_empty() && !by_label {
             names = matchers.iter().map(|m| m.name.clone()).collect();
@@ -117,7 +118,12 @@ impl Volume {
     }
 
     /// Bytes of each group in each of `buckets`; the largest groups first, then by name.
-    fn collect(&self, view: &View<crate::logs::LogsSpec>, buckets: &[TimeRange], max: usize) -> Result<Vec<(Labels, Vec<f64>)>, QueryError> {
+    fn collect(
+        &self,
+        view: &View<crate::logs::LogsSpec>,
+        buckets: &[TimeRange],
+        max: usize,
+    ) -> Result<Vec<(Labels, Vec<f64>)>, QueryError> {
         let mut found: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
         each_run(view, self.range, |run| {
             if !matches(&run.labels, &self.matchers) {

@@ -33,9 +33,7 @@ pub async fn instant(State(api): State<Api>, params: Params) -> Response {
         count(&asked, "limit", LIMIT_DEFAULT)?;
         direction(&asked)?;
         let Expr::Metric(expr) = parsed(&asked)? else {
-            return Err(invalid(
-                "log queries are not supported as an instant query type, please change your query to a range query type",
-            ));
+            return Err(invalid("log queries are not supported as an instant query type, please change your query to a range query type"));
         };
         metric(view, ctx, &expr, &Steps::instant(at), &config)
     })

@@ -16,10 +16,14 @@ fn rows(stream: &str, entries: &[(i64, &str, &[(&str, &str)])]) -> LogRows {
 }
 
 fn lines(draft: &BlockDraft) -> Vec<String> {
-    draft.tables[0].batches.iter().flat_map(|b| {
-        let c = crate::logs::source::Columns::read(b).unwrap();
-        (0..c.len()).map(|r| c.line(r).to_owned()).collect::<Vec<_>>()
-    }).collect()
+    draft.tables[0]
+        .batches
+        .iter()
+        .flat_map(|b| {
+            let c = crate::logs::source::Columns::read(b).unwrap();
+            (0..c.len()).map(|r| c.line(r).to_owned()).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 #[test]

@@ -20,7 +20,11 @@ pub enum Stage {
     Line(LineFilter),
     /// Named expressions; none extracts everything.
     Json(Vec<(String, String)>),
-    Logfmt { strict: bool, keep_empty: bool, fields: Vec<(String, String)> },
+    Logfmt {
+        strict: bool,
+        keep_empty: bool,
+        fields: Vec<(String, String)>,
+    },
     Regexp(String),
     Pattern(String),
     Unpack,
@@ -122,11 +126,27 @@ impl Comparison {
 #[derive(Debug, Clone, PartialEq)]
 pub enum LabelFilter {
     Matcher(Matcher),
-    Ip { name: String, negative: bool, pattern: String },
-    Number { name: String, op: Comparison, value: f64 },
+    Ip {
+        name: String,
+        negative: bool,
+        pattern: String,
+    },
+    Number {
+        name: String,
+        op: Comparison,
+        value: f64,
+    },
     /// Nanoseconds.
-    Duration { name: String, op: Comparison, value: i64 },
-    Bytes { name: String, op: Comparison, value: u64 },
+    Duration {
+        name: String,
+        op: Comparison,
+        value: i64,
+    },
+    Bytes {
+        name: String,
+        op: Comparison,
+        value: u64,
+    },
     And(Box<LabelFilter>, Box<LabelFilter>),
     Or(Box<LabelFilter>, Box<LabelFilter>),
 }

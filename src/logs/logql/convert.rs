@@ -93,7 +93,9 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text).unwrap_err(), why);
         }
-        for (text, want) in [("1KB", 1000), ("1 kib", 1024), ("20.5KB", 20_500), ("1,024", 1024), ("5", 5), ("1.9B", 1), ("5K", 5000), ("2MiB", 2 << 20)] {
+        for (text, want) in
+            [("1KB", 1000), ("1 kib", 1024), ("20.5KB", 20_500), ("1,024", 1024), ("5", 5), ("1.9B", 1), ("5K", 5000), ("2MiB", 2 << 20)]
+        {
             assert_eq!(parse_bytes(text), Ok(want), "{text}");
         }
         assert!(parse_bytes("x").is_err() && parse_bytes("1Q").is_err() && parse_bytes("1i").is_err() && parse_bytes("").is_err());

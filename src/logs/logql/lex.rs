@@ -242,7 +242,10 @@ impl<'a> Lexer<'a> {
         let word = &rest[..end];
         self.at += end;
         let lower = word.to_ascii_lowercase();
-        if let Some(reserved) = RESERVED.iter().find(|r| **r == lower) {
+        // A label may be called `ip`: with a parenthesis it is the filter.
+        if let Some(reserved) = RESERVED.iter().find(|r| **r == lower)
+            && (*reserved != "ip" || self.rest().trim_start().starts_with('('))
+        {
             return Token::Keyword(reserved);
         }
         match FUNCTIONS.iter().find(|f| **f == lower) {

@@ -1,11 +1,10 @@
 //! OTLP logs as log entries (contracts/loki.md 2.5): the mapping is the same for Loki's route and for OTLP's own.
 
-mod json;
-
 use super::config::Config;
 use super::entry::{Entry, LogRows, Pair, StreamEntries, set_pair};
 use super::{level, names};
-use crate::model::{Attribute, AttributeValue, Failure, Labels, LabelsBuilder, SpanId, TraceId, json_text};
+use crate::ingest::otlp_json_to_protobuf;
+use crate::model::{Attribute, AttributeValue, Failure, Labels, LabelsBuilder, Signal, SpanId, TraceId, json_text};
 use crate::storage::Refusals;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
@@ -45,7 +44,7 @@ pub fn translate_protobuf(body: &[u8], received_at: i64, config: &Config) -> Res
 }
 
 pub fn translate_json(body: &[u8], received_at: i64, config: &Config) -> Result<(LogRows, Refusals), Failure> {
-    Ok(translate(json::parse(body)?, received_at, config))
+    translate_protobuf(&otlp_json_to_protobuf(Signal::Logs, body)?, received_at, config)
 }
 
 fn translate(request: ExportLogsServiceRequest, received_at: i64, config: &Config) -> (LogRows, Refusals) {
@@ -213,10 +212,8 @@ fn value_of(value: AnyValue, depth: usize) -> AttributeValue {
             AttributeValue::Array(a.values.into_iter().map(|v| value_of(v, depth + 1)).collect())
         }
         Some(ProtoValue::KvlistValue(list)) if depth < DEPTH_MAX => {
-            let member = |kv: KeyValue| Attribute {
-                key: kv.key,
-                value: kv.value.map_or(AttributeValue::Empty, |v| value_of(v, depth + 1)),
-            };
+            let member =
+                |kv: KeyValue| Attribute { key: kv.key, value: kv.value.map_or(AttributeValue::Empty, |v| value_of(v, depth + 1)) };
             AttributeValue::Map(list.values.into_iter().map(member).collect())
         }
         _ => AttributeValue::Empty,

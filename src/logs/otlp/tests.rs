@@ -8,7 +8,9 @@ fn one(body: &str) -> (Labels, Entry) {
 }
 
 fn wrap(resource: &str, scope: &str, record: &str) -> String {
-    format!(r#"{{"resourceLogs":[{{"resource":{{"attributes":[{resource}]}},"scopeLogs":[{{"scope":{{{scope}}},"logRecords":[{{{record}}}]}}]}}]}}"#)
+    format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{resource}]}},"scopeLogs":[{{"scope":{{{scope}}},"logRecords":[{{{record}}}]}}]}}]}}"#
+    )
 }
 
 fn text(pairs: &[Pair]) -> Vec<String> {
@@ -64,7 +66,10 @@ fn bodies_are_rendered_as_text() {
         (r#"{"doubleValue":1e-7}"#, "1e-7"),
         (r#"{"bytesValue":"AQI="}"#, "AQI="),
         (r#"{"arrayValue":{"values":[{"stringValue":"<a>"},{"intValue":1}]}}"#, r#"["<a>",1]"#),
-        (r#"{"kvlistValue":{"values":[{"key":"b","value":{"intValue":1}},{"key":"a","value":{"stringValue":"x"}}]}}"#, r#"{"a":"x","b":1}"#),
+        (
+            r#"{"kvlistValue":{"values":[{"key":"b","value":{"intValue":1}},{"key":"a","value":{"stringValue":"x"}}]}}"#,
+            r#"{"a":"x","b":1}"#,
+        ),
         ("{}", ""),
     ] {
         assert_eq!(one(&wrap("", "", &format!(r#""body":{body}"#))).1.line, line);
@@ -78,7 +83,7 @@ fn json_and_protobuf_agree() {
         r#""name":"lib""#,
         r#""timeUnixNano":"5","body":{"stringValue":"hello"},"attributes":[{"key":"d","value":{"doubleValue":"NaN"}}]"#,
     );
-    let bytes = json::parse(body.as_bytes()).unwrap().encode_to_vec();
+    let bytes = otlp_json_to_protobuf(Signal::Logs, body.as_bytes()).unwrap();
     let config = Config::default();
     assert_eq!(translate_protobuf(&bytes, 0, &config).unwrap().0, translate_json(body.as_bytes(), 0, &config).unwrap().0);
 }

@@ -31,8 +31,7 @@ pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config) -> Tra
     let request = protobuf::decode(body, max_bytes)?;
     let mut streams = Streams::new(config);
     for stream in request.streams {
-        let labels = parse_labels(&stream.labels)
-            .map_err(|e| format!("error parsing labels '{}' with error: {e}", stream.labels));
+        let labels = parse_labels(&stream.labels).map_err(|e| format!("error parsing labels '{}' with error: {e}", stream.labels));
         let entries = stream.entries.into_iter().map(|e| {
             let ts = e.timestamp.map_or(0, |t| t.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(t.nanos)));
             (ts, e.line, e.structured_metadata.into_iter().map(|p| (p.name, p.value)).collect())
@@ -58,11 +57,7 @@ impl<'a> Streams<'a> {
         Streams { config, rows: LogRows::default(), refusals: Refusals::default(), next_index: 0, seen: 0, names: HashMap::new() }
     }
 
-    fn add(
-        &mut self,
-        labels: Result<Vec<(String, String)>, String>,
-        entries: impl Iterator<Item = (i64, String, Vec<(String, String)>)>,
-    ) {
+    fn add(&mut self, labels: Result<Vec<(String, String)>, String>, entries: impl Iterator<Item = (i64, String, Vec<(String, String)>)>) {
         self.seen += 1;
         let labels = labels.and_then(|pairs| stream_labels(&pairs, self.config));
         let mut stored = Vec::new();

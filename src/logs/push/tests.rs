@@ -1,6 +1,6 @@
 use super::*;
-use prost::Message as _;
 use proptest::prelude::*;
+use prost::Message as _;
 
 fn json(body: &str) -> Translated {
     translate_json(body.as_bytes(), &Config::default())
@@ -8,7 +8,8 @@ fn json(body: &str) -> Translated {
 
 #[test]
 fn a_stream_gets_its_service_name_and_every_entry_a_level() {
-    let body = r#"{"streams":[{"stream":{"app":"x","empty":""},"values":[["5","level=warn a",{"trace.id":"ab","n":""}],["6","b"]]}],"extra":1}"#;
+    let body =
+        r#"{"streams":[{"stream":{"app":"x","empty":""},"values":[["5","level=warn a",{"trace.id":"ab","n":""}],["6","b"]]}],"extra":1}"#;
     let (rows, refusals) = json(body).unwrap();
     assert!(refusals.is_empty());
     let stream = &rows.streams[0];

@@ -2,9 +2,7 @@ use crate::logs::schema;
 use crate::model::{SpanId, TraceId};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int64Type, TimestampNanosecondType};
-use arrow_array::{
-    Array, FixedSizeBinaryArray, Int8Array, Int64Array, MapArray, RecordBatch, StringArray, TimestampNanosecondArray,
-};
+use arrow_array::{Array, FixedSizeBinaryArray, Int8Array, Int64Array, MapArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_schema::{ArrowError, DataType};
 use std::borrow::Cow;
 use xxhash_rust::xxh3::Xxh3;
@@ -29,9 +27,8 @@ pub type Metadata<'a> = (&'a str, Cow<'a, str>);
 impl Columns {
     pub fn read(batch: &RecordBatch) -> Result<Columns, ArrowError> {
         let schema = batch.schema();
-        let optional = |name: &str, data_type: &dyn Fn(&DataType) -> bool| {
-            batch.column_by_name(name).filter(|c| data_type(c.data_type())).cloned()
-        };
+        let optional =
+            |name: &str, data_type: &dyn Fn(&DataType) -> bool| batch.column_by_name(name).filter(|c| data_type(c.data_type())).cloned();
         let missing = |name: &str| ArrowError::SchemaError(format!("column `{name}` of `logs` is missing or has another type"));
         let is_time = |t: &DataType| *t == schema::timestamp_type();
         let stream_id = optional(schema::STREAM_ID, &|t| *t == DataType::Int64).ok_or_else(|| missing(schema::STREAM_ID))?;

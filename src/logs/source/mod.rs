@@ -165,7 +165,9 @@ impl Selection {
                 let columns = chunk.columns();
                 let mut rows = Vec::new();
                 for run in wanted {
-                    rows.extend(run.rows.clone().filter(|row| range.contains(columns.ts(*row as usize))).map(|row| (row as u32, run.stream)));
+                    rows.extend(
+                        run.rows.clone().filter(|row| range.contains(columns.ts(*row as usize))).map(|row| (row as u32, run.stream)),
+                    );
                 }
                 Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
             }

@@ -72,7 +72,8 @@ pub fn stream_table(block: &Arc<Block>) -> Result<Arc<StreamTable>, ReadError> {
 
 /// Rows whose columns are not those of the schema are left out: such a file was not written by us.
 fn decode(batch: &RecordBatch, runs: &mut Vec<Run>) {
-    let number = |name: &str| batch.column_by_name(name).filter(|c| *c.data_type() == DataType::Int64).map(|c| c.as_primitive::<Int64Type>());
+    let number =
+        |name: &str| batch.column_by_name(name).filter(|c| *c.data_type() == DataType::Int64).map(|c| c.as_primitive::<Int64Type>());
     let time = |name: &str| {
         let column = batch.column_by_name(name).filter(|c| *c.data_type() == schema::timestamp_type());
         column.map(|c| c.as_primitive::<TimestampNanosecondType>())

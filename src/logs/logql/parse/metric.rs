@@ -3,9 +3,9 @@ use super::{ParseError, Parser};
 use crate::logs::logql::ast::{
     Binary, BinaryOp, Comparison, Expr, LabelReplace, LogExpr, LogRange, MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp,
 };
+use crate::logs::logql::eval::binary::apply_scalars;
 use crate::logs::logql::lex::Token;
 use crate::logs::logql::print;
-use crate::logs::logql::eval::binary::apply_scalars;
 use crate::model::regexp;
 use crate::query::{Cardinality, Grouping, Matching};
 

@@ -23,7 +23,8 @@ impl LineFilter {
         let mut tests = Vec::new();
         for operand in &filter.operands {
             // An operand that every line matches takes no part in a chain of `or`.
-            let always = matches!(operand, LineOperand::Text(t) if t.is_empty()) && !matches!(filter.op, LineOp::Pattern | LineOp::NotPattern);
+            let always =
+                matches!(operand, LineOperand::Text(t) if t.is_empty()) && !matches!(filter.op, LineOp::Pattern | LineOp::NotPattern);
             if !(always && filter.operands.len() > 1) {
                 tests.push(Test::compile(filter, operand)?);
             }
@@ -43,13 +44,18 @@ impl Test {
     fn compile(filter: &ast::LineFilter, operand: &LineOperand) -> Result<Test, ParseError> {
         let staged = |e: String| ParseError::new(format!("stage '{}' : {e}", print::line_filter(filter)));
         match (filter.op, operand) {
-            (LineOp::Contains | LineOp::NotContains, LineOperand::Text(text)) => Ok(Test::Contains(Box::new(Finder::new(text).into_owned()))),
+            (LineOp::Contains | LineOp::NotContains, LineOperand::Text(text)) => {
+                Ok(Test::Contains(Box::new(Finder::new(text).into_owned())))
+            }
             (LineOp::Regex | LineOp::NotRegex, LineOperand::Text(re)) => {
                 crate::model::regexp::compile(re).map(Test::Regex).map_err(|e| staged(e.to_string()))
             }
-            (LineOp::Pattern | LineOp::NotPattern, LineOperand::Text(text)) => Pattern::line_filter(text).map(Test::Pattern).map_err(staged),
+            (LineOp::Pattern | LineOp::NotPattern, LineOperand::Text(text)) => {
+                Pattern::line_filter(text).map(Test::Pattern).map_err(staged)
+            }
             (LineOp::Contains | LineOp::NotContains, LineOperand::Ip(pattern)) => {
-                let pattern = IpPattern::parse(pattern).ok_or_else(|| staged(format!("ip: invalid pattern: {}", crate::model::quote::quote(pattern))))?;
+                let pattern = IpPattern::parse(pattern)
+                    .ok_or_else(|| staged(format!("ip: invalid pattern: {}", crate::model::quote::quote(pattern))))?;
                 Ok(Test::Ip(pattern))
             }
             (_, LineOperand::Ip(_)) => Err(staged("ip: invalid operation".into())),
