@@ -11,4 +11,5 @@ pub mod query;
 pub mod runtime;
 pub mod storage;
 pub mod telemetry;
+pub mod traces;
 pub mod web;
