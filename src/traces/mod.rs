@@ -8,5 +8,6 @@ mod schema;
 pub mod span;
 mod spec;
 pub mod trace;
+pub mod traceql;
 
 pub use spec::{Config, TracesSpec};
