@@ -1,10 +1,13 @@
 //! Traces: OTLP in, Tempo's API out.
 
+pub mod api;
 pub mod columns;
 mod cut;
+mod find;
 mod head;
 pub mod otlp;
 mod schema;
+mod source;
 pub mod span;
 mod spec;
 pub mod trace;

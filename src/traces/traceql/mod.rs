@@ -2,6 +2,7 @@
 
 pub mod ast;
 mod check;
+pub mod eval;
 mod lex;
 mod parse;
 mod print;
