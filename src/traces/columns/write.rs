@@ -117,7 +117,7 @@ impl<'a> AttributeColumns<'a> {
 }
 
 fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(values))
+    Arc::new(values.map(Some).collect::<StringArray>())
 }
 
 fn optional_strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
@@ -125,15 +125,15 @@ fn optional_strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayR
 }
 
 fn integers(values: impl Iterator<Item = i64>) -> ArrayRef {
-    Arc::new(Int64Array::from_iter_values(values))
+    Arc::new(Int64Array::from(values.collect::<Vec<_>>()))
 }
 
 fn small_integers(values: impl Iterator<Item = i32>) -> ArrayRef {
-    Arc::new(Int32Array::from_iter_values(values))
+    Arc::new(Int32Array::from(values.collect::<Vec<_>>()))
 }
 
 fn timestamps(values: impl Iterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampNanosecondArray::from_iter_values(values).with_data_type(timestamp()))
+    Arc::new(TimestampNanosecondArray::from(values.collect::<Vec<_>>()).with_data_type(timestamp()))
 }
 
 fn ids<'a>(size: i32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef, ArrowError> {
