@@ -14,6 +14,8 @@ pub mod maintenance;
 mod scan;
 mod spec;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod tier;
 mod view;
 pub mod wal;

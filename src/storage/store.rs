@@ -181,12 +181,10 @@ impl<S: Spec> Store<S> {
     /// Admits, numbers and queues a batch. Blocks for as long as other appends are being admitted, and perhaps to read
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
-        if !self.is_ready() {
-            return Err(AppendError::NotReady);
-        }
         let mut batch = admitted.into_inner();
+        // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
-        let lane = lane.as_ref().ok_or(AppendError::Stopping)?;
+        let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
         lane.check_room().map_err(|_| AppendError::WalFull)?;
         let published = self.published.read().clone();
         if published.generations.iter().map(|g| g.stats().bytes).sum::<u64>() > self.config.head_max_bytes {
@@ -247,13 +245,15 @@ impl<S: Spec> Store<S> {
         tenants
     }
 
-    /// Ends appends, commits what is queued, and cuts all heads: a clean start replays nothing.
+    /// Ends appends and cuts all heads, so that a clean start replays nothing.
     pub fn close(&self) -> Result<(), super::maintenance::MaintenanceError> {
         self.ready.store(false, Ordering::Release);
+        drop(self.lane.write());
+        let cut = self.cut();
         if let Some(lane) = &*self.lane.read() {
             lane.stop();
         }
-        self.cut()
+        cut
     }
 }
 
@@ -363,7 +363,7 @@ impl<S: Spec> Store<S> {
             self.spec.published(&tenant, next.blocks.get(&tenant).map_or(&[][..], |b| b));
         }
         if let (Some((_, floor)), Some(lane)) = (edit.floor, &*self.lane.read()) {
-            lane.recycle(floor).map_err(super::maintenance::MaintenanceError::Io)?;
+            lane.recycle(floor);
         }
         Ok(())
     }

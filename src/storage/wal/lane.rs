@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -61,6 +61,8 @@ enum Job {
     Append(Pending),
     /// Later frames go to a new segment.
     Rotate,
+    /// Frames below this LSN are in blocks.
+    Recycle(u64, mpsc::Sender<()>),
 }
 
 #[derive(Default)]
@@ -89,7 +91,6 @@ struct Shared {
 pub struct Lane {
     shared: Arc<Shared>,
     config: LaneConfig,
-    world: World,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -107,19 +108,10 @@ impl Lane {
     ) -> io::Result<Lane> {
         let written = Written { closed: old.into(), open_bytes: 0 };
         let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), written: Mutex::new(written) });
-        let committer = Committer {
-            shared: shared.clone(),
-            world: world.clone(),
-            layout,
-            signal,
-            config,
-            segment: None,
-            next,
-            metrics,
-            unsynced_since: None,
-        };
+        let committer =
+            Committer { shared: shared.clone(), world, layout, signal, config, segment: None, next, metrics, unsynced_since: None };
         let thread = std::thread::Builder::new().name(format!("wal-{signal}")).spawn(move || committer.run())?;
-        Ok(Lane { shared, config, world, thread: Mutex::new(Some(thread)) })
+        Ok(Lane { shared, config, thread: Mutex::new(Some(thread)) })
     }
 
     /// Whether an append would be refused now.
@@ -154,16 +146,14 @@ impl Lane {
         self.shared.wake.notify_one();
     }
 
-    /// Deletes segments all of whose frames are below `floor`. The catalog has committed the floor.
-    pub fn recycle(&self, floor: u64) -> io::Result<()> {
-        let mut written = self.shared.written.lock();
-        while let Some((path, end, _)) = written.closed.front()
-            && *end <= floor
-        {
-            self.world.disk.remove_file(path)?;
-            written.closed.pop_front();
-        }
-        Ok(())
+    /// Deletes segments all of whose frames are below `floor`, and waits for that; what was queued before is committed
+    /// first. The catalog has committed the floor.
+    pub fn recycle(&self, floor: u64) {
+        let (done, recycled) = mpsc::channel();
+        self.shared.queue.lock().jobs.push_back(Job::Recycle(floor, done));
+        self.shared.wake.notify_one();
+        // An error means that the lane has stopped: the next start deletes what is below the floor.
+        let _ = recycled.recv();
     }
 
     /// Commits what is queued and ends the thread.
@@ -235,6 +225,10 @@ impl Committer {
                     committed.push((pending.apply, pending.done));
                 }
                 Job::Rotate => self.close_segment()?,
+                Job::Recycle(floor, done) => {
+                    self.recycle(floor);
+                    let _ = done.send(());
+                }
             }
         }
         let started = Instant::now();
@@ -276,6 +270,20 @@ impl Committer {
         written.open_bytes = 0;
         written.closed.push_back((segment.path, self.next, segment.bytes));
         Ok(())
+    }
+
+    fn recycle(&self, floor: u64) {
+        let mut written = self.shared.written.lock();
+        while let Some((path, end, _)) = written.closed.front()
+            && *end <= floor
+        {
+            if let Err(error) = self.world.disk.remove_file(path) {
+                // Harmless: replay skips what is below the floor, and the next start deletes it.
+                tracing::warn!(signal = %self.signal, %error, "a segment that is no longer needed is left behind");
+                return;
+            }
+            written.closed.pop_front();
+        }
     }
 
     fn sync_if_due(&mut self) -> io::Result<()> {

@@ -1,0 +1,238 @@
+use super::{Mistakes, Settings};
+use crate::model::time::parse_prometheus_duration;
+use crate::runtime::memory_total_bytes;
+use crate::storage::wal::SyncMode;
+use crate::web::Tenancy;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the program needs, from what the user said.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data: PathBuf,
+    pub listeners: Listeners,
+    /// `None` keeps everything.
+    pub retention_metrics: Option<Duration>,
+    pub retention_logs: Option<Duration>,
+    pub retention_traces: Option<Duration>,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub wal_sync: SyncMode,
+    pub cut_after: Duration,
+    pub tenancy: Tenancy,
+    pub query_timeout: Duration,
+    pub admin: bool,
+    pub log_json: bool,
+    pub log_filter: String,
+}
+
+/// Where a listener binds; `None` is off.
+#[derive(Debug, Clone)]
+pub struct Listeners {
+    pub otlp_grpc: Option<Endpoint>,
+    pub otlp_http: Option<Endpoint>,
+    pub prometheus: Option<Endpoint>,
+    pub loki: Option<Endpoint>,
+    pub tempo: Option<Endpoint>,
+    pub web: Option<Endpoint>,
+    pub otel_health: Option<Endpoint>,
+}
+
+/// An address to bind, with the knob it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub knob: &'static str,
+    pub host: String,
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+    }
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+impl Config {
+    pub fn resolve(settings: &Settings) -> Result<Config, Mistakes> {
+        let mut r = Resolver { mistakes: Vec::new() };
+        let host = settings.listen.clone().unwrap_or_else(|| "127.0.0.1".into());
+        let mut at = |knob, said: &Option<String>, default: &str| r.endpoint(knob, said.as_deref().unwrap_or(default), &host);
+        let listeners = Listeners {
+            otlp_grpc: at("otlp-grpc", &settings.otlp_grpc, "4317"),
+            otlp_http: at("otlp-http", &settings.otlp_http, "4318"),
+            prometheus: at("prometheus", &settings.prometheus, "9090"),
+            loki: at("loki", &settings.loki, "3100"),
+            tempo: at("tempo", &settings.tempo, "3200"),
+            web: at("web", &settings.web, "3000"),
+            otel_health: at("otel-health", &settings.otel_health, "off"),
+        };
+        let mut keep =
+            |knob, said: &Option<String>, default: &str| r.retention(knob, said.as_ref().or(settings.retention.as_ref()), default);
+        let config = Config {
+            retention_metrics: keep("retention-metrics", &settings.retention_metrics, "395d"),
+            retention_logs: keep("retention-logs", &settings.retention_logs, "30d"),
+            retention_traces: keep("retention-traces", &settings.retention_traces, "30d"),
+            data: settings.data.clone().unwrap_or_else(|| "./monocle-data".into()).into(),
+            listeners,
+            memory_bytes: r.size("memory", &settings.memory, (memory_total_bytes() / 4).clamp(256 * MIB, 2 * GIB), 64 * MIB),
+            disk_bytes: r.size("disk", &settings.disk, 20 * GIB, 256 * MIB),
+            wal_sync: r.word("wal-sync", &settings.wal_sync, &[("group", SyncMode::Group), ("os", SyncMode::Os), ("none", SyncMode::None)]),
+            cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
+            tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
+            query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
+            admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
+            log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
+            log_filter: settings.log.clone().unwrap_or_else(|| "info".into()),
+        };
+        if r.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(r.mistakes)) }
+    }
+}
+
+/// Collects mistakes while it reads values; a value with a mistake is replaced by any valid one, and never used.
+struct Resolver {
+    mistakes: Vec<String>,
+}
+
+impl Resolver {
+    fn endpoint(&mut self, knob: &'static str, said: &str, host: &str) -> Option<Endpoint> {
+        if said == "off" {
+            return None;
+        }
+        let (host, port) = said.rsplit_once(':').unwrap_or((host, said));
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        match port.parse() {
+            Ok(port) if !host.is_empty() => Some(Endpoint { knob, host, port }),
+            _ => {
+                self.mistakes.push(format!("--{knob}: expected PORT, HOST:PORT or off, got {said:?}"));
+                None
+            }
+        }
+    }
+
+    fn retention(&mut self, knob: &str, said: Option<&String>, default: &str) -> Option<Duration> {
+        let said = said.map_or(default, String::as_str);
+        if said == "off" { None } else { Some(self.positive(knob, said, " or off")) }
+    }
+
+    fn duration(&mut self, knob: &str, said: &Option<String>, default: &str) -> Duration {
+        self.positive(knob, said.as_deref().unwrap_or(default), "")
+    }
+
+    fn positive(&mut self, knob: &str, said: &str, or: &str) -> Duration {
+        match parse_prometheus_duration(said) {
+            Some(nanos) if nanos > 0 => Duration::from_nanos(nanos.unsigned_abs()),
+            _ => {
+                self.mistakes.push(format!("--{knob}: expected a duration such as 30d or 1h30m{or}, got {said:?}"));
+                Duration::from_secs(1)
+            }
+        }
+    }
+
+    fn size(&mut self, knob: &str, said: &Option<String>, default: u64, min: u64) -> u64 {
+        let Some(said) = said else { return default };
+        match parse_size(said) {
+            Some(bytes) if bytes >= min => bytes,
+            Some(_) => {
+                self.mistakes.push(format!("--{knob}: at least {}MiB is needed, got {said:?}", min / MIB));
+                default
+            }
+            None => {
+                self.mistakes.push(format!("--{knob}: expected a size such as 512MiB or 20GiB, got {said:?}"));
+                default
+            }
+        }
+    }
+
+    /// The first choice is the default.
+    fn word<T: Copy>(&mut self, knob: &str, said: &Option<String>, choices: &[(&str, T)]) -> T {
+        let chosen = match said {
+            Some(said) => choices.iter().find(|(word, _)| word == said),
+            None => choices.first(),
+        };
+        if chosen.is_none() {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let said = said.as_deref().unwrap_or_default();
+            self.mistakes.push(format!("--{knob}: expected one of {}, got {said:?}", words.join(", ")));
+        }
+        chosen.unwrap_or(&choices[0]).1
+    }
+}
+
+/// Whole bytes, or a whole number of B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let count: u64 = text[..digits].parse().ok()?;
+    let units = [
+        ("", 0, 0),
+        ("B", 0, 0),
+        ("KB", 1, 1000),
+        ("MB", 2, 1000),
+        ("GB", 3, 1000),
+        ("TB", 4, 1000),
+        ("KiB", 1, 1024),
+        ("MiB", 2, 1024),
+        ("GiB", 3, 1024),
+        ("TiB", 4, 1024),
+    ];
+    let (_, power, base) = units.iter().find(|(unit, ..)| *unit == text[digits..].trim_start())?;
+    count.checked_mul(u64::pow(*base, *power))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_decisions() {
+        let config = Config::resolve(&Settings::default()).unwrap();
+        assert_eq!(config.retention_logs, Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(config.retention_metrics, Some(Duration::from_secs(395 * 86_400)));
+        assert_eq!(config.listeners.otlp_grpc.unwrap().to_string(), "127.0.0.1:4317");
+        assert_eq!(config.disk_bytes, 20 << 30);
+        assert!((256 << 20..=2 << 30).contains(&config.memory_bytes));
+    }
+
+    #[test]
+    fn one_retention_sets_all_and_each_signal_may_differ() {
+        let said = Settings { retention: Some("off".into()), retention_logs: Some("1d".into()), ..Settings::default() };
+        let config = Config::resolve(&said).unwrap();
+        assert_eq!((config.retention_metrics, config.retention_traces), (None, None));
+        assert_eq!(config.retention_logs, Some(Duration::from_secs(86_400)));
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let said = Settings {
+            retention: Some("soon".into()),
+            memory: Some("1MiB".into()),
+            wal_sync: Some("maybe".into()),
+            loki: Some("host:port".into()),
+            ..Settings::default()
+        };
+        let text = Config::resolve(&said).unwrap_err().to_string();
+        for word in ["--retention-logs", "--memory", "--wal-sync", "--loki"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("512MiB"), Some(512 << 20));
+        assert_eq!(parse_size("1 GB"), Some(1_000_000_000));
+        assert_eq!(parse_size("7"), Some(7));
+        for bad in ["", "x", "1.5GiB", "1XB", "99999999999TiB"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+use serde::Deserialize;
+
+/// What the user says, as text: flags, environment and file have the same names. `None` where nothing was said.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Directory for everything that is stored [default: ./monocle-data]
+    #[arg(long, env = "MONOCLE_DATA", value_name = "DIR")]
+    pub data: Option<String>,
+
+    /// Host or address of every listener that does not name its own [default: 127.0.0.1]
+    #[arg(long, env = "MONOCLE_LISTEN", value_name = "HOST")]
+    pub listen: Option<String>,
+
+    /// OTLP over gRPC: PORT, HOST:PORT or off; port 0 picks a free one [default: 4317]
+    #[arg(long, env = "MONOCLE_OTLP_GRPC", value_name = "ADDR")]
+    pub otlp_grpc: Option<String>,
+
+    /// OTLP over HTTP [default: 4318]
+    #[arg(long, env = "MONOCLE_OTLP_HTTP", value_name = "ADDR")]
+    pub otlp_http: Option<String>,
+
+    /// All query APIs, at Prometheus's usual port [default: 9090]
+    #[arg(long, env = "MONOCLE_PROMETHEUS", value_name = "ADDR")]
+    pub prometheus: Option<String>,
+
+    /// All query APIs, at Loki's usual port [default: 3100]
+    #[arg(long, env = "MONOCLE_LOKI", value_name = "ADDR")]
+    pub loki: Option<String>,
+
+    /// All query APIs, at Tempo's usual port [default: 3200]
+    #[arg(long, env = "MONOCLE_TEMPO", value_name = "ADDR")]
+    pub tempo: Option<String>,
+
+    /// The web page; if this port is taken, monocle goes on without it [default: 3000]
+    #[arg(long, env = "MONOCLE_WEB", value_name = "ADDR")]
+    pub web: Option<String>,
+
+    /// Also answer health checks of the OpenTelemetry Collector's kind here [default: off]
+    #[arg(long, env = "MONOCLE_OTEL_HEALTH", value_name = "ADDR")]
+    pub otel_health: Option<String>,
+
+    /// How long data is kept, by its own time: 30d, 12h, or off to keep everything
+    /// [default: 30d for logs and traces, 395d for metrics]
+    #[arg(long, env = "MONOCLE_RETENTION", value_name = "AGE")]
+    pub retention: Option<String>,
+
+    /// Overrides --retention for metrics
+    #[arg(long, env = "MONOCLE_RETENTION_METRICS", value_name = "AGE")]
+    pub retention_metrics: Option<String>,
+
+    /// Overrides --retention for logs
+    #[arg(long, env = "MONOCLE_RETENTION_LOGS", value_name = "AGE")]
+    pub retention_logs: Option<String>,
+
+    /// Overrides --retention for traces
+    #[arg(long, env = "MONOCLE_RETENTION_TRACES", value_name = "AGE")]
+    pub retention_traces: Option<String>,
+
+    /// Memory to plan with, such as 512MiB [default: a quarter of RAM or of the cgroup, within 256MiB and 2GiB]
+    #[arg(long, env = "MONOCLE_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+
+    /// Disk to plan with; bounds the write-ahead log today [default: 20GiB]
+    #[arg(long, env = "MONOCLE_DISK", value_name = "SIZE")]
+    pub disk: Option<String>,
+
+    /// When a write counts as durable: group (fdatasync), os (survives the process, not the machine), none
+    /// [default: group]
+    #[arg(long, env = "MONOCLE_WAL_SYNC", value_name = "MODE")]
+    pub wal_sync: Option<String>,
+
+    /// How long rows may stay in memory and write-ahead log before they are cut into blocks [default: 5m]
+    #[arg(long, env = "MONOCLE_CUT_AFTER", value_name = "AGE")]
+    pub cut_after: Option<String>,
+
+    /// off: one tenant; header: X-Scope-OrgID names it [default: off]
+    #[arg(long, env = "MONOCLE_TENANCY", value_name = "MODE")]
+    pub tenancy: Option<String>,
+
+    /// The longest a query may take [default: 2m]
+    #[arg(long, env = "MONOCLE_QUERY_TIMEOUT", value_name = "DURATION")]
+    pub query_timeout: Option<String>,
+
+    /// Allow /-/flush and the like on addresses other than loopback: true or false [default: false]
+    #[arg(long, env = "MONOCLE_ADMIN", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub admin: Option<String>,
+
+    /// Form of the log lines on standard error: text or json [default: text]
+    #[arg(long, env = "MONOCLE_LOG_FORMAT", value_name = "FORM")]
+    pub log_format: Option<String>,
+
+    /// Which log lines: error, warn, info, debug, or a filter such as monocle::storage=debug [default: info]
+    #[arg(long, env = "MONOCLE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+macro_rules! fill {
+    ($target:ident, $other:ident, $($field:ident),* $(,)?) => {
+        $($target.$field = $target.$field.or($other.$field);)*
+    };
+}
+
+impl Settings {
+    /// What `self` leaves open is taken from `other`.
+    pub fn or(mut self, other: Settings) -> Settings {
+        fill!(
+            self,
+            other,
+            data,
+            listen,
+            otlp_grpc,
+            otlp_http,
+            prometheus,
+            loki,
+            tempo,
+            web,
+            otel_health,
+            retention,
+            retention_metrics,
+            retention_logs,
+            retention_traces,
+            memory,
+            disk,
+            wal_sync,
+            cut_after,
+            tenancy,
+            query_timeout,
+            admin,
+            log_format,
+            log,
+        );
+        self
+    }
+}

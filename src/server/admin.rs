@@ -1,0 +1,94 @@
+use super::rooms::Room;
+use crate::telemetry::Telemetry;
+use crate::web::text_response;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{StatusCode, header};
+use std::sync::Arc;
+
+type Rooms = Arc<[Room]>;
+
+/// Health for those who ask on an OTLP port, and for the Collector's health port.
+pub(super) fn health_routes(rooms: Rooms) -> Router {
+    Router::new().route("/ready", get(ready)).with_state(rooms)
+}
+
+/// Health in the forms of Prometheus, Loki and Tempo, our own metrics, and what an operator may do.
+pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) -> Router {
+    let admin = if admin_allowed {
+        // Compaction will merge here; until there is any, both mean a cut.
+        Router::new().route("/-/flush", post(flush)).route("/-/compact", post(flush))
+    } else {
+        Router::new().route("/-/flush", post(forbidden)).route("/-/compact", post(forbidden))
+    };
+    let metrics = get(move || async move { ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.expose()) });
+    Router::new()
+        .route("/", get(index))
+        .route("/ready", get(ready))
+        .route("/-/ready", get(prometheus_ready))
+        .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
+        .merge(admin)
+        .with_state(rooms)
+        .route("/metrics", metrics)
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const INDEX: &str = "monocle: metrics, logs and traces through one lens
+
+/api/v1/query          Prometheus API
+/loki/api/v1/query     Loki API
+/api/search            Tempo API
+/metrics               monocle's own metrics
+/ready                 health
+OTLP is taken on ports of its own, 4317 (gRPC) and 4318 (HTTP) unless configured otherwise.
+";
+
+async fn index() -> Response {
+    text_response(StatusCode::OK, INDEX)
+}
+
+fn all_ready(rooms: &Rooms) -> bool {
+    rooms.iter().all(|room| room.engine.is_ready())
+}
+
+async fn ready(State(rooms): State<Rooms>) -> Response {
+    if all_ready(&rooms) {
+        text_response(StatusCode::OK, "ready\n")
+    } else {
+        text_response(StatusCode::SERVICE_UNAVAILABLE, "starting: replay of the write-ahead log is not finished\n")
+    }
+}
+
+async fn prometheus_ready(State(rooms): State<Rooms>) -> Response {
+    if all_ready(&rooms) {
+        text_response(StatusCode::OK, "Prometheus Server is Ready.\n")
+    } else {
+        text_response(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+    }
+}
+
+async fn flush(State(rooms): State<Rooms>) -> Response {
+    let flushes: Vec<_> = rooms
+        .iter()
+        .map(|room| {
+            let engine = room.engine.clone();
+            tokio::task::spawn_blocking(move || engine.flush())
+        })
+        .collect();
+    for flush in flushes {
+        let failure = match flush.await {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        return text_response(StatusCode::INTERNAL_SERVER_ERROR, format!("{failure}\n"));
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn forbidden() -> Response {
+    text_response(StatusCode::FORBIDDEN, "admin endpoints are off on this address; start monocle with --admin\n")
+}

@@ -1,0 +1,174 @@
+//! Builds the parts in order, and stops them in reverse.
+
+mod admin;
+mod listener;
+mod rooms;
+mod router;
+
+use crate::config::{Config, Endpoint};
+use crate::query::{Pool, PoolConfig};
+use crate::runtime::{DirectoryLock, Tasks, World, cores};
+use crate::storage::catalog::{Catalog, CatalogError};
+use crate::storage::layout::Layout;
+use crate::storage::maintenance::{CollectError, collect_orphans};
+use crate::telemetry::Telemetry;
+use listener::{BindError, Bound};
+use rooms::Room;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    #[error("data directory {0} is in use by another monocle")]
+    InUse(PathBuf),
+    #[error("{0}")]
+    Recovery(String),
+    #[error("not everything was flushed in time; the write-ahead log has it")]
+    Unflushed,
+}
+
+/// Requests that are under way when a stop is asked for may take this long.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Queries that may wait for a slot of the CPU pool.
+const QUERIES_WAITING_MAX: usize = 200;
+
+/// Serves until SIGTERM or SIGINT, then flushes everything.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let world = World::real();
+    let layout = Layout::new(&config.data);
+    world.disk.create_dir_all(layout.root())?;
+    if let Some(parent) = layout.root().parent().filter(|p| !p.as_os_str().is_empty()) {
+        world.disk.sync_dir(parent)?;
+    }
+    let Some(_lock) = DirectoryLock::take(&layout.lock())? else { return Err(ServeError::InUse(config.data)) };
+    if world.disk.exists(&layout.addresses()) {
+        // Those of a process that is gone.
+        world.disk.remove_file(&layout.addresses())?;
+    }
+    let telemetry = Telemetry::default();
+    let catalog = Arc::new(Catalog::open(&world, &layout)?);
+    collect_orphans(&world, &layout, &catalog)?;
+    let pool = Pool::new(PoolConfig {
+        parallel: cores().saturating_sub(1).max(1),
+        waiting_max: QUERIES_WAITING_MAX,
+        timeout: config.query_timeout,
+        memory_max_bytes: config.memory_bytes * 3 / 10,
+    });
+    let rooms: Arc<[Room]> = rooms::build(&config, &world, &layout, &catalog, &pool, &telemetry)?.into();
+    let bound = listener::bind(&config.listeners).await?;
+    write_addresses(&world, &layout, &bound)?;
+    let tasks = Tasks::default();
+    let routers = router::build(&rooms, &telemetry, admin_allowed(&config));
+    for bound in bound {
+        let router = routers.of(bound.kind);
+        tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
+    }
+    let recovery = tokio::spawn(recover(rooms.clone(), started));
+    for room in rooms.iter() {
+        tasks.spawn("maintenance", room.engine.clone().maintain(tasks.shutdown.clone()));
+    }
+    let outcome = tokio::select! {
+        reason = stop_requested() => reason.map_err(ServeError::from),
+        error = failed(recovery) => Err(ServeError::Recovery(error)),
+    };
+    tracing::info!("stopping");
+    tasks.stop(DRAIN + Duration::from_secs(2)).await;
+    outcome.and(close(rooms).await)
+}
+
+/// Replays all lanes at once, then says so.
+async fn recover(rooms: Arc<[Room]>, started: Instant) -> Result<(), String> {
+    let lanes: Vec<_> = rooms
+        .iter()
+        .map(|room| {
+            let engine = room.engine.clone();
+            tokio::task::spawn_blocking(move || engine.recover())
+        })
+        .collect();
+    for lane in lanes {
+        lane.await.map_err(|e| e.to_string())?.map_err(|e| format!("cannot recover the write-ahead log: {e}"))?;
+    }
+    tracing::info!(took_ms = started.elapsed().as_millis() as u64, "ready");
+    // Test containers of otel-lgtm wait for exactly this line on standard output.
+    let line = "The OpenTelemetry collector and the Grafana LGTM stack are up and running.\n";
+    let mut out = io::stdout();
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}
+
+/// Resolves only if recovery failed.
+async fn failed(recovery: tokio::task::JoinHandle<Result<(), String>>) -> String {
+    match recovery.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error,
+        Err(error) => error.to_string(),
+    }
+}
+
+async fn stop_requested() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Cuts all heads, so that the next start replays nothing.
+async fn close(rooms: Arc<[Room]>) -> Result<(), ServeError> {
+    let closing: Vec<_> = rooms
+        .iter()
+        .map(|room| {
+            let engine = room.engine.clone();
+            tokio::task::spawn_blocking(move || engine.close())
+        })
+        .collect();
+    let mut all = true;
+    for task in closing {
+        match task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                all = false;
+                tracing::error!(%error, "cannot flush at stop; the write-ahead log keeps the data");
+            }
+            Err(error) => {
+                all = false;
+                tracing::error!(%error, "flush at stop failed");
+            }
+        }
+    }
+    if all { Ok(()) } else { Err(ServeError::Unflushed) }
+}
+
+/// Admin endpoints change things, so by default only this machine reaches them.
+fn admin_allowed(config: &Config) -> bool {
+    let l = &config.listeners;
+    let routers = [&l.prometheus, &l.loki, &l.tempo, &l.web];
+    config.admin || routers.into_iter().flatten().all(Endpoint::is_loopback)
+}
+
+fn write_addresses(world: &World, layout: &Layout, bound: &[Bound]) -> io::Result<()> {
+    let addresses: serde_json::Map<String, serde_json::Value> =
+        bound.iter().map(|b| (b.kind.name().to_owned(), b.address.to_string().into())).collect();
+    let temporary = layout.addresses().with_extension("new");
+    if world.disk.exists(&temporary) {
+        world.disk.remove_file(&temporary)?;
+    }
+    let mut file = world.disk.create(&temporary)?;
+    file.write_all(serde_json::Value::Object(addresses).to_string().as_bytes())?;
+    world.disk.rename(&temporary, &layout.addresses())
+}

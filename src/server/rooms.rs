@@ -1,0 +1,108 @@
+use super::ServeError;
+use crate::config::Config;
+use crate::ingest::{Door, Limits};
+use crate::query::Pool;
+use crate::runtime::{Budget, Shutdown, World};
+use crate::storage::catalog::Catalog;
+use crate::storage::layout::Layout;
+use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
+use crate::storage::wal::LaneConfig;
+use crate::storage::{Spec, Store, StoreConfig};
+use crate::telemetry::Telemetry;
+use axum::Router;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One signal, ready to be served.
+pub(super) struct Room {
+    pub query: Router,
+    pub otlp: Router,
+    pub engine: Arc<dyn Engine>,
+}
+
+/// What the server does with a store, whatever its signal.
+pub(super) trait Engine: Send + Sync {
+    fn recover(&self) -> io::Result<()>;
+    fn is_ready(&self) -> bool;
+    fn flush(&self) -> Result<(), MaintenanceError>;
+    fn close(&self) -> Result<(), MaintenanceError>;
+    fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+struct Running<S: Spec> {
+    store: Arc<Store<S>>,
+    maintenance: MaintenanceConfig,
+}
+
+impl<S: Spec> Engine for Running<S> {
+    fn recover(&self) -> io::Result<()> {
+        self.store.recover()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.store.is_ready()
+    }
+
+    fn flush(&self) -> Result<(), MaintenanceError> {
+        self.store.cut()
+    }
+
+    fn close(&self) -> Result<(), MaintenanceError> {
+        self.store.close()
+    }
+
+    fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(maintenance::run(self.store.clone(), self.maintenance, shutdown))
+    }
+}
+
+/// What every room is built from.
+struct Parts<'a> {
+    config: &'a Config,
+    world: &'a World,
+    layout: &'a Layout,
+    catalog: &'a Arc<Catalog>,
+    telemetry: &'a Telemetry,
+    /// Memory for requests on their way in.
+    requests: Arc<Budget>,
+}
+
+impl Parts<'_> {
+    /// The store and door of one signal, and the routes that `routes` makes of them.
+    fn room<S: Spec>(
+        &self,
+        spec: S,
+        retention: Option<Duration>,
+        routes: impl FnOnce(Arc<Door<S>>) -> (Router, Router),
+    ) -> Result<Room, ServeError> {
+        let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: (self.config.disk_bytes / 16).min(WAL_MAX_BYTES) };
+        // Three signals share the three tenths of memory that heads may take.
+        let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
+        let store =
+            Store::open(spec, self.world.clone(), self.layout.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
+        let store = Arc::new(store);
+        let door =
+            Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
+        let (query, otlp) = routes(Arc::new(door));
+        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention };
+        Ok(Room { query, otlp, engine: Arc::new(Running { store, maintenance }) })
+    }
+}
+
+/// Un-checkpointed WAL of one lane (decisions 15).
+const WAL_MAX_BYTES: u64 = 256 << 20;
+
+pub(super) fn build(
+    config: &Config,
+    world: &World,
+    layout: &Layout,
+    catalog: &Arc<Catalog>,
+    pool: &Pool,
+    telemetry: &Telemetry,
+) -> Result<Vec<Room>, ServeError> {
+    let parts = Parts { config, world, layout, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
+    Ok(vec![])
+}

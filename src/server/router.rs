@@ -1,0 +1,51 @@
+use super::admin;
+use super::listener::Kind;
+use super::rooms::Room;
+use crate::telemetry::Telemetry;
+use crate::web::text_response;
+use axum::Router;
+use http::{HeaderValue, StatusCode};
+use std::sync::Arc;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+/// The routers of all listeners: one for OTLP, and one and the same for every query API.
+pub(super) struct Routers {
+    otlp: Router,
+    query: Router,
+    health: Router,
+}
+
+impl Routers {
+    pub fn of(&self, kind: Kind) -> Router {
+        match kind {
+            Kind::OtlpGrpc | Kind::OtlpHttp => self.otlp.clone(),
+            Kind::Prometheus | Kind::Loki | Kind::Tempo | Kind::Web => self.query.clone(),
+            Kind::OtelHealth => self.health.clone(),
+        }
+    }
+}
+
+pub(super) fn build(rooms: &Arc<[Room]>, telemetry: &Telemetry, admin_allowed: bool) -> Routers {
+    let merged = |pick: fn(&Room) -> Router| rooms.iter().map(pick).fold(Router::new(), Router::merge);
+    let apis = merged(|room| room.query.clone());
+    let query = apis
+        .clone()
+        // Mimir's clients use this prefix.
+        .nest("/prometheus", apis)
+        .merge(admin::routes(rooms.clone(), telemetry.clone(), admin_allowed))
+        .fallback(not_found)
+        .layer(CompressionLayer::new());
+    let otlp = merged(|room| room.otlp.clone()).merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
+    Routers { otlp, query, health: admin::health_routes(rooms.clone()).fallback(not_found) }
+}
+
+/// Browsers that send OTLP/HTTP, from any http:// origin, as otel-lgtm's collector allows.
+fn browser_sdks() -> CorsLayer {
+    let origin = AllowOrigin::predicate(|origin: &HeaderValue, _: &http::request::Parts| origin.as_bytes().starts_with(b"http://"));
+    CorsLayer::new().allow_origin(origin).allow_methods(AllowMethods::mirror_request()).allow_headers(AllowHeaders::mirror_request())
+}
+
+async fn not_found() -> axum::response::Response {
+    text_response(StatusCode::NOT_FOUND, "404 page not found\n")
+}
