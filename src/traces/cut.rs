@@ -153,10 +153,8 @@ impl TableBatches {
             let schema = batches.first().map(RecordBatch::schema);
             schema.map(|schema| TableDraft { name, schema, batches, options })
         };
-        let mut tables = vec![
-            table(schema::SPANS, self.spans, schema::span_options()),
-            table(schema::TRACES, self.traces, schema::trace_options()),
-        ];
+        let mut tables =
+            vec![table(schema::SPANS, self.spans, schema::span_options()), table(schema::TRACES, self.traces, schema::trace_options())];
         if self.events_rows > 0 {
             tables.push(table(schema::EVENTS, self.events, schema::event_options()));
         }

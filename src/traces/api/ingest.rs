@@ -25,11 +25,7 @@ pub async fn export(State(api): State<Api>, request: Request) -> Response {
         api.door.accept(tenant, kind as u8, encoding, request.body, translate).await
     };
     respond(accepted.await.map(|outcome| {
-        let rejected = || Rejected {
-            field: "rejectedSpans",
-            count: outcome.refusals.len() as u64,
-            message: outcome.refusals.message(),
-        };
+        let rejected = || Rejected { field: "rejectedSpans", count: outcome.refusals.len() as u64, message: outcome.refusals.message() };
         (!outcome.refusals.is_empty()).then(rejected)
     }))
 }

@@ -46,10 +46,13 @@ impl Object {
 }
 
 pub fn resource_spans(spans: &otlp::ResourceSpans) -> Value {
-    let resource = spans.resource.as_ref().map_or_else(|| json!({}), |r| {
-        let dropped = u64::from(r.dropped_attributes_count);
-        Object::default().list("attributes", attributes(&r.attributes)).number("droppedAttributesCount", dropped).build()
-    });
+    let resource = spans.resource.as_ref().map_or_else(
+        || json!({}),
+        |r| {
+            let dropped = u64::from(r.dropped_attributes_count);
+            Object::default().list("attributes", attributes(&r.attributes)).number("droppedAttributesCount", dropped).build()
+        },
+    );
     Object::default()
         .with("resource", resource)
         .list("scopeSpans", spans.scope_spans.iter().map(scope_spans).collect())
@@ -58,14 +61,17 @@ pub fn resource_spans(spans: &otlp::ResourceSpans) -> Value {
 }
 
 fn scope_spans(spans: &otlp::ScopeSpans) -> Value {
-    let scope = spans.scope.as_ref().map_or_else(|| json!({}), |s| {
-        Object::default()
-            .text("name", &s.name)
-            .text("version", &s.version)
-            .list("attributes", attributes(&s.attributes))
-            .number("droppedAttributesCount", u64::from(s.dropped_attributes_count))
-            .build()
-    });
+    let scope = spans.scope.as_ref().map_or_else(
+        || json!({}),
+        |s| {
+            Object::default()
+                .text("name", &s.name)
+                .text("version", &s.version)
+                .list("attributes", attributes(&s.attributes))
+                .number("droppedAttributesCount", u64::from(s.dropped_attributes_count))
+                .build()
+        },
+    );
     Object::default()
         .with("scope", scope)
         .list("spans", spans.spans.iter().map(span).collect())

@@ -45,9 +45,7 @@ fn spans_per_set(params: &Params) -> Result<usize, ApiError> {
     let Some(text) = params.non_empty("spss") else { return Ok(SPANS_DEFAULT) };
     match text.parse::<usize>() {
         Ok(0) => Ok(SPANS_DEFAULT),
-        Ok(spans) if spans > SPANS_MAX => {
-            Err(ApiError::bad_request(format!("spans per span set exceeds {SPANS_MAX}. received {spans}")))
-        }
+        Ok(spans) if spans > SPANS_MAX => Err(ApiError::bad_request(format!("spans per span set exceeds {SPANS_MAX}. received {spans}"))),
         Ok(spans) => Ok(spans),
         Err(_) => Err(ApiError::bad_request(format!("invalid spss: cannot parse {text:?} as a number"))),
     }

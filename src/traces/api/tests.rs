@@ -1,7 +1,7 @@
 use super::*;
 use crate::ingest::Limits;
 use crate::query::PoolConfig;
-use crate::runtime::{ManualClock, World};
+use crate::runtime::{Budget, ManualClock, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
 use crate::storage::wal::{LaneConfig, SyncMode};
@@ -37,7 +37,7 @@ fn open(directory: &Path) -> (Arc<Store<TracesSpec>>, Api) {
     let config = StoreConfig { lane, head_max_bytes: 1 << 30 };
     let store = Arc::new(Store::open(spec, world.clone(), layout, catalog, config, telemetry.store.clone()).unwrap());
     store.recover().unwrap();
-    let door = Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default());
+    let door = Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(256 << 20));
     let pool = PoolConfig { parallel: 2, waiting_max: 100, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 };
     let api = Api::new(Arc::new(door), Pool::new(pool), Tenancy::Off, world.clock.clone(), telemetry.query.clone());
     (store, api)

@@ -54,8 +54,6 @@ pub fn search_range(params: &Params, now: i64) -> Result<TimeRange, ApiError> {
             }
             Ok(range(start, end))
         }
-        _ => Err(ApiError::bad_request(
-            "error parsing date range: only one of start and end provided: must provide both or neither",
-        )),
+        _ => Err(ApiError::bad_request("error parsing date range: only one of start and end provided: must provide both or neither")),
     }
 }

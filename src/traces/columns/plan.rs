@@ -69,13 +69,8 @@ impl Plan {
             span.events.iter().for_each(|e| counts[3].add(&e.attributes));
             span.links.iter().for_each(|l| counts[4].add(&l.attributes));
         }
-        let scopes = [
-            AttributeScope::Span,
-            AttributeScope::Resource,
-            AttributeScope::Instrumentation,
-            AttributeScope::Event,
-            AttributeScope::Link,
-        ];
+        let scopes =
+            [AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation, AttributeScope::Event, AttributeScope::Link];
         let columns = scopes.into_iter().zip(counts).map(|(scope, counts)| {
             let reserved = (scope == AttributeScope::Resource).then_some(SERVICE_NAME_KEY);
             (scope, counts.choose(reserved))

@@ -40,13 +40,8 @@ pub struct Projection {
     pub links: bool,
 }
 
-const SCOPES: [AttributeScope; 5] = [
-    AttributeScope::Span,
-    AttributeScope::Resource,
-    AttributeScope::Instrumentation,
-    AttributeScope::Event,
-    AttributeScope::Link,
-];
+const SCOPES: [AttributeScope; 5] =
+    [AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation, AttributeScope::Event, AttributeScope::Link];
 
 impl Projection {
     pub fn all() -> Projection {

@@ -26,7 +26,13 @@ pub fn write(out: &mut String, value: &AttributeValue) {
             let _ = write!(out, "{d:?}");
         }
         AttributeValue::Double(d) => {
-            let word = if d.is_nan() { "NaN" } else if *d > 0.0 { "Infinity" } else { "-Infinity" };
+            let word = if d.is_nan() {
+                "NaN"
+            } else if *d > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            };
             let _ = write!(out, "{{\"double\":\"{word}\"}}");
         }
         AttributeValue::Bytes(bytes) => {
@@ -193,7 +199,8 @@ mod tests {
         assert_eq!(text(&AttributeValue::Double(1.0)), "1.0");
         assert_eq!(text(&AttributeValue::Double(1e300)), "1e300");
         assert_eq!(text(&AttributeValue::String("a\"b\u{1}".into())), r#""a\"b\u0001""#);
-        let map = AttributeValue::Map(vec![Attribute::new("k", AttributeValue::Bytes(vec![1, 2])), Attribute::new("k", AttributeValue::Empty)]);
+        let map =
+            AttributeValue::Map(vec![Attribute::new("k", AttributeValue::Bytes(vec![1, 2])), Attribute::new("k", AttributeValue::Empty)]);
         assert_eq!(text(&map), r#"{"kvlist":["k",{"bytes":"AQI="},"k",null]}"#);
         for bad in ["", "{", "[1", "\"", "\"\\", "{\"x\":1}", "1 ", "nul", "{\"bytes\":\"?\"}"] {
             assert_eq!(read(bad), None, "{bad}");

@@ -298,4 +298,3 @@ pub fn write_traces(rows: &[TraceRow]) -> Result<RecordBatch, ArrowError> {
     ];
     batch(trace_fields(), arrays)
 }
-

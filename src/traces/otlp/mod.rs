@@ -1,10 +1,9 @@
-//! OTLP traces become spans, with every field kept. JSON is first brought into the protobuf's types, so that there is one
-//! translation.
+//! OTLP traces become spans, with every field kept.
 
-mod json;
 mod translate;
 
-use crate::model::Failure;
+use crate::ingest::otlp_json_to_protobuf;
+use crate::model::{Failure, Signal};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
@@ -26,12 +25,11 @@ impl Kind {
 
 /// The request of a decompressed body. Fails only for a body that cannot be decoded at all.
 pub fn decode(kind: Kind, body: &[u8]) -> Result<ExportTraceServiceRequest, Failure> {
-    match kind {
-        Kind::OtlpProtobuf => {
-            ExportTraceServiceRequest::decode(body).map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}")))
-        }
-        Kind::OtlpJson => json::decode(body).map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}"))),
-    }
+    let decoded = match kind {
+        Kind::OtlpProtobuf => ExportTraceServiceRequest::decode(body),
+        Kind::OtlpJson => ExportTraceServiceRequest::decode(otlp_json_to_protobuf(Signal::Traces, body)?),
+    };
+    decoded.map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}")))
 }
 
 #[cfg(test)]

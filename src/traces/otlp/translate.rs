@@ -35,9 +35,9 @@ pub fn translate(request: ExportTraceServiceRequest) -> Translated {
             for span in scope_spans.spans {
                 match translate_span(span, &resource, &scope) {
                     Ok(span) if resource_fits && scope_fits && all_fit(&span) => out.spans.push((index, span)),
-                    Ok(_) => out.refusals.refuse(index, "value_too_large", || {
-                        format!("attribute values may have at most {VALUE_MAX_BYTES} bytes")
-                    }),
+                    Ok(_) => out
+                        .refusals
+                        .refuse(index, "value_too_large", || format!("attribute values may have at most {VALUE_MAX_BYTES} bytes")),
                     Err((reason, message)) => out.refusals.refuse(index, reason, || message),
                 }
                 index = index.saturating_add(1);

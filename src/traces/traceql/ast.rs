@@ -36,7 +36,11 @@ pub enum Stage {
 pub enum Spanset {
     /// `{ … }`; `{ }` is `{ true }`.
     Filter(Expr),
-    Binary { op: SpansetOp, left: Box<Spanset>, right: Box<Spanset> },
+    Binary {
+        op: SpansetOp,
+        left: Box<Spanset>,
+        right: Box<Spanset>,
+    },
     /// An operand in parentheses that has several stages.
     Pipeline(Pipeline),
 }
@@ -466,9 +470,16 @@ impl Intrinsic {
 pub enum Metrics {
     Query(Box<MetricsQuery>),
     Literal(Static),
-    Binary { op: Op, left: Box<Metrics>, right: Box<Metrics> },
+    Binary {
+        op: Op,
+        left: Box<Metrics>,
+        right: Box<Metrics>,
+    },
     /// Second stages on the result of mathematics.
-    Staged { inner: Box<Metrics>, stages: Vec<SecondStage> },
+    Staged {
+        inner: Box<Metrics>,
+        stages: Vec<SecondStage>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 
 use super::ast::{
     Aggregate, Body, Expr, Field, KIND_WORDS, Metrics, MetricsFunction, MetricsQuery, Pipeline, Query, STATUS_WORDS, Scalar, ScalarFilter,
-    ScalarPipeline, SecondStage, Scope, Spanset, Stage, Static, UnaryOp, word,
+    ScalarPipeline, Scope, SecondStage, Spanset, Stage, Static, UnaryOp, word,
 };
 use super::lex::ends_name;
 use crate::model::{quote::quote, time::format_go_duration};
@@ -112,7 +112,11 @@ impl Display for Scalar {
 impl Display for ScalarFilter {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let bracketed = |s: &Scalar| matches!(s, Scalar::Binary { .. });
-        if bracketed(&self.left) { write!(f, "({})", self.left)? } else { self.left.fmt(f)? }
+        if bracketed(&self.left) {
+            write!(f, "({})", self.left)?
+        } else {
+            self.left.fmt(f)?
+        }
         write!(f, " {} ", self.op.symbol())?;
         if bracketed(&self.right) { write!(f, "({})", self.right) } else { self.right.fmt(f) }
     }

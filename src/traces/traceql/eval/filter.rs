@@ -50,7 +50,11 @@ enum Node {
 #[derive(Debug)]
 enum Test {
     Compare(Op, Box<Node>, Box<Node>),
-    Regex { operand: Box<Node>, regex: Regex, negated: bool },
+    Regex {
+        operand: Box<Node>,
+        regex: Regex,
+        negated: bool,
+    },
     Exists(Box<Node>),
     Absent(Box<Node>),
     /// `nil = nil` and `nil != nil`.
@@ -156,11 +160,7 @@ fn test(op: Op, left: &Expr, right: &Expr) -> Test {
 }
 
 /// Whether `holds` is true with some event and some link.
-fn any_binding(
-    about: About,
-    subject: Subject<'_>,
-    holds: impl Fn(Subject<'_>) -> Result<bool, EvalError>,
-) -> Result<bool, EvalError> {
+fn any_binding(about: About, subject: Subject<'_>, holds: impl Fn(Subject<'_>) -> Result<bool, EvalError>) -> Result<bool, EvalError> {
     let choices = |wanted: bool, bound: Bound, count: usize| match bound {
         Bound::Any if wanted && count == 0 => vec![Bound::To(None)],
         Bound::Any if wanted => (0..count).map(|i| Bound::To(Some(i))).collect(),
@@ -190,9 +190,7 @@ impl Node {
                 any_binding(*about, subject, |bound| Ok(operand.value(bound)? != Value::Nil)).map(|any| !any)
             }
             Node::Test(test, about) => any_binding(*about, subject, |bound| test.holds(bound)),
-            Node::Static(_) | Node::Field(_) | Node::Minus(_) | Node::Calculate(..) => {
-                Ok(self.value(subject)? == Value::Bool(true))
-            }
+            Node::Static(_) | Node::Field(_) | Node::Minus(_) | Node::Calculate(..) => Ok(self.value(subject)? == Value::Bool(true)),
         }
     }
 

@@ -103,9 +103,7 @@ impl Selection {
         match spanset {
             Spanset::Filter(expr) => Selection::Filter(Filter::new(expr)),
             Spanset::Pipeline(pipeline) => Selection::Pipeline(Program::new(pipeline)),
-            Spanset::Binary { op, left, right } => {
-                Selection::Binary(*op, Box::new(Selection::new(left)), Box::new(Selection::new(right)))
-            }
+            Spanset::Binary { op, left, right } => Selection::Binary(*op, Box::new(Selection::new(left)), Box::new(Selection::new(right))),
         }
     }
 

@@ -97,4 +97,3 @@ impl Parser {
         Ok(expr)
     }
 }
-
