@@ -8,6 +8,7 @@ mod legacy;
 mod proto;
 mod search;
 mod status;
+mod tags;
 mod time;
 mod trace_by_id;
 
@@ -79,6 +80,10 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/traces/{id}", get(trace_by_id::v1))
         .route("/api/v2/traces/{id}", get(trace_by_id::v2))
         .route("/api/search", get(search::search))
+        .route("/api/search/tags", get(tags::names_v1))
+        .route("/api/v2/search/tags", get(tags::names_v2))
+        .route("/api/search/tag/{name}/values", get(tags::values_v1))
+        .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
         .with_state(api)
