@@ -75,7 +75,7 @@ fn finished_part(inside: &str) -> Option<Expr> {
     if inside.contains("||") {
         return None;
     }
-    let finished = inside.split("&&").filter_map(|part| whole_filter(&format!("{{{part}}}")));
+    let finished = inside.split("&&").filter_map(|part| whole_filter(&format!("{{{part}}}"))).filter(|e| !matches!(e, Expr::Static(_)));
     finished.reduce(|left, right| Expr::Binary { op: Op::And, left: Box::new(left), right: Box::new(right) })
 }
 

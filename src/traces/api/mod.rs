@@ -5,6 +5,7 @@ mod ids;
 mod ingest;
 mod json;
 mod legacy;
+mod metrics;
 mod proto;
 mod search;
 mod status;
@@ -84,6 +85,8 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v2/search/tags", get(tags::names_v2))
         .route("/api/search/tag/{name}/values", get(tags::values_v1))
         .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
+        .route("/api/metrics/query_range", get(metrics::query_range))
+        .route("/api/metrics/query", get(metrics::query_instant))
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
         .with_state(api)
