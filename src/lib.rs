@@ -10,6 +10,8 @@
 pub mod cli;
 pub mod config;
 pub mod ingest;
+pub mod logs;
+pub mod metrics;
 pub mod model;
 pub mod query;
 pub mod runtime;
