@@ -5,6 +5,8 @@
 //! `web` are the doors; `metrics`, `logs` and `traces` are one room a signal; `server`, `config` and `cli` put all
 //! together.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod cli;
 pub mod config;
 pub mod ingest;

@@ -36,6 +36,8 @@ struct Knobs {
     settings: Settings,
 }
 
+type Action = fn(Config) -> Result<(), String>;
+
 impl Knobs {
     fn resolve(self) -> Result<Config, Mistakes> {
         let file = load_file(self.config.as_deref())?;
@@ -46,7 +48,7 @@ impl Knobs {
 /// Runs the program and returns its exit code: 0, 1 for a failure, 2 for a mistake in the configuration.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let (knobs, action): (Knobs, fn(Config) -> Result<(), String>) = match cli.command {
+    let (knobs, action): (Knobs, Action) = match cli.command {
         None => (cli.serve, serve),
         Some(Command::Serve(knobs)) => (knobs, serve),
         Some(Command::CheckConfig(knobs)) => (knobs, |_| Ok(())),

@@ -68,7 +68,7 @@ impl Encoding {
 
 /// The first two bytes of a zlib stream: method 8 and a checksum.
 fn is_zlib(input: &[u8]) -> bool {
-    input.len() >= 2 && input[0] & 0x0f == 8 && u16::from_be_bytes([input[0], input[1]]) % 31 == 0
+    input.len() >= 2 && input[0] & 0x0f == 8 && u16::from_be_bytes([input[0], input[1]]).is_multiple_of(31)
 }
 
 fn too_large(max: usize) -> Failure {

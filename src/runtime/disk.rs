@@ -33,7 +33,7 @@ pub trait WriteFile: Write + Send {
 }
 
 pub trait ReadFile: Send + Sync {
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -121,7 +121,7 @@ impl WriteFile for OsFile {
 }
 
 impl ReadFile for OsFile {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

@@ -4,8 +4,12 @@
 mod clock;
 mod disk;
 mod host;
+#[cfg(test)]
+pub mod memory_disk;
 mod tasks;
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -24,9 +28,24 @@ impl World {
     pub fn real() -> World {
         World { clock: Arc::new(SystemClock), disk: Arc::new(OsDisk) }
     }
+
+    /// Creates `directory`, which lies below `root`, and syncs every directory from its parent up to `root`: a new
+    /// directory is only as durable as its entry in its parent. One that exists is synced, too, because the process that
+    /// made it may have died before it could.
+    pub fn create_dir_durable(&self, root: &Path, directory: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(directory)?;
+        for ancestor in directory.ancestors().skip(1) {
+            self.disk.sync_dir(ancestor)?;
+            if ancestor == root {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Random bits for identifiers. Never for anything whose secrecy matters.
+#[expect(clippy::disallowed_methods, reason = "the one place that draws random bits")]
 pub fn random_u128() -> u128 {
     rand::random()
 }

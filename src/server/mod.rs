@@ -50,6 +50,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let world = World::real();
     let layout = Layout::new(&config.data);
     world.disk.create_dir_all(layout.root())?;
+    if let Some(parent) = layout.root().parent().filter(|p| !p.as_os_str().is_empty()) {
+        world.disk.sync_dir(parent)?;
+    }
     let Some(_lock) = DirectoryLock::take(&layout.lock())? else { return Err(ServeError::InUse(config.data)) };
     if world.disk.exists(&layout.addresses()) {
         // Those of a process that is gone.

@@ -69,26 +69,10 @@ pub fn write_block(
     world.disk.sync_dir(&temporary)?;
     let home = layout.block(&meta);
     let parent = home.parent().unwrap_or(&home);
-    create_durable(world, layout, parent)?;
+    world.create_dir_durable(layout.root(), parent)?;
     world.disk.rename(&temporary, &home)?;
     world.disk.sync_dir(parent)?;
     Ok(meta)
-}
-
-/// Creates `directory` and syncs every directory between it and the root of the data, because a new directory is only
-/// as durable as its entry in its parent.
-fn create_durable(world: &World, layout: &Layout, directory: &Path) -> io::Result<()> {
-    if world.disk.exists(directory) {
-        return Ok(());
-    }
-    world.disk.create_dir_all(directory)?;
-    for ancestor in directory.ancestors().skip(1) {
-        world.disk.sync_dir(ancestor)?;
-        if ancestor == layout.root() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn write_table(world: &World, directory: &Path, ids: &dyn FieldIds, table: TableDraft, facts: &str) -> Result<TableMeta, WriteError> {

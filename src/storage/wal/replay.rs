@@ -26,7 +26,7 @@ pub struct ReplayReport {
 /// A torn tail is cut; damage elsewhere is copied to a `.damaged` file beside the segment and skipped.
 pub fn replay(world: &World, layout: &Layout, signal: Signal, floor: u64, mut visit: impl FnMut(Frame)) -> io::Result<ReplayReport> {
     let directory = layout.wal(signal);
-    world.disk.create_dir_all(&directory)?;
+    world.create_dir_durable(layout.root(), &directory)?;
     let mut report = ReplayReport { next: floor.max(1), ..ReplayReport::default() };
     let names = world.disk.list(&directory)?;
     let firsts: Vec<u64> = names.iter().filter_map(|n| Layout::segment_first(n)).collect();
