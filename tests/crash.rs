@@ -183,7 +183,9 @@ fn spans(server: &Server, service: &str, base_ms: u64, ledger: &Ledger) -> Vec<u
     let mut found = Vec::new();
     for t in traces {
         for set in t["spanSets"].as_array().unwrap() {
-            found.extend(set["spans"].as_array().unwrap().iter().map(|s| u64::from_str_radix(s["spanID"].as_str().unwrap(), 16).unwrap() - 1));
+            found.extend(
+                set["spans"].as_array().unwrap().iter().map(|s| u64::from_str_radix(s["spanID"].as_str().unwrap(), 16).unwrap() - 1),
+            );
         }
     }
     if let Some(item) = ledger.acknowledged.last() {

@@ -48,19 +48,24 @@ impl Encoding {
     /// The body decompressed. Fails with `TooLarge` as soon as more than `max` bytes come out, and with `Invalid` for
     /// damaged data; never allocates more than `max` and a buffer.
     pub fn decode(self, body: &Bytes, max: usize) -> Result<Bytes, Failure> {
+        self.decode_within(body, max, |_| Ok(()))
+    }
+
+    /// As [`Encoding::decode`], and asks `reserve` for room before it takes more memory: its argument is in bytes.
+    pub fn decode_within(self, body: &Bytes, max: usize, reserve: impl FnMut(usize) -> Result<(), Failure>) -> Result<Bytes, Failure> {
         let input = &body[..];
         match self {
             Encoding::Identity if body.len() <= max => Ok(body.clone()),
             Encoding::Identity => Err(too_large(max)),
-            Encoding::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(input), max),
-            Encoding::Deflate if is_zlib(input) => read_bounded(flate2::read::ZlibDecoder::new(input), max),
-            Encoding::Deflate => read_bounded(flate2::read::DeflateDecoder::new(input), max),
+            Encoding::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(input), max, reserve),
+            Encoding::Deflate if is_zlib(input) => read_bounded(flate2::read::ZlibDecoder::new(input), max, reserve),
+            Encoding::Deflate => read_bounded(flate2::read::DeflateDecoder::new(input), max, reserve),
             Encoding::Zstd => {
                 let bad = |e: std::io::Error| Failure::invalid(format!("cannot decompress body: {e}"));
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(bad)?;
                 // A frame may ask for a window of gigabytes; 2^27 is what senders use at most.
                 decoder.window_log_max(27).map_err(bad)?;
-                read_bounded(decoder, max)
+                read_bounded(decoder, max, reserve)
             }
         }
     }
@@ -75,10 +80,22 @@ fn too_large(max: usize) -> Failure {
     Failure::new(FailureKind::TooLarge, format!("request body is larger than {max} bytes after decompression"))
 }
 
-fn read_bounded(reader: impl Read, max: usize) -> Result<Bytes, Failure> {
+/// Room is asked for in steps of this many bytes.
+const STEP: usize = 1 << 20;
+
+fn read_bounded(mut reader: impl Read, max: usize, mut reserve: impl FnMut(usize) -> Result<(), Failure>) -> Result<Bytes, Failure> {
     let mut out = Vec::new();
-    reader.take(max as u64 + 1).read_to_end(&mut out).map_err(|e| Failure::invalid(format!("cannot decompress body: {e}")))?;
-    if out.len() > max { Err(too_large(max)) } else { Ok(out.into()) }
+    loop {
+        reserve(STEP)?;
+        let step = reader.by_ref().take(STEP.min(max + 1 - out.len()) as u64);
+        let read = { step }.read_to_end(&mut out).map_err(|e| Failure::invalid(format!("cannot decompress body: {e}")))?;
+        if out.len() > max {
+            return Err(too_large(max));
+        }
+        if read < STEP {
+            return Ok(out.into());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +128,18 @@ mod tests {
             assert_eq!(encoding.decode(&body, 99_999).unwrap_err().kind, FailureKind::TooLarge, "{encoding:?}");
             assert_eq!(Encoding::from_stored(encoding as u8), Some(encoding));
         }
+    }
+
+    #[test]
+    fn room_is_asked_for_before_memory_is_taken() {
+        let body = gzip(&vec![7u8; 3 * STEP + 5]);
+        let mut left = 4 * STEP;
+        let mut take = |bytes| {
+            left = usize::checked_sub(left, bytes).ok_or_else(|| Failure::unavailable("full"))?;
+            Ok(())
+        };
+        assert_eq!(Encoding::Gzip.decode_within(&body, 10 * STEP, &mut take).unwrap().len(), 3 * STEP + 5);
+        assert_eq!(Encoding::Gzip.decode_within(&body, 10 * STEP, &mut take).unwrap_err().kind, FailureKind::Unavailable);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::{Encoding, Limits};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
-use crate::runtime::Clock;
+use crate::runtime::{Budget, Clock};
 use crate::storage::{Admitted, AppendError, Batch, Payload, Refusals, Spec, Store};
 use crate::telemetry::IngestMetrics;
 use bytes::Bytes;
@@ -21,6 +21,8 @@ pub struct Door<S: Spec> {
     clock: Arc<dyn Clock>,
     metrics: IngestMetrics,
     limits: Limits,
+    /// Memory for requests between their receipt and the head, shared by all doors.
+    memory: Arc<Budget>,
     /// Requests that are being decoded: their number bounds the memory of decoding (invariant 7).
     decoding: Arc<Semaphore>,
     signal: Signal,
@@ -31,9 +33,9 @@ pub struct Door<S: Spec> {
 const DECODING_MAX: usize = 4;
 
 impl<S: Spec> Door<S> {
-    pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits) -> Door<S> {
+    pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits, memory: Arc<Budget>) -> Door<S> {
         let signal = store.spec().signal();
-        Door { store, clock, metrics, limits, decoding: Arc::new(Semaphore::new(DECODING_MAX)), signal }
+        Door { store, clock, metrics, limits, memory, decoding: Arc::new(Semaphore::new(DECODING_MAX)), signal }
     }
 
     pub fn limits(&self) -> Limits {
@@ -84,9 +86,10 @@ impl<S: Spec> Door<S> {
         }
         let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
         let (store, max, received_at) = (self.store.clone(), self.limits.decoded_max_bytes, self.clock.now());
+        let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let work = move || {
             let _permit = permit;
-            let decoded = encoding.decode(&body, max)?;
+            let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
             let (rows, refusals) = translate(&decoded, received_at)?;
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
             store.append(Admitted::new(Batch { tenant, payload, rows, refusals })).map_err(failure_of)
@@ -95,6 +98,10 @@ impl<S: Spec> Door<S> {
         let appended = ticket.durable().await.map_err(failure_of)?;
         Ok(Outcome { accepted: appended.accepted, refusals: appended.refusals })
     }
+}
+
+fn no_memory() -> Failure {
+    Failure::unavailable("memory for requests is used up")
 }
 
 fn failure_of(error: AppendError) -> Failure {

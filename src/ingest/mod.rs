@@ -3,6 +3,8 @@
 
 mod codec;
 mod door;
+mod otlp_json;
 
 pub use codec::{Encoding, Limits};
 pub use door::{Door, Outcome};
+pub use otlp_json::otlp_json_to_protobuf;

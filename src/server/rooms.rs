@@ -2,7 +2,7 @@ use super::ServeError;
 use crate::config::Config;
 use crate::ingest::{Door, Limits};
 use crate::query::Pool;
-use crate::runtime::{Shutdown, World};
+use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
 use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
@@ -66,6 +66,8 @@ struct Parts<'a> {
     layout: &'a Layout,
     catalog: &'a Arc<Catalog>,
     telemetry: &'a Telemetry,
+    /// Memory for requests on their way in.
+    requests: Arc<Budget>,
 }
 
 impl Parts<'_> {
@@ -82,7 +84,8 @@ impl Parts<'_> {
         let store =
             Store::open(spec, self.world.clone(), self.layout.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
         let store = Arc::new(store);
-        let door = Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default());
+        let door =
+            Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let (query, otlp) = routes(Arc::new(door));
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention };
         Ok(Room { query, otlp, engine: Arc::new(Running { store, maintenance }) })
@@ -100,6 +103,6 @@ pub(super) fn build(
     pool: &Pool,
     telemetry: &Telemetry,
 ) -> Result<Vec<Room>, ServeError> {
-    let parts = Parts { config, world, layout, catalog, telemetry };
+    let parts = Parts { config, world, layout, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
     Ok(vec![])
 }

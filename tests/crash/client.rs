@@ -146,7 +146,8 @@ pub fn request(signal: usize, service: &str, base_ms: u64, items: &[u64]) -> (us
             ExportMetricsServiceRequest { resource_metrics: vec![whole] }.encode_to_vec()
         }
         1 => {
-            let record = |item: &u64| LogRecord { time_unix_nano: time(*item), body: text(&format!("item {item}")), ..LogRecord::default() };
+            let record =
+                |item: &u64| LogRecord { time_unix_nano: time(*item), body: text(&format!("item {item}")), ..LogRecord::default() };
             let scope = ScopeLogs { log_records: items.iter().map(record).collect(), ..ScopeLogs::default() };
             let whole = ResourceLogs { resource: resource(service), scope_logs: vec![scope], ..ResourceLogs::default() };
             ExportLogsServiceRequest { resource_logs: vec![whole] }.encode_to_vec()

@@ -43,8 +43,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
 const L4: &[&[&str]] = &[&["server", "config", "cli", "derive"], L3, L2, L1, L0];
 
 /// Where each heavy crate may be named; `*` is any one room. `web/otlp` needs prost because export responses and
-/// `google.rpc.Status` are the same for all signals.
-const PROTOBUF: &[&str] = &["*/otlp", "*/push", "*/remote_write", "traces/api", "metrics/api", "web/otlp"];
+/// `google.rpc.Status` are the same for all signals, and `ingest/otlp_json` because OTLP's JSON form is.
+const PROTOBUF: &[&str] = &["*/otlp", "*/push", "*/remote_write", "traces/api", "metrics/api", "web/otlp", "ingest/otlp_json"];
 const HOMES: &[(&str, &[&str])] = &[
     ("datafusion", &["query"]),
     ("parquet", &["storage/block", "storage/maintenance/compact"]),

@@ -11,6 +11,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection, RowSelector};
 use parquet::errors::Result;
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
 
@@ -19,7 +20,11 @@ type Builder = ParquetRecordBatchReaderBuilder<TableFile>;
 pub(super) fn apply(builder: Builder, scan: &Scan) -> Result<Builder> {
     let predicates = known(&builder, scan);
     let groups = surviving_groups(&builder, &predicates)?;
-    let selection = scan.rows.as_ref().map(|ranges| select(&builder, &groups, ranges));
+    let ranges = match (&scan.rows, surviving_pages(&builder, &groups, &predicates)) {
+        (Some(asked), Some(pages)) => Some(intersect(asked, &pages)),
+        (asked, pages) => asked.clone().or(pages),
+    };
+    let selection = ranges.map(|ranges| select(&builder, &groups, &ranges));
     let mut builder = builder.with_row_groups(groups);
     if let Some(selection) = selection {
         builder = builder.with_row_selection(selection);
@@ -59,25 +64,93 @@ fn leaf_of(builder: &Builder, field: usize) -> Option<usize> {
     leaves.next().filter(|_| leaves.next().is_none())
 }
 
+/// Smallest and largest value of a row group or a page. Bounds of bytes may be cut short; a cut maximum is rounded up,
+/// so that comparisons stay true.
+enum Bounds<'a> {
+    Int(i64, i64),
+    Bytes(&'a [u8], &'a [u8]),
+}
+
+impl Bounds<'_> {
+    fn allow(&self, predicate: &Predicate) -> bool {
+        match (self, predicate) {
+            (Bounds::Int(low, high), Predicate::Between { min, max, .. }) => low <= max && high >= min,
+            (Bounds::Int(low, high), Predicate::OneOf { values, .. }) => {
+                values.iter().any(|v| !matches!(v, Value::Int(n) if n < low || n > high))
+            }
+            (Bounds::Bytes(low, high), Predicate::OneOf { values, .. }) => {
+                values.iter().any(|v| bytes_of(v).is_none_or(|b| *low <= b && b <= *high))
+            }
+            (Bounds::Bytes(..), Predicate::Between { .. }) => true,
+        }
+    }
+}
+
 fn statistics_allow(group: &RowGroupMetaData, leaf: usize, predicate: &Predicate) -> bool {
-    match (group.column(leaf).statistics(), predicate) {
-        (Some(Statistics::Int64(s)), Predicate::Between { min, max, .. }) => match (s.min_opt(), s.max_opt()) {
-            (Some(low), Some(high)) => low <= max && high >= min,
-            _ => true,
-        },
-        (Some(Statistics::Int64(s)), Predicate::OneOf { values, .. }) => match (s.min_opt(), s.max_opt()) {
-            (Some(low), Some(high)) => values.iter().any(|v| !matches!(v, Value::Int(n) if n < low || n > high)),
-            _ => true,
-        },
-        (Some(s @ (Statistics::ByteArray(_) | Statistics::FixedLenByteArray(_))), Predicate::OneOf { values, .. }) => {
-            match (s.min_bytes_opt(), s.max_bytes_opt()) {
-                // Bounds may be cut short; a cut maximum is rounded up, so the comparison stays true.
-                (Some(low), Some(high)) => values.iter().any(|v| bytes_of(v).is_none_or(|b| low <= b && b <= high)),
-                _ => true,
+    let bounds = match group.column(leaf).statistics() {
+        Some(Statistics::Int64(s)) => s.min_opt().zip(s.max_opt()).map(|(low, high)| Bounds::Int(*low, *high)),
+        Some(s @ (Statistics::ByteArray(_) | Statistics::FixedLenByteArray(_))) => {
+            s.min_bytes_opt().zip(s.max_bytes_opt()).map(|(low, high)| Bounds::Bytes(low, high))
+        }
+        _ => None,
+    };
+    bounds.is_none_or(|b| b.allow(predicate))
+}
+
+/// Row ranges of the table whose pages may hold rows that satisfy all predicates; `None` if the page index says nothing.
+fn surviving_pages(builder: &Builder, groups: &[usize], predicates: &[(usize, Predicate)]) -> Option<Vec<Range<u64>>> {
+    let mut surviving: Option<Vec<Range<u64>>> = None;
+    for (field, predicate) in predicates {
+        let Some(ranges) = leaf_of(builder, *field).and_then(|leaf| pages_of(builder, groups, leaf, predicate)) else { continue };
+        surviving = Some(surviving.map_or_else(|| ranges.clone(), |s| intersect(&s, &ranges)));
+    }
+    surviving
+}
+
+fn pages_of(builder: &Builder, groups: &[usize], leaf: usize, predicate: &Predicate) -> Option<Vec<Range<u64>>> {
+    let metadata = builder.metadata();
+    let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    for (index, group) in metadata.row_groups().iter().enumerate() {
+        let end = start + u64::try_from(group.num_rows()).ok()?;
+        if groups.contains(&index) {
+            let (column, pages) = (columns.get(index)?.get(leaf)?, offsets.get(index)?.get(leaf)?.page_locations());
+            for (page, location) in pages.iter().enumerate() {
+                let from = start + u64::try_from(location.first_row_index).ok()?;
+                let to = pages.get(page + 1).map_or(Some(end), |next| Some(start + u64::try_from(next.first_row_index).ok()?))?;
+                if page_bounds(column, page).is_none_or(|b| b.allow(predicate)) {
+                    ranges.push(from..to);
+                }
             }
         }
-        _ => true,
+        start = end;
     }
+    Some(ranges)
+}
+
+fn page_bounds(column: &ColumnIndexMetaData, page: usize) -> Option<Bounds<'_>> {
+    match column {
+        ColumnIndexMetaData::INT64(c) => Some(Bounds::Int(*c.min_value(page)?, *c.max_value(page)?)),
+        ColumnIndexMetaData::BYTE_ARRAY(c) | ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(c) => {
+            Some(Bounds::Bytes(c.min_value(page)?, c.max_value(page)?))
+        }
+        _ => None,
+    }
+}
+
+/// Of two ascending, disjoint lists of ranges, what is in both.
+fn intersect(a: &[Range<u64>], b: &[Range<u64>]) -> Vec<Range<u64>> {
+    let (mut i, mut j) = (0, 0);
+    let mut both = Vec::new();
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        let range = x.start.max(y.start)..x.end.min(y.end);
+        if range.start < range.end {
+            both.push(range);
+        }
+        if x.end <= y.end { i += 1 } else { j += 1 }
+    }
+    both
 }
 
 fn bloom_allows(builder: &Builder, group: usize, leaf: usize, predicate: &Predicate) -> Result<bool> {
@@ -167,5 +240,17 @@ fn evaluate(column: &dyn Array, predicate: &Predicate) -> std::result::Result<Bo
             Ok(keys.iter().enumerate().map(|(i, key)| Some(column.is_valid(i) && hits.get(*key).copied().unwrap_or(false))).collect())
         }
         _ => Ok(BooleanArray::from(vec![true; column.len()])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::intersect;
+
+    #[test]
+    fn intersections_of_ranges() {
+        assert_eq!(intersect(&[0..10, 20..30], &[5..25]), [5..10, 20..25]);
+        assert_eq!(intersect(&[0..10], &[10..20]), Vec::<std::ops::Range<u64>>::new());
+        assert_eq!(intersect(&[0..5, 6..9], &[0..2, 3..7, 8..9]), [0..2, 3..5, 6..7, 8..9]);
     }
 }

@@ -1,0 +1,63 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that may be in use at the same time for one purpose.
+pub struct Budget {
+    used: AtomicU64,
+    max: u64,
+}
+
+impl Budget {
+    pub fn new(max: u64) -> Arc<Budget> {
+        Arc::new(Budget { used: AtomicU64::new(0), max })
+    }
+
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// `None` if there is not that much left. Given back when the reservation is dropped.
+    pub fn reserve(self: Arc<Budget>, bytes: u64) -> Option<Reservation> {
+        let mut reservation = Reservation { budget: self, bytes: 0 };
+        reservation.grow(bytes)?;
+        Some(reservation)
+    }
+}
+
+pub struct Reservation {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Takes more from the same budget; `None`, and unchanged, if there is not that much left.
+    pub fn grow(&mut self, bytes: u64) -> Option<()> {
+        let max = self.budget.max;
+        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
+        self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        self.bytes += bytes;
+        Some(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Budget;
+
+    #[test]
+    fn what_is_dropped_is_given_back() {
+        let budget = Budget::new(10);
+        let mut first = budget.clone().reserve(6).unwrap();
+        assert!(budget.clone().reserve(5).is_none());
+        assert!(first.grow(5).is_none() && first.grow(4).is_some());
+        assert_eq!(budget.used(), 10);
+        drop(first);
+        assert_eq!(budget.used(), 0);
+    }
+}
