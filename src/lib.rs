@@ -10,10 +10,13 @@
 pub mod cli;
 pub mod config;
 pub mod ingest;
+pub mod logs;
+pub mod metrics;
 pub mod model;
 pub mod query;
 pub mod runtime;
 pub mod server;
 pub mod storage;
 pub mod telemetry;
+pub mod traces;
 pub mod web;

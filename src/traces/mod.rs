@@ -1,0 +1,16 @@
+//! Traces: OTLP in, Tempo's API out.
+
+pub mod api;
+pub mod columns;
+mod cut;
+mod find;
+mod head;
+pub mod otlp;
+mod schema;
+mod source;
+pub mod span;
+mod spec;
+pub mod trace;
+pub mod traceql;
+
+pub use spec::{Config, TracesSpec};
