@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod config;
 pub mod ingest;
+pub mod logs;
 pub mod metrics;
 pub mod model;
 pub mod query;
@@ -17,4 +18,5 @@ pub mod runtime;
 pub mod server;
 pub mod storage;
 pub mod telemetry;
+pub mod traces;
 pub mod web;

@@ -42,6 +42,17 @@ impl Labels {
         builder.build()
     }
 
+    /// From pairs in name order, with unique names. Empty values stay, which only results of LogQL have: there an empty
+    /// label is not an absent one.
+    pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+        let mut packed = String::new();
+        for (name, value) in pairs {
+            push_part(&mut packed, name);
+            push_part(&mut packed, value);
+        }
+        Labels(packed.into())
+    }
+
     /// In name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         let mut rest = &*self.0;
@@ -194,6 +205,13 @@ mod tests {
         assert_eq!(labels.value("c"), "");
         assert_eq!(labels.to_string(), r#"{a="1", b="3"}"#);
         assert_eq!(labels, labels.to_builder().build());
+    }
+
+    #[test]
+    fn sorted_pairs_keep_empty_values() {
+        let labels = Labels::from_sorted([("a", ""), ("b", "1")]);
+        assert_eq!(labels.get("a"), Some(""));
+        assert_ne!(labels, Labels::from_pairs([("b", "1")]));
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! Loki's HTTP API (contracts/loki.md 1 and 2), and OTLP's own routes for logs.
+
+mod answer;
+mod detected;
+mod index;
+mod labels;
+mod otlp;
+mod params;
+mod push;
+mod query;
+mod small;
+
+use super::spec::LogsSpec;
+use crate::ingest::Door;
+use crate::model::TenantId;
+use crate::query::{Context, Pool, QueryError};
+use crate::runtime::Clock;
+use crate::storage::View;
+use crate::telemetry::QueryMetrics;
+use crate::web::{Params, Tenancy, text_response};
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use http::StatusCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Api {
+    door: Arc<Door<LogsSpec>>,
+    pool: Pool,
+    tenancy: Tenancy,
+    clock: Arc<dyn Clock>,
+    telemetry: QueryMetrics,
+}
+
+impl Api {
+    pub fn new(door: Arc<Door<LogsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
+        Api { door, pool, tenancy, clock, telemetry }
+    }
+
+    fn config(&self) -> &super::Config {
+        self.door.store().spec().config()
+    }
+
+    fn tenant(&self, params: &Params) -> Result<TenantId, Response> {
+        self.tenancy.tenant(&params.headers).map_err(|f| text_response(crate::web::http_status(f.kind), format!("{}\n", f.message)))
+    }
+
+    /// Runs `work` on the query pool over the tenant's data as it is now, and makes its answer or its failure a response.
+    async fn answer<W>(&self, params: &Params, work: W) -> Response
+    where
+        W: FnOnce(&View<LogsSpec>, &Context) -> Result<Response, QueryError> + Send + 'static,
+    {
+        let started = Instant::now();
+        let result = self.run(params, work).await;
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(Refused::Query(error)) => answer::outcome(error),
+            Err(Refused::Tenant(_)) => "unauthenticated",
+        };
+        self.telemetry.answered("loki", outcome, started.elapsed());
+        match result {
+            Ok(response) | Err(Refused::Tenant(response)) => response,
+            Err(Refused::Query(error)) => answer::failure(&error),
+        }
+    }
+
+    async fn run<W>(&self, params: &Params, work: W) -> Result<Response, Refused>
+    where
+        W: FnOnce(&View<LogsSpec>, &Context) -> Result<Response, QueryError> + Send + 'static,
+    {
+        let tenant = self.tenant(params).map_err(Refused::Tenant)?;
+        if !self.door.store().is_ready() {
+            return Err(Refused::Query(QueryError::NotReady));
+        }
+        let context = self.pool.context(tenant.clone());
+        let (store, ctx) = (self.door.store().clone(), context.clone());
+        self.pool.run(&context, move || work(&store.view(&tenant), &ctx)).await.map_err(Refused::Query)
+    }
+}
+
+enum Refused {
+    Tenant(Response),
+    Query(QueryError),
+}
+
+/// Everything of the query port, writes in Loki's own protocols included.
+pub fn query_routes(api: Api) -> Router {
+    Router::new()
+        .route("/loki/api/v1/push", post(push::push))
+        .route("/otlp/v1/logs", post(push::otlp))
+        .route("/loki/api/v1/query", get(query::instant).post(query::instant))
+        .route("/loki/api/v1/query_range", get(query::range).post(query::range))
+        .route("/loki/api/v1/labels", get(labels::names).post(labels::names))
+        .route("/loki/api/v1/label", get(labels::names).post(labels::names))
+        .route("/loki/api/v1/label/{name}/values", get(labels::values).post(labels::values))
+        .route("/loki/api/v1/series", get(labels::series).post(labels::series))
+        .route("/loki/api/v1/index/stats", get(index::stats).post(index::stats))
+        .route("/loki/api/v1/index/volume", get(index::volume).post(index::volume))
+        .route("/loki/api/v1/index/volume_range", get(index::volume_range).post(index::volume_range))
+        .route("/loki/api/v1/index/shards", get(index::shards).post(index::shards))
+        .route("/loki/api/v1/detected_labels", get(detected::labels).post(detected::labels))
+        .route("/loki/api/v1/detected_fields", get(detected::fields).post(detected::fields))
+        .route("/loki/api/v1/detected_field/{name}/values", get(detected::values).post(detected::values))
+        .route("/loki/api/v1/drilldown-limits", get(small::drilldown_limits).post(small::drilldown_limits))
+        .route("/loki/api/v1/status/buildinfo", get(small::buildinfo))
+        .route("/loki/api/v1/patterns", get(small::patterns).post(small::patterns))
+        .route("/loki/api/v1/tail", get(small::tail))
+        .route("/loki/api/v1/format_query", get(small::format_query).post(small::format_query))
+        .route("/loki/api/v1/delete", any(small::delete))
+        .route("/loki/api/v1/rules", any(small::rules))
+        .route("/loki/api/v1/rules/{*rest}", any(small::rules))
+        .with_state(api)
+}
+
+/// OTLP over HTTP and gRPC.
+pub fn otlp_routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/logs", post(otlp::export))
+        .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post(otlp::export))
+        .with_state(api)
+}
+
+/// A bad parameter or a request that is against a bound.
+fn invalid(message: impl Into<String>) -> QueryError {
+    QueryError::Invalid(message.into())
+}
+
+fn json(body: String) -> Response {
+    let mut response = crate::web::json_response(StatusCode::OK, body);
+    let json = http::HeaderValue::from_static("application/json; charset=UTF-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Writes in Loki's own protocols (contracts/loki.md 2.1, 2.5).
+
+use super::Api;
+use crate::ingest::{Encoding, Outcome};
+use crate::logs::push::NO_STREAMS;
+use crate::logs::spec::{FrameKind, translate_live};
+use crate::model::{Failure, FailureKind};
+use crate::storage::{Refusals, Rows as _};
+use crate::web::{http_status, read_body, rpc_status, text_response};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+}
+
+/// The messages of what was refused: equal kinds are counted.
+fn refused(refusals: &Refusals) -> String {
+    let message = |(_, count, first): (&'static str, u64, &str)| {
+        if count > 1 { format!("{count} errors like: {first}") } else { first.to_owned() }
+    };
+    refusals.reasons().map(message).collect::<Vec<_>>().join("; ")
+}
+
+fn status_of(failure: &Failure) -> StatusCode {
+    if failure.message == NO_STREAMS { StatusCode::UNPROCESSABLE_ENTITY } else { http_status(failure.kind) }
+}
+
+pub async fn push(State(api): State<Api>, request: Request) -> Response {
+    match accept_push(&api, request).await {
+        Ok(outcome) if outcome.refusals.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Ok(outcome) => text_response(StatusCode::BAD_REQUEST, format!("{}\n", refused(&outcome.refusals))),
+        Err(failure) => {
+            let mut response = text_response(status_of(&failure), format!("{}\n", failure.message));
+            if let Some(delay) = failure.retry_after {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
+            }
+            response
+        }
+    }
+}
+
+async fn accept_push(api: &Api, request: Request) -> Result<Outcome, Failure> {
+    let (parts, body) = request.into_parts();
+    let tenant = api.tenancy.tenant(&parts.headers)?;
+    let media = text(&parts.headers, "content-type").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if !media.contains('/') {
+        return Err(Failure::invalid("mime: no media type"));
+    }
+    let kind = if media == "application/json" { FrameKind::PushJson } else { FrameKind::PushProtobuf };
+    let encoding = match text(&parts.headers, "content-encoding") {
+        // The snappy block is part of the protobuf form, not a content encoding.
+        "snappy" if kind == FrameKind::PushProtobuf => Encoding::Identity,
+        name => Encoding::parse(Some(name)).map_err(|_| Failure::invalid(format!("Content-Encoding {name:?} not supported")))?,
+    };
+    let body = read_body(body, api.door.limits().wire_max_bytes).await?;
+    let config = api.door.store().spec().config().clone();
+    let translate = move |body: &Bytes, received_at: i64| translate_live(kind, body, received_at, &config);
+    api.door.accept(tenant, kind as u8, encoding, body, translate).await
+}
+
+const NO_RECORDS: &str = "error at least one valid stream is required for ingestion";
+
+/// A failure's body is a `google.rpc.Status`, of which Loki sets the message only.
+pub async fn otlp(State(api): State<Api>, request: Request) -> Response {
+    let failed = |status: StatusCode, message: String| {
+        let mut response = Response::new(Body::from(rpc_status(message)));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        response
+    };
+    match accept_otlp(&api, request).await {
+        Ok(outcome) if outcome.refusals.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Ok(outcome) => failed(StatusCode::BAD_REQUEST, refused(&outcome.refusals)),
+        // Collectors retry 503 and drop what was answered with 500.
+        Err(failure) if failure.kind == FailureKind::Internal => failed(StatusCode::SERVICE_UNAVAILABLE, failure.message),
+        Err(failure) => failed(status_of(&failure), failure.message),
+    }
+}
+
+async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
+    let (parts, body) = request.into_parts();
+    let tenant = api.tenancy.tenant(&parts.headers)?;
+    let kind = match text(&parts.headers, "content-type") {
+        "application/x-protobuf" => FrameKind::OtlpProtobuf,
+        "application/json" => FrameKind::OtlpJson,
+        other => return Err(Failure::invalid(format!("content type: {other} is not supported"))),
+    };
+    let encoding = match text(&parts.headers, "content-encoding") {
+        name @ ("" | "gzip" | "zstd" | "deflate") => Encoding::parse(Some(name))?,
+        other => {
+            return Err(Failure::invalid(format!("unsupported content encoding {other}: only gzip, lz4 and zstd are supported")));
+        }
+    };
+    let body = read_body(body, api.door.limits().wire_max_bytes).await?;
+    let config = api.door.store().spec().config().clone();
+    let translate = move |body: &Bytes, received_at: i64| {
+        let (rows, refusals) = translate_live(kind, body, received_at, &config)?;
+        if rows.is_empty() && refusals.is_empty() {
+            return Err(Failure::invalid(NO_RECORDS));
+        }
+        Ok((rows, refusals))
+    };
+    api.door.accept(tenant, kind as u8, encoding, body, translate).await
+}

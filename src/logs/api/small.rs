@@ -1,0 +1,88 @@
+//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.10, 1.13 to 1.15).
+
+use super::{Api, answer};
+use crate::logs::logql::parse;
+use crate::web::{Params, json_response, text_response};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode};
+
+/// What Loki version clients are told; Grafana gates features on it.
+const VERSION: &str = "3.6.0";
+
+pub async fn buildinfo() -> Response {
+    let body = serde_json::json!({
+        "version": VERSION, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": ""
+    });
+    super::json(body.to_string())
+}
+
+pub async fn drilldown_limits(State(api): State<Api>) -> Response {
+    let config = api.config();
+    let compact = |d: std::time::Duration| crate::model::time::format_prometheus_duration(i64::try_from(d.as_nanos()).unwrap_or(i64::MAX));
+    let body = serde_json::json!({
+        "limits": {
+            "discover_log_levels": true,
+            "discover_service_name": config.discover_service_name,
+            "log_level_fields": crate::logs::level::LEVEL_NAMES,
+            "max_entries_limit_per_query": config.query_entries_max,
+            "max_line_size_truncate": false,
+            "max_query_bytes_read": "0B",
+            "max_query_length": compact(config.query_length_max),
+            "max_query_lookback": "0s",
+            "max_query_range": "0s",
+            "max_query_series": config.query_series_max,
+            "metric_aggregation_enabled": false,
+            "otlp_config": {},
+            "pattern_persistence_enabled": false,
+            "query_timeout": "1m",
+            "retention_period": config.retention.map_or_else(|| "0s".to_owned(), compact),
+            "retention_stream": null,
+            "volume_enabled": true,
+            "volume_max_series": config.volume_series_max,
+        },
+        "pattern_ingester_enabled": false,
+        "version": VERSION,
+    });
+    json_response(StatusCode::OK, body.to_string())
+}
+
+/// Off: Drilldown hides the tab when it sees this and `pattern_ingester_enabled`.
+pub async fn patterns() -> Response {
+    StatusCode::NOT_FOUND.into_response()
+}
+
+pub async fn tail() -> Response {
+    text_response(StatusCode::NOT_IMPLEMENTED, "tailing is not available; query with a short interval instead\n")
+}
+
+pub async fn delete() -> Response {
+    text_response(StatusCode::BAD_REQUEST, "Retention is not enabled\n")
+}
+
+/// There are no rule groups, and none can be made.
+pub async fn rules(method: Method) -> Response {
+    if method == Method::GET {
+        text_response(StatusCode::NOT_FOUND, "no rule groups found\n")
+    } else {
+        text_response(StatusCode::INTERNAL_SERVER_ERROR, "SetRuleGroup unsupported in rule local store\n")
+    }
+}
+
+pub async fn format_query(params: Params) -> Response {
+    let mut out = String::new();
+    match parse(params.get("query").unwrap_or("")) {
+        Ok(_) => {
+            out.push_str(r#"{"status":"success","data":"#);
+            answer::push_string(&mut out, params.get("query").unwrap_or("").trim());
+            out.push_str("}\n");
+            super::json(out)
+        }
+        Err(error) => {
+            out.push_str(r#"{"status":"invalid-query","error":"#);
+            answer::push_string(&mut out, &error.to_string());
+            out.push_str("}\n");
+            json_response(StatusCode::BAD_REQUEST, out)
+        }
+    }
+}

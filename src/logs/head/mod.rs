@@ -1,0 +1,110 @@
+//! Acknowledged entries that are in no block yet: immutable chunks in order of acceptance. Small chunks are merged as
+//! they come, so that a thousand small requests do not leave a thousand small batches behind.
+
+mod chunk;
+mod cut;
+
+pub use chunk::Chunk;
+
+use super::entry::LogRows;
+use super::source::stream_table;
+use crate::model::Labels;
+use crate::storage::block::Block;
+use crate::storage::{BlockDraft, Head, HeadStats, Refusals};
+use arrow_schema::ArrowError;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+#[derive(Default)]
+pub struct LogsHead {
+    state: Mutex<State>,
+    /// Labels behind every stream id that is in use, here or in a block.
+    ids: Mutex<HashMap<i64, Labels>>,
+}
+
+#[derive(Default)]
+struct State {
+    chunks: Vec<Arc<Chunk>>,
+    stats: HeadStats,
+}
+
+/// The chunks at one instant, oldest first.
+pub struct Snapshot {
+    pub chunks: Vec<Arc<Chunk>>,
+}
+
+impl LogsHead {
+    fn push(&self, chunk: Chunk) -> Result<(), ArrowError> {
+        let mut state = self.state.lock();
+        state.stats.rows += chunk.rows();
+        state.stats.bytes += chunk.bytes();
+        state.chunks.push(Arc::new(chunk));
+        while let [.., a, b] = &state.chunks[..]
+            && a.merges_with(b)
+        {
+            let merged = Arc::new(a.merge(b)?);
+            let keep = state.chunks.len() - 2;
+            state.chunks.truncate(keep);
+            state.chunks.push(merged);
+        }
+        Ok(())
+    }
+}
+
+impl Head for LogsHead {
+    type Rows = LogRows;
+    type Snapshot = Snapshot;
+
+    fn prepare(&self, rows: &LogRows, blocks: &[Arc<Block>]) {
+        for stream in &rows.streams {
+            let id = stream.labels.stable_id();
+            if self.ids.lock().contains_key(&id) {
+                continue;
+            }
+            // A block that cannot be read is reported by queries; here it only means one check less.
+            let other = blocks.iter().filter_map(|b| stream_table(b).ok()).find_map(|t| t.labels_of(id).cloned());
+            if let Some(labels) = other {
+                self.ids.lock().entry(id).or_insert(labels);
+            }
+        }
+    }
+
+    fn admit(&self, rows: &mut LogRows, refusals: &mut Refusals) {
+        let mut ids = self.ids.lock();
+        rows.streams.retain(|stream| {
+            let owner = ids.entry(stream.labels.stable_id()).or_insert_with(|| stream.labels.clone());
+            if *owner == stream.labels {
+                return true;
+            }
+            for entry in &stream.entries {
+                let message = || format!("stream '{}' has the id of stream '{owner}'", stream.labels);
+                refusals.refuse(entry.index, "id_collision", message);
+            }
+            false
+        });
+    }
+
+    fn apply(&self, rows: LogRows) {
+        let built = Chunk::build(&rows).and_then(|chunk| self.push(chunk));
+        if let Err(error) = built {
+            // Cannot happen within the bounds of a request: offsets of a chunk fit 31 bits.
+            tracing::error!(%error, "log entries are in the write-ahead log but not in the head");
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { chunks: self.state.lock().chunks.clone() }
+    }
+
+    fn stats(&self) -> HeadStats {
+        self.state.lock().stats
+    }
+
+    fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {
+        cut::drafts(self.snapshot().chunks)
+    }
+}
+
+#[cfg(test)]
+mod tests;

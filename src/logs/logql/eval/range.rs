@@ -1,0 +1,279 @@
+use super::metric::Steps;
+use super::scan::each_entry;
+use super::{Engine, Series, Stats};
+use crate::logs::logql::ast::{RangeAggregation, RangeOp};
+use crate::logs::logql::pipeline::{LabelSet, Pipeline};
+use crate::model::{Labels, MatchOp, Matcher, TimeRange};
+use crate::query::{Grouping, QueryError};
+use std::collections::HashMap;
+
+/// What stands around a range aggregation: it decides which labels anybody looks at.
+pub enum Outer<'a> {
+    None,
+    /// A sum that is taken at once.
+    Sum(&'a Grouping),
+    /// An aggregation over the series.
+    Reads(&'a Grouping),
+}
+
+/// Memory of one sample, and of one series with its labels.
+const SAMPLE_BYTES: u64 = 16;
+const SERIES_BYTES: u64 = 200;
+
+/// Evaluates `op({…}[range])` at every step. A window is `(t - range - offset, t - offset]`.
+pub fn run(
+    engine: &Engine<'_>,
+    aggregation: &RangeAggregation,
+    steps: &Steps,
+    outer: &Outer<'_>,
+    stats: &mut Stats,
+) -> Result<Vec<Series>, QueryError> {
+    let range = &aggregation.range;
+    let pipeline = Pipeline::compile(&range.log.stages, range.unwrap.as_ref()).map_err(|e| QueryError::Parse(e.to_string()))?;
+    let windows = Windows { steps: *steps, range: range.range, offset: range.offset };
+    let mut samples: HashMap<Labels, Vec<(i64, f64)>> = HashMap::new();
+    let by_bytes = matches!(aggregation.op, RangeOp::Bytes | RangeOp::BytesRate);
+    each_entry(engine, &range.log, &pipeline, windows.read_range(), stats, &mut |entry| {
+        let value = match pipeline.unwrapper() {
+            Some(unwrapper) => match unwrapper.value(entry) {
+                Some(value) => value,
+                None => return Ok(()),
+            },
+            None if by_bytes => entry.line.len() as f64,
+            None => 1.0,
+        };
+        if !windows.contain(entry.ts) {
+            return Ok(());
+        }
+        if let Some(kind) = entry.labels.error() {
+            return Err(pipeline_error(kind, &entry.labels));
+        }
+        let labels = output_labels(&entry.labels, aggregation, outer);
+        let series = match samples.get_mut(&labels) {
+            Some(series) => series,
+            None => {
+                engine.ctx.reserve(SERIES_BYTES + labels.heap_bytes() as u64)?;
+                samples.entry(labels).or_default()
+            }
+        };
+        engine.ctx.reserve(SAMPLE_BYTES)?;
+        series.push((entry.ts, value));
+        Ok(())
+    })?;
+    if aggregation.op == RangeOp::Absent {
+        return Ok(absent(&range.log.matchers, samples.into_values().flatten(), &windows));
+    }
+    let mut out = Vec::with_capacity(samples.len());
+    for (labels, mut series) in samples {
+        engine.ctx.check()?;
+        series.sort_by_key(|(ts, _)| *ts);
+        let points = windows.points(&series, |window| evaluate(aggregation, window, &windows));
+        if !points.is_empty() {
+            out.push(Series { labels, points });
+        }
+    }
+    Ok(out)
+}
+
+fn pipeline_error(kind: &str, labels: &LabelSet<'_>) -> QueryError {
+    let labels = labels.to_labels();
+    QueryError::Execution(format!(
+        "pipeline error: '{kind}' for series: '{labels}'.\nUse a label filter to intentionally skip this error. (e.g | __error__!=\"{kind}\").\n\
+         To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
+         The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n"
+    ))
+}
+
+/// Labels of the series that an entry belongs to: grouped, without the unwrapped label unless it is grouped by.
+fn output_labels(labels: &LabelSet<'_>, aggregation: &RangeAggregation, outer: &Outer<'_>) -> Labels {
+    let unwrapped = aggregation.range.unwrap.as_ref().map(|u| u.label.as_str());
+    let grouping = match (&aggregation.grouping, outer) {
+        (Some(own), _) => Some(own),
+        (None, Outer::Sum(sum)) => Some(*sum),
+        _ => None,
+    };
+    let keep = |name: &str| match (&aggregation.grouping, grouping) {
+        (Some(own), _) if !own.without => own.names.iter().any(|n| n == name),
+        (_, Some(g)) => Some(name) != unwrapped && g.names.iter().any(|n| n == name) != g.without,
+        (_, None) => Some(name) != unwrapped,
+    };
+    let mut pairs: Vec<(&str, &str)> = labels.output().filter(|(n, _, _)| keep(n)).map(|(n, v, _)| (n, v)).collect();
+    pairs.sort_unstable();
+    Labels::from_sorted(pairs)
+}
+
+struct Windows {
+    steps: Steps,
+    range: i64,
+    offset: i64,
+}
+
+impl Windows {
+    /// From the first instant of the first window to the last one of the last.
+    fn read_range(&self) -> TimeRange {
+        let last = self.steps.time(self.steps.count().saturating_sub(1));
+        let start = self.steps.start.saturating_sub(self.range).saturating_sub(self.offset).saturating_add(1);
+        TimeRange::new(start, last.saturating_sub(self.offset).saturating_add(1))
+    }
+
+    /// Whether some window holds `ts`; there are gaps between windows when the step is longer than the range.
+    fn contain(&self, ts: i64) -> bool {
+        let at = ts.saturating_add(self.offset);
+        let after = at.saturating_sub(self.steps.start).max(0);
+        let number = after / self.steps.step + i64::from(after % self.steps.step != 0);
+        let end = self.steps.start + number * self.steps.step;
+        end <= self.steps.end && end - self.range < at
+    }
+
+    /// A point for each step whose window is not empty. `samples` ascend.
+    fn points(&self, samples: &[(i64, f64)], mut value: impl FnMut(&Window<'_>) -> f64) -> Vec<(u32, f64)> {
+        let (mut from, mut to) = (0, 0);
+        let mut points = Vec::new();
+        for number in 0..self.steps.count() {
+            let end = self.steps.time(number).saturating_sub(self.offset);
+            let start = end.saturating_sub(self.range);
+            while samples.get(to).is_some_and(|(ts, _)| *ts <= end) {
+                to += 1;
+            }
+            while from < to && samples[from].0 <= start {
+                from += 1;
+            }
+            if from < to {
+                points.push((number, value(&Window { samples: &samples[from..to], start, end })));
+            }
+        }
+        points
+    }
+}
+
+/// The samples of one window; never empty.
+struct Window<'a> {
+    samples: &'a [(i64, f64)],
+    start: i64,
+    end: i64,
+}
+
+fn evaluate(aggregation: &RangeAggregation, window: &Window<'_>, windows: &Windows) -> f64 {
+    let samples = window.samples;
+    let values = || samples.iter().map(|(_, v)| *v);
+    let seconds = windows.range as f64 / 1e9;
+    let count = samples.len() as f64;
+    match aggregation.op {
+        RangeOp::Count => count,
+        RangeOp::Rate => values().sum::<f64>() / seconds,
+        RangeOp::Bytes | RangeOp::Sum => values().sum(),
+        RangeOp::BytesRate => values().sum::<f64>() / seconds,
+        RangeOp::Avg => mean(values(), count),
+        RangeOp::Min => values().fold(f64::NAN, |a, b| if b < a || a.is_nan() { b } else { a }),
+        RangeOp::Max => values().fold(f64::NAN, |a, b| if b > a || a.is_nan() { b } else { a }),
+        RangeOp::Stdvar => variance(values(), count),
+        RangeOp::Stddev => variance(values(), count).sqrt(),
+        RangeOp::Quantile => quantile(aggregation.parameter.unwrap_or(f64::NAN), values().collect()),
+        RangeOp::First => samples[0].1,
+        RangeOp::Last => samples[samples.len() - 1].1,
+        RangeOp::RateCounter => counter_rate(window, seconds),
+        RangeOp::Absent => f64::NAN,
+    }
+}
+
+/// Running means stay finite where a sum would overflow.
+fn mean(values: impl Iterator<Item = f64>, count: f64) -> f64 {
+    let values: Vec<f64> = values.collect();
+    let sum: f64 = values.iter().sum();
+    if sum.is_infinite() && values.iter().all(|v| v.is_finite()) {
+        return values.iter().map(|v| v / count).sum();
+    }
+    sum / count
+}
+
+pub fn variance(values: impl Iterator<Item = f64>, count: f64) -> f64 {
+    let values: Vec<f64> = values.collect();
+    let mean = values.iter().sum::<f64>() / count;
+    values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count
+}
+
+fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
+    if q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(f64::total_cmp);
+    let rank = q * (values.len() - 1) as f64;
+    let (low, high) = (rank.floor() as usize, (rank.floor() as usize + 1).min(values.len() - 1));
+    let weight = rank - rank.floor();
+    values[low] * (1.0 - weight) + values[high] * weight
+}
+
+/// A counter's rate: resets count from zero, and the increase is extrapolated to the edges of the window, but no
+/// further than half of the mean interval where an edge is far, nor below zero (contracts/loki.md 3.7).
+fn counter_rate(window: &Window<'_>, seconds: f64) -> f64 {
+    let samples = window.samples;
+    let (first, last) = (samples[0], samples[samples.len() - 1]);
+    if samples.len() < 2 {
+        return 0.0;
+    }
+    let mut increase = last.1 - first.1;
+    for pair in samples.windows(2) {
+        if pair[1].1 < pair[0].1 {
+            increase += pair[0].1;
+        }
+    }
+    let span = (last.0 - first.0) as f64 / 1e9;
+    let mut to_start = (first.0 - window.start) as f64 / 1e9;
+    let to_end = (window.end - last.0) as f64 / 1e9;
+    let interval = span / (samples.len() - 1) as f64;
+    if increase > 0.0 && first.1 >= 0.0 {
+        to_start = to_start.min(span * (first.1 / increase));
+    }
+    let threshold = interval * 1.1;
+    let extend = |gap: f64| if gap < threshold { gap } else { interval / 2.0 };
+    increase * ((span + extend(to_start) + extend(to_end)) / span) / seconds
+}
+
+/// 1 wherever no window has a sample.
+fn absent(matchers: &[Matcher], samples: impl Iterator<Item = (i64, f64)>, windows: &Windows) -> Vec<Series> {
+    let mut all: Vec<(i64, f64)> = samples.collect();
+    all.sort_by_key(|(ts, _)| *ts);
+    let present = windows.points(&all, |_| 1.0);
+    let mut present = present.into_iter().map(|(number, _)| number).peekable();
+    let points: Vec<(u32, f64)> =
+        (0..windows.steps.count()).filter(|number| present.next_if_eq(number).is_none()).map(|number| (number, 1.0)).collect();
+    let once = |m: &&Matcher| m.op == MatchOp::Equal && matchers.iter().filter(|o| o.name == m.name).count() == 1;
+    let labels = Labels::from_pairs(matchers.iter().filter(once).map(|m| (&m.name, &m.value)));
+    if points.is_empty() { Vec::new() } else { vec![Series { labels, points }] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_open_on_the_left() {
+        let windows = Windows { steps: Steps { start: 100, end: 140, step: 20, instant: false }, range: 10, offset: 5 };
+        assert_eq!(windows.read_range(), TimeRange::new(86, 136));
+        for (ts, inside) in [(85, false), (86, true), (95, true), (96, false), (105, false), (106, true), (135, true), (136, false)] {
+            assert_eq!(windows.contain(ts), inside, "{ts}");
+        }
+        let points = windows.points(&[(86, 1.0), (95, 2.0), (135, 4.0)], |w| w.samples.iter().map(|s| s.1).sum());
+        assert_eq!(points, [(0, 3.0), (2, 4.0)]);
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(0.5, vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(quantile(1.0, vec![1.0, 2.0]), 2.0);
+        assert_eq!(quantile(-0.1, vec![1.0]), f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn a_counter_reset_counts_from_zero() {
+        let samples = [(10_000_000_000, 5.0), (20_000_000_000, 10.0), (30_000_000_000, 2.0), (40_000_000_000, 7.0)];
+        let window = Window { samples: &samples, start: 5_000_000_000, end: 45_000_000_000 };
+        assert!((counter_rate(&window, 40.0) - 12.0 * (40.0 / 30.0) / 40.0).abs() < 1e-12);
+    }
+}

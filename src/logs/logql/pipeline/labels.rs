@@ -1,0 +1,160 @@
+use crate::logs::source::Columns;
+use crate::model::Labels;
+use std::borrow::Cow;
+
+/// Where a label of an entry comes from; it decides who wins a name, and where it is shown (contracts/loki.md 0, 3.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    Stream,
+    Metadata,
+    Parsed,
+}
+
+#[derive(Debug, Clone)]
+pub struct Label<'a> {
+    pub name: Cow<'a, str>,
+    pub value: Cow<'a, str>,
+    pub category: Category,
+}
+
+/// The labels of one entry as filters, templates, grouping and output see them: names are unique.
+#[derive(Debug, Clone, Default)]
+pub struct LabelSet<'a> {
+    pub labels: Vec<Label<'a>>,
+    error: Option<(&'static str, String)>,
+}
+
+pub const ERROR: &str = "__error__";
+pub const ERROR_DETAILS: &str = "__error_details__";
+
+impl<'a> LabelSet<'a> {
+    /// Stream labels, and the metadata of a row; a pair whose name the stream has, too, becomes `<name>_extracted`.
+    pub fn of_row(stream: &'a Labels, columns: &'a Columns, row: usize) -> LabelSet<'a> {
+        let mut set = LabelSet::of_stream(stream);
+        columns.each_metadata(row, |name, value| set.add_metadata(name, value));
+        set
+    }
+
+    pub fn of_stream(stream: &'a Labels) -> LabelSet<'a> {
+        let label = |(name, value)| Label { name: Cow::Borrowed(name), value: Cow::Borrowed(value), category: Category::Stream };
+        LabelSet { labels: stream.iter().map(label).collect(), error: None }
+    }
+
+    fn add_metadata(&mut self, name: &'a str, value: Cow<'a, str>) {
+        let name = match self.find(name) {
+            None => Cow::Borrowed(name),
+            Some(_) => Cow::Owned(format!("{name}_extracted")),
+        };
+        if self.find(&name).is_none() {
+            self.labels.push(Label { name, value, category: Category::Metadata });
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.labels.iter().position(|l| l.name == name)
+    }
+
+    /// The value as filters see it: `""` when absent.
+    pub fn value(&self, name: &str) -> &str {
+        self.get(name).unwrap_or("")
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            ERROR => self.error.as_ref().map(|(kind, _)| *kind),
+            ERROR_DETAILS => None,
+            name => self.find(name).map(|at| &*self.labels[at].value),
+        }
+    }
+
+    /// Sets a label that a parser found. It never hides a stream label or metadata; of two values the first stays,
+    /// unless `overwrite`.
+    pub fn set_parsed(&mut self, name: &str, value: Cow<'a, str>, overwrite: bool) {
+        let at = match self.find(name) {
+            Some(at) if self.labels[at].category != Category::Parsed => {
+                let extracted = format!("{name}_extracted");
+                match self.find(&extracted) {
+                    Some(at) if self.labels[at].category == Category::Metadata => {
+                        self.labels[at].category = Category::Parsed;
+                        self.labels[at].value = value;
+                        return;
+                    }
+                    Some(at) if self.labels[at].category == Category::Stream => return,
+                    Some(at) => Some(at),
+                    None => {
+                        self.labels.push(Label { name: Cow::Owned(extracted), value, category: Category::Parsed });
+                        return;
+                    }
+                }
+            }
+            found => found,
+        };
+        match at {
+            Some(at) if overwrite => self.labels[at].value = value,
+            Some(_) => {}
+            None => self.labels.push(Label { name: Cow::Owned(name.to_owned()), value, category: Category::Parsed }),
+        }
+    }
+
+    /// Whether a parser has set this name already, so that a further value would be ignored.
+    pub fn has_parsed(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|at| self.labels[at].category == Category::Parsed)
+    }
+
+    /// Replaces whatever has that name, as `label_format` does.
+    pub fn replace(&mut self, name: &str, value: Cow<'a, str>) {
+        match self.find(name) {
+            Some(at) => {
+                self.labels[at].value = value;
+                self.labels[at].category = Category::Parsed;
+            }
+            None => self.labels.push(Label { name: Cow::Owned(name.to_owned()), value, category: Category::Parsed }),
+        }
+    }
+
+    pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        match name {
+            ERROR => {
+                let removed = self.error.take();
+                removed.map(|(kind, _)| Cow::Borrowed(kind))
+            }
+            ERROR_DETAILS => {
+                if let Some((_, details)) = &mut self.error {
+                    details.clear();
+                }
+                None
+            }
+            name => self.find(name).map(|at| self.labels.remove(at).value),
+        }
+    }
+
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
+        self.labels.retain(|l| keep(&l.name, &l.value));
+    }
+
+    /// The first error of an entry stays.
+    pub fn set_error(&mut self, kind: &'static str, details: impl Into<String>) {
+        if self.error.is_none() {
+            self.error = Some((kind, details.into()));
+        }
+    }
+
+    pub fn error(&self) -> Option<&'static str> {
+        self.error.as_ref().map(|(kind, _)| *kind)
+    }
+
+    /// All labels with their categories, errors included, in no particular order.
+    pub fn output(&self) -> impl Iterator<Item = (&str, &str, Category)> {
+        let labels = self.labels.iter().map(|l| (&*l.name, &*l.value, l.category));
+        let error = self.error.iter().map(|(kind, _)| (ERROR, *kind, Category::Parsed));
+        let details = self.error.iter().filter(|(_, d)| !d.is_empty()).map(|(_, d)| (ERROR_DETAILS, d.as_str(), Category::Parsed));
+        labels.chain(error).chain(details)
+    }
+
+    /// All labels as a set in which empty values stay.
+    pub fn to_labels(&self) -> Labels {
+        let mut pairs: Vec<(&str, &str)> = self.output().map(|(n, v, _)| (n, v)).collect();
+        pairs.sort_unstable();
+        Labels::from_sorted(pairs)
+    }
+}

@@ -1,0 +1,161 @@
+//! A pipeline, compiled: what happens to each entry between its stream and the result.
+
+mod filter;
+mod format;
+mod ip;
+mod labels;
+mod line;
+mod parsers;
+mod pattern;
+mod unwrap;
+
+pub use labels::{Category, Label, LabelSet};
+pub use parsers::sanitise;
+pub use unwrap::Unwrapper;
+
+use super::ast::{LabelTest, Stage, Unwrap};
+use super::parse::ParseError;
+use filter::Filter;
+use format::{LabelFormats, LineFormat};
+use line::LineFilter;
+use parsers::{Json, Logfmt, RegexpParser};
+use pattern::Pattern;
+use std::borrow::Cow;
+
+/// An entry on its way through a pipeline.
+pub struct Entry<'a> {
+    /// Nanoseconds since the epoch.
+    pub ts: i64,
+    /// When the query was asked.
+    pub now: i64,
+    pub line: Cow<'a, str>,
+    pub labels: LabelSet<'a>,
+}
+
+/// The errors that an entry may carry as `__error__`.
+pub mod errors {
+    pub const JSON: &str = "JSONParserErr";
+    pub const LOGFMT: &str = "LogfmtParserErr";
+    pub const LABEL_FILTER: &str = "LabelFilterErr";
+    pub const TEMPLATE: &str = "TemplateFormatErr";
+    pub const SAMPLE: &str = "SampleExtractionErr";
+}
+
+pub struct Pipeline {
+    /// Line filters in front of everything else: they need no labels.
+    prefilters: Vec<LineFilter>,
+    steps: Vec<Step>,
+    unwrap: Option<Unwrapper>,
+}
+
+enum Step {
+    Line(LineFilter),
+    Json(Json),
+    Logfmt(Logfmt),
+    Regexp(RegexpParser),
+    Pattern(Pattern),
+    Unpack,
+    Filter(Filter),
+    LineFormat(LineFormat),
+    LabelFormat(LabelFormats),
+    Decolorize(regex::Regex),
+    Drop(Vec<LabelTest>),
+    Keep(Vec<LabelTest>),
+}
+
+/// Escape sequences that colour a terminal: CSI sequences and single escapes.
+const COLOURS: &str = r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|[@-Z\\-_])";
+
+impl Pipeline {
+    pub fn compile(stages: &[Stage], unwrap: Option<&Unwrap>) -> Result<Pipeline, ParseError> {
+        let mut prefilters = Vec::new();
+        let mut steps = Vec::new();
+        for stage in stages {
+            match stage {
+                Stage::Line(f) if steps.is_empty() => prefilters.push(LineFilter::compile(f)?),
+                stage => steps.push(Step::compile(stage)?),
+            }
+        }
+        let unwrap = unwrap.map(Unwrapper::compile).transpose()?;
+        Ok(Pipeline { prefilters, steps, unwrap })
+    }
+
+    /// Whether there is more than line filters in front.
+    pub fn reads_labels(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// The filters that need nothing but the line.
+    pub fn admits(&self, line: &str) -> bool {
+        self.prefilters.iter().all(|f| f.keeps(line))
+    }
+
+    /// Runs the steps on an entry that was admitted; `false` drops it.
+    pub fn process(&self, entry: &mut Entry<'_>) -> bool {
+        self.steps.iter().all(|step| step.process(entry))
+    }
+
+    pub fn unwrapper(&self) -> Option<&Unwrapper> {
+        self.unwrap.as_ref()
+    }
+}
+
+impl Step {
+    fn compile(stage: &Stage) -> Result<Step, ParseError> {
+        Ok(match stage {
+            Stage::Line(f) => Step::Line(LineFilter::compile(f)?),
+            Stage::Json(fields) => Step::Json(Json::compile(fields)?),
+            Stage::Logfmt { strict, keep_empty, fields } => Step::Logfmt(Logfmt::new(*strict, *keep_empty, fields)),
+            Stage::Regexp(re) => Step::Regexp(RegexpParser::compile(re)?),
+            Stage::Pattern(text) => Step::Pattern(Pattern::parser(text)?),
+            Stage::Unpack => Step::Unpack,
+            Stage::Label(f) => Step::Filter(Filter::compile(f)?),
+            Stage::LineFormat(template) => Step::LineFormat(LineFormat::compile(template)?),
+            Stage::LabelFormat(formats) => Step::LabelFormat(LabelFormats::compile(formats)?),
+            Stage::Decolorize => Step::Decolorize(crate::model::regexp::compile(COLOURS).map_err(|e| ParseError::new(e.to_string()))?),
+            Stage::Drop(tests) => Step::Drop(tests.clone()),
+            Stage::Keep(tests) => Step::Keep(tests.clone()),
+        })
+    }
+
+    fn process(&self, entry: &mut Entry<'_>) -> bool {
+        match self {
+            Step::Line(f) => return f.keeps(&entry.line),
+            Step::Filter(f) => return f.keeps(entry),
+            Step::Json(p) => p.process(entry),
+            Step::Logfmt(p) => p.process(entry),
+            Step::Regexp(p) => p.process(entry),
+            Step::Pattern(p) => p.process(entry),
+            Step::Unpack => parsers::unpack(entry),
+            Step::LineFormat(f) => f.process(entry),
+            Step::LabelFormat(f) => f.process(entry),
+            Step::Decolorize(re) => {
+                if let Cow::Owned(plain) = re.replace_all(&entry.line, "") {
+                    entry.line = Cow::Owned(plain);
+                }
+            }
+            Step::Drop(tests) => {
+                for test in tests {
+                    match test {
+                        LabelTest::Name(name) => drop(entry.labels.remove(name)),
+                        LabelTest::Matcher(m) => {
+                            if entry.labels.get(&m.name).is_some_and(|v| m.matches(v)) {
+                                entry.labels.remove(&m.name);
+                            }
+                        }
+                    }
+                }
+            }
+            Step::Keep(tests) => entry.labels.retain(|name, value| {
+                tests.iter().any(|t| match t {
+                    LabelTest::Name(n) => n == name,
+                    LabelTest::Matcher(m) => m.name == name && m.matches(value),
+                })
+            }),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

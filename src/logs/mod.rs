@@ -1,0 +1,23 @@
+//! Logs: OTLP and Loki push in, Loki's HTTP API with LogQL out.
+//!
+//! `entry` is what a request becomes, whatever protocol it spoke; `schema` what a chunk of the head and a block hold;
+//! `source` reads both alike; `logql` is the language; `api` the routes. `otlp` and `push` only translate.
+
+pub mod api;
+mod config;
+mod entry;
+mod head;
+mod json;
+mod level;
+mod logfmt;
+pub mod logql;
+mod names;
+mod otlp;
+mod push;
+mod schema;
+mod source;
+mod spec;
+
+pub use config::Config;
+pub use entry::{Entry, LogRows, Pair, StreamEntries};
+pub use spec::LogsSpec;

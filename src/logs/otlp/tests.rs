@@ -1,0 +1,104 @@
+use super::*;
+use proptest::prelude::*;
+
+fn one(body: &str) -> (Labels, Entry) {
+    let (rows, refusals) = translate_json(body.as_bytes(), 77, &Config::default()).unwrap();
+    assert!(refusals.is_empty());
+    (rows.streams[0].labels.clone(), rows.streams[0].entries[0].clone())
+}
+
+fn wrap(resource: &str, scope: &str, record: &str) -> String {
+    format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{resource}]}},"scopeLogs":[{{"scope":{{{scope}}},"logRecords":[{{{record}}}]}}]}}]}}"#
+    )
+}
+
+fn text(pairs: &[Pair]) -> Vec<String> {
+    pairs.iter().map(|(n, v)| format!("{n}={v}")).collect()
+}
+
+#[test]
+fn a_record_becomes_an_entry_with_metadata_in_loki_order() {
+    let body = wrap(
+        r#"{"key":"service.name","value":{"stringValue":"s"}},{"key":"k8s.pod.name","value":{"stringValue":"p"}},{"key":"host.name","value":{"stringValue":"h"}}"#,
+        r#""name":"lib","version":"1","attributes":[{"key":"sc","value":{"boolValue":true}}]"#,
+        r#""timeUnixNano":"5","observedTimeUnixNano":6,"severityNumber":17,"severityText":"ERROR","flags":1,"eventName":"ev",
+           "traceId":"BA944992eeddcd8a02bcf5b1a4441acb","spanId":"36c3b864eebc7757","body":{"stringValue":"hello"},
+           "attributes":[{"key":"http","value":{"kvlistValue":{"values":[{"key":"status","value":{"intValue":"200"}}]}}},{"key":"event_name","value":{"stringValue":"no"}}]"#,
+    );
+    let (labels, entry) = one(&body);
+    assert_eq!(labels.to_string(), r#"{k8s_pod_name="p", service_name="s"}"#);
+    assert_eq!((entry.ts, entry.line.as_str()), (5, "hello"));
+    assert_eq!(
+        text(&entry.metadata),
+        [
+            "http_status=200",
+            "observed_timestamp=6",
+            "severity_number=17",
+            "severity_text=ERROR",
+            "flags=1",
+            "trace_id=ba944992eeddcd8a02bcf5b1a4441acb",
+            "span_id=36c3b864eebc7757",
+            "event_name=ev",
+            "host_name=h",
+            "sc=true",
+            "scope_name=lib",
+            "scope_version=1",
+            "detected_level=error"
+        ]
+    );
+}
+
+#[test]
+fn times_fall_back_to_observed_and_receipt_and_names_to_unknown() {
+    let (labels, entry) = one(&wrap("", "", r#""observedTimeUnixNano":"9""#));
+    assert_eq!((entry.ts, entry.line.as_str(), text(&entry.metadata)), (9, "", vec!["detected_level=unknown".to_owned()]));
+    assert_eq!(labels.to_string(), r#"{service_name="unknown_service"}"#);
+    let container = r#"{"key":"container.name","value":{"stringValue":"c"}}"#;
+    let (labels, entry) = one(&wrap(container, "", ""));
+    assert_eq!((labels.value("service_name"), entry.ts), ("c", 77));
+}
+
+#[test]
+fn bodies_are_rendered_as_text() {
+    for (body, line) in [
+        (r#"{"intValue":"-3"}"#, "-3"),
+        (r#"{"doubleValue":1e-7}"#, "1e-7"),
+        (r#"{"bytesValue":"AQI="}"#, "AQI="),
+        (r#"{"arrayValue":{"values":[{"stringValue":"<a>"},{"intValue":1}]}}"#, r#"["<a>",1]"#),
+        (
+            r#"{"kvlistValue":{"values":[{"key":"b","value":{"intValue":1}},{"key":"a","value":{"stringValue":"x"}}]}}"#,
+            r#"{"a":"x","b":1}"#,
+        ),
+        ("{}", ""),
+    ] {
+        assert_eq!(one(&wrap("", "", &format!(r#""body":{body}"#))).1.line, line);
+    }
+}
+
+#[test]
+fn json_and_protobuf_agree() {
+    let body = wrap(
+        r#"{"key":"service.name","value":{"stringValue":"s"}}"#,
+        r#""name":"lib""#,
+        r#""timeUnixNano":"5","body":{"stringValue":"hello"},"attributes":[{"key":"d","value":{"doubleValue":"NaN"}}]"#,
+    );
+    let bytes = otlp_json_to_protobuf(Signal::Logs, body.as_bytes()).unwrap();
+    let config = Config::default();
+    assert_eq!(translate_protobuf(&bytes, 0, &config).unwrap().0, translate_json(body.as_bytes(), 0, &config).unwrap().0);
+}
+
+#[test]
+fn wrong_types_are_refused() {
+    for bad in ["[]", r#"{"resourceLogs":1}"#, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"zz"}]}]}]}"#, "{"] {
+        assert!(translate_json(bad.as_bytes(), 0, &Config::default()).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {
+        let _ = translate_protobuf(&body, 0, &Config::default());
+        let _ = translate_json(&body, 0, &Config::default());
+    }
+}

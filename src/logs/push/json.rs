@@ -1,0 +1,90 @@
+use crate::model::Failure;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+#[derive(Debug, PartialEq)]
+pub struct Stream {
+    pub labels: Vec<(String, String)>,
+    pub entries: Vec<PushEntry>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct PushEntry {
+    pub ts: i64,
+    pub line: String,
+    pub metadata: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    streams: Option<Vec<RawStream>>,
+}
+
+#[derive(Deserialize)]
+struct RawStream {
+    #[serde(default)]
+    stream: Option<Pairs>,
+    #[serde(default)]
+    values: Option<Vec<RawEntry>>,
+}
+
+struct RawEntry(PushEntry);
+
+/// A JSON object of strings, in order.
+struct Pairs(Vec<(String, String)>);
+
+pub fn parse(body: &[u8]) -> Result<Vec<Stream>, Failure> {
+    let body: Body = serde_json::from_slice(body).map_err(|e| Failure::invalid(format!("couldn't parse push request: {e}")))?;
+    let stream = |raw: RawStream| Stream {
+        labels: raw.stream.map(|p| p.0).unwrap_or_default(),
+        entries: raw.values.unwrap_or_default().into_iter().map(|e| e.0).collect(),
+    };
+    Ok(body.streams.unwrap_or_default().into_iter().map(stream).collect())
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry::<String, String>()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawEntry, D::Error> {
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = RawEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[\"<unix nanoseconds>\", \"<line>\", {structured metadata}]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RawEntry, A::Error> {
+                let ts: String = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let ts = ts.parse().map_err(|_| A::Error::custom(format!("timestamp {ts:?} is not a decimal number of nanoseconds")))?;
+                let line: String = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                let metadata = seq.next_element::<Option<Pairs>>()?.flatten().map(|p| p.0).unwrap_or_default();
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(RawEntry(PushEntry { ts, line, metadata }))
+            }
+        }
+        deserializer.deserialize_seq(Elements)
+    }
+}

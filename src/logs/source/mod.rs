@@ -1,0 +1,201 @@
+//! Entries of a View, whether they lie in chunks of the head or in blocks: which streams match, and batches of their
+//! rows. A part is one chunk or one block; parts are numbered in order of acceptance.
+
+mod columns;
+mod streams;
+
+pub use columns::Columns;
+pub use streams::{Run, stream_table};
+
+use super::head::Chunk;
+use super::schema;
+use super::spec::LogsSpec;
+use crate::model::{Labels, Matcher, TimeRange};
+use crate::query::{Context, QueryError};
+use crate::storage::block::{Block, ReadError};
+use crate::storage::{Predicate, Scan, View};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+fn unreadable(error: &ReadError) -> QueryError {
+    QueryError::Storage(error.to_string())
+}
+
+enum Source {
+    Chunk(Arc<Chunk>),
+    Block(Arc<Block>),
+}
+
+/// The rows of one matching stream in one part.
+struct Wanted {
+    stream: u32,
+    id: i64,
+    rows: Range<u64>,
+}
+
+struct Part {
+    source: Source,
+    wanted: Vec<Wanted>,
+    min_ts: i64,
+    max_ts: i64,
+}
+
+/// The matching streams of a View, and where their rows are.
+pub struct Selection {
+    /// In label order.
+    pub streams: Vec<Labels>,
+    range: TimeRange,
+    parts: Vec<Part>,
+    /// For each stream the parts that hold it, with the times of its oldest and newest entry there.
+    spans: Vec<Vec<(u32, i64, i64)>>,
+}
+
+/// Rows of one part that match by stream and time.
+pub struct Rows {
+    pub columns: Columns,
+    /// Row of `columns`, and stream.
+    pub rows: Vec<(u32, u32)>,
+}
+
+/// Calls `visit` for every run of a View that has an entry between its own bounds in `range`, in order of acceptance.
+pub fn each_run(view: &View<LogsSpec>, range: TimeRange, mut visit: impl FnMut(&Run)) -> Result<(), QueryError> {
+    for block in view.blocks_in(range) {
+        let table = stream_table(block).map_err(|e| unreadable(&e))?;
+        table.runs().iter().filter(|r| range.overlaps(r.min_ts, r.max_ts)).for_each(&mut visit);
+    }
+    for chunk in view.heads.iter().flat_map(|h| &h.chunks) {
+        chunk.runs().iter().filter(|r| range.overlaps(r.min_ts, r.max_ts)).for_each(&mut visit);
+    }
+    Ok(())
+}
+
+pub fn matches(labels: &Labels, matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|m| m.matches(labels.value(&m.name)))
+}
+
+/// Finds the streams that satisfy all `matchers` and may have entries in `range`.
+pub fn select(view: &View<LogsSpec>, range: TimeRange, matchers: &[Matcher], ctx: &Context) -> Result<Selection, QueryError> {
+    let mut found = Found { index: HashMap::new(), parts: Vec::new(), range, matchers };
+    for block in view.blocks_in(range) {
+        ctx.check()?;
+        let table = stream_table(block).map_err(|e| unreadable(&e))?;
+        found.add(Source::Block(block.clone()), table.runs());
+    }
+    for chunk in view.heads.iter().flat_map(|h| &h.chunks) {
+        found.add(Source::Chunk(chunk.clone()), chunk.runs());
+    }
+    let Found { index, mut parts, .. } = found;
+    let mut streams: Vec<(Labels, u32)> = index.into_iter().collect();
+    streams.sort();
+    let mut renumbered = vec![0u32; streams.len()];
+    for ((_, old), new) in streams.iter().zip(0..) {
+        renumbered[*old as usize] = new;
+    }
+    let mut spans = vec![Vec::new(); streams.len()];
+    for (part, number) in parts.iter_mut().zip(0u32..) {
+        for (wanted, bounds) in part.wanted.iter_mut().zip(std::mem::take(&mut part.bounds)) {
+            wanted.stream = renumbered[wanted.stream as usize];
+            spans[wanted.stream as usize].push((number, bounds.0, bounds.1));
+        }
+    }
+    let streams = streams.into_iter().map(|(labels, _)| labels).collect();
+    let parts = parts.into_iter().map(|p| Part { source: p.source, wanted: p.wanted, min_ts: p.min_ts, max_ts: p.max_ts }).collect();
+    Ok(Selection { streams, range, parts, spans })
+}
+
+struct FoundPart {
+    source: Source,
+    wanted: Vec<Wanted>,
+    bounds: Vec<(i64, i64)>,
+    min_ts: i64,
+    max_ts: i64,
+}
+
+struct Found<'a> {
+    index: HashMap<Labels, u32>,
+    parts: Vec<FoundPart>,
+    range: TimeRange,
+    matchers: &'a [Matcher],
+}
+
+impl Found<'_> {
+    fn add(&mut self, source: Source, runs: &[Run]) {
+        let mut part = FoundPart { source, wanted: Vec::new(), bounds: Vec::new(), min_ts: i64::MAX, max_ts: i64::MIN };
+        for run in runs {
+            if !self.range.overlaps(run.min_ts, run.max_ts) || !matches(&run.labels, self.matchers) {
+                continue;
+            }
+            let next = self.index.len() as u32;
+            let stream = *self.index.entry(run.labels.clone()).or_insert(next);
+            part.wanted.push(Wanted { stream, id: run.id, rows: run.rows.clone() });
+            part.bounds.push((run.min_ts, run.max_ts));
+            part.min_ts = part.min_ts.min(run.min_ts);
+            part.max_ts = part.max_ts.max(run.max_ts);
+        }
+        if !part.wanted.is_empty() {
+            self.parts.push(part);
+        }
+    }
+}
+
+impl Selection {
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Times of the oldest and newest matching entry of a part, both inclusive; they may lie outside the range.
+    pub fn bounds(&self, part: usize) -> (i64, i64) {
+        (self.parts[part].min_ts, self.parts[part].max_ts)
+    }
+
+    /// Whether another row may have the same stream, time, line and metadata as a row of this part. Blocks have no
+    /// duplicates inside; chunks may.
+    pub fn may_have_twin(&self, part: usize, stream: u32, ts: i64) -> bool {
+        let other = |(p, min, max): &(u32, i64, i64)| *p as usize != part && (*min..=*max).contains(&ts);
+        matches!(self.parts[part].source, Source::Chunk(_)) || self.spans[stream as usize].iter().any(other)
+    }
+
+    /// The matching rows of a part that lie in `range`, too; in the order of the part.
+    pub fn read(&self, part: usize, range: TimeRange) -> Result<Box<dyn Iterator<Item = Result<Rows, QueryError>> + '_>, QueryError> {
+        let range = TimeRange::new(range.start.max(self.range.start), range.end.min(self.range.end));
+        let Part { source, wanted, .. } = &self.parts[part];
+        match source {
+            Source::Chunk(chunk) => {
+                let columns = chunk.columns();
+                let mut rows = Vec::new();
+                for run in wanted {
+                    rows.extend(
+                        run.rows.clone().filter(|row| range.contains(columns.ts(*row as usize))).map(|row| (row as u32, run.stream)),
+                    );
+                }
+                Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
+            }
+            Source::Block(block) => read_block(block, wanted, range),
+        }
+    }
+}
+
+fn read_block<'a>(
+    block: &Arc<Block>,
+    wanted: &'a [Wanted],
+    range: TimeRange,
+) -> Result<Box<dyn Iterator<Item = Result<Rows, QueryError>> + 'a>, QueryError> {
+    let Some(table) = block.table(schema::LOGS).map_err(|e| unreadable(&e))? else { return Ok(Box::new(std::iter::empty())) };
+    let mut ranges: Vec<Range<u64>> = wanted.iter().map(|w| w.rows.clone()).collect();
+    ranges.sort_by_key(|r| r.start);
+    let mut scan = Scan::default().rows(ranges);
+    if !(range.start <= block.meta().min_time && block.meta().max_time < range.end) {
+        let max = range.end.saturating_sub(1);
+        scan = scan.with(Predicate::Between { column: schema::TS.into(), min: range.start, max });
+    }
+    let by_id: HashMap<i64, u32> = wanted.iter().map(|w| (w.id, w.stream)).collect();
+    let batches = table.scan(&scan).map_err(|e| unreadable(&e))?;
+    Ok(Box::new(batches.map(move |batch| {
+        let batch = batch.map_err(|e| unreadable(&e))?;
+        let columns = Columns::read(&batch).map_err(|e| QueryError::Storage(e.to_string()))?;
+        let stream = |row: &u32| by_id.get(&columns.stream_id(*row as usize)).map(|s| (*row, *s));
+        let rows = (0..columns.len() as u32).filter_map(|row| stream(&row)).collect();
+        Ok(Rows { columns, rows })
+    })))
+}

@@ -1,0 +1,111 @@
+use super::config::Config;
+use super::entry::LogRows;
+use super::head::LogsHead;
+use super::{otlp, push};
+use crate::ingest::{Encoding, Limits};
+use crate::model::{Failure, Signal, TenantId, time};
+use crate::runtime::Clock;
+use crate::storage::wal::Frame;
+use crate::storage::{Refusals, ReplayError, Rows as _, Spec};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a frame's body is. The numbers are in WAL files and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    OtlpProtobuf = 1,
+    OtlpJson = 2,
+    PushJson = 3,
+    PushProtobuf = 4,
+}
+
+impl FrameKind {
+    fn from_stored(number: u8) -> Option<FrameKind> {
+        use FrameKind::{OtlpJson, OtlpProtobuf, PushJson, PushProtobuf};
+        [OtlpProtobuf, OtlpJson, PushJson, PushProtobuf].into_iter().find(|k| *k as u8 == number)
+    }
+}
+
+/// What storage is told of logs.
+pub struct LogsSpec {
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+}
+
+impl LogsSpec {
+    pub fn new(config: Config, clock: Arc<dyn Clock>) -> LogsSpec {
+        LogsSpec { config: Arc::new(config), clock }
+    }
+
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Nanoseconds since the epoch.
+    pub fn now(&self) -> i64 {
+        self.clock.now()
+    }
+}
+
+/// The same for the same bytes, time of receipt and configuration, whenever it is called: replay depends on it.
+fn translate(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -> Result<(LogRows, Refusals), Failure> {
+    match kind {
+        FrameKind::OtlpProtobuf => otlp::translate_protobuf(body, received_at, config),
+        FrameKind::OtlpJson => otlp::translate_json(body, received_at, config),
+        FrameKind::PushJson => push::translate_json(body, config),
+        FrameKind::PushProtobuf => push::translate_protobuf(body, Limits::default().decoded_max_bytes, config),
+    }
+}
+
+/// Translates a request that has just come in, and refuses what is too old, too new or too long (decisions 9 and 11).
+pub fn translate_live(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -> Result<(LogRows, Refusals), Failure> {
+    let (mut rows, mut refusals) = translate(kind, body, received_at, config)?;
+    let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+    let oldest = config.retention.map_or(i64::MIN, |r| received_at.saturating_sub(nanos(r)));
+    let newest = received_at.saturating_add(nanos(config.future_max));
+    rows.retain(|labels, entry| {
+        let at = || time::format_rfc3339(entry.ts);
+        if entry.ts < oldest {
+            refusals.refuse(entry.index, "too_old", || {
+                let oldest = time::format_rfc3339(oldest);
+                format!("entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {oldest}", at())
+            });
+        } else if entry.ts > newest {
+            refusals.refuse(entry.index, "too_new", || format!("entry for stream '{labels}' has timestamp too new: {}", at()));
+        } else if entry.line.len() > config.line_max_bytes {
+            refusals.refuse(entry.index, "line_too_long", || {
+                let (max, length) = (config.line_max_bytes, entry.line.len());
+                format!("max entry size '{max}' bytes exceeded for stream '{labels}' while adding an entry with length '{length}' bytes")
+            });
+        } else {
+            return true;
+        }
+        false
+    });
+    Ok((rows, refusals))
+}
+
+impl Spec for LogsSpec {
+    type Rows = LogRows;
+    type Head = LogsHead;
+
+    fn signal(&self) -> Signal {
+        Signal::Logs
+    }
+
+    fn new_head(&self, _: &TenantId) -> LogsHead {
+        LogsHead::default()
+    }
+
+    fn replay(&self, frame: &Frame) -> Result<LogRows, ReplayError> {
+        let kind = FrameKind::from_stored(frame.kind).ok_or_else(|| ReplayError(format!("unknown kind {}", frame.kind)))?;
+        let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| ReplayError(format!("unknown encoding {}", frame.encoding)))?;
+        let error = |f: Failure| ReplayError(f.message);
+        let body = encoding.decode(&frame.body, Limits::default().decoded_max_bytes).map_err(error)?;
+        let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config).map_err(error)?;
+        rows.retain(|_, entry| frame.refused.binary_search(&entry.index).is_err());
+        tracing::trace!(lsn = frame.lsn, rows = rows.len(), "frame of logs replayed");
+        Ok(rows)
+    }
+}
