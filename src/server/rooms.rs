@@ -9,6 +9,7 @@ use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
 use crate::storage::wal::LaneConfig;
 use crate::storage::{Spec, Store, StoreConfig};
 use crate::telemetry::Telemetry;
+use crate::{logs, metrics, traces};
 use axum::Router;
 use std::future::Future;
 use std::io;
@@ -104,5 +105,21 @@ pub(super) fn build(
     telemetry: &Telemetry,
 ) -> Result<Vec<Room>, ServeError> {
     let parts = Parts { config, world, layout, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
-    Ok(vec![])
+    let clock = || world.clock.clone();
+    let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
+    let metrics = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+        let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        (metrics::api::query_routes(api.clone()), metrics::api::otlp_routes(api))
+    })?;
+    let logs = logs::Config { retention: config.retention_logs, ..logs::Config::default() };
+    let logs = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
+        let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        (logs::api::query_routes(api.clone()), logs::api::otlp_routes(api))
+    })?;
+    let traces = traces::Config { retention: config.retention_traces };
+    let traces = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
+        let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
+    })?;
+    Ok(vec![metrics, logs, traces])
 }

@@ -1,0 +1,100 @@
+//! The HTTP API of Prometheus, and OTLP's door for metrics. Source: contracts/prometheus.md 1 and 3.1.
+
+mod error;
+mod exemplars;
+mod json;
+mod labels;
+mod metadata;
+mod otlp;
+mod params;
+mod query;
+mod status;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use super::select::Querier;
+use super::spec::MetricsSpec;
+use crate::ingest::Door;
+use crate::query::{Pool, QueryError};
+use crate::runtime::Clock;
+use crate::telemetry::QueryMetrics;
+use crate::web::{Params, Tenancy};
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{get, post};
+use error::ApiError;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    door: Arc<Door<MetricsSpec>>,
+    pool: Pool,
+    tenancy: Tenancy,
+    clock: Arc<dyn Clock>,
+    telemetry: QueryMetrics,
+}
+
+impl Api {
+    pub fn new(door: Arc<Door<MetricsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
+        Api { door, pool, tenancy, clock, telemetry }
+    }
+
+    /// Runs `work` on the query pool over one View of the tenant that the request names.
+    async fn read<T, W>(&self, params: &Params, timeout: Option<Duration>, work: W) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Querier) -> Result<T, QueryError> + Send + 'static,
+    {
+        let tenant = self.tenancy.tenant(&params.headers).map_err(ApiError::Tenant)?;
+        let store = self.door.store().clone();
+        if !store.is_ready() {
+            return Err(ApiError::NotReady);
+        }
+        let mut context = self.pool.context(tenant.clone());
+        if let Some(timeout) = timeout {
+            context = context.shortened(timeout);
+        }
+        let inner = context.clone();
+        let run = move || work(&Querier::new(store.view(&tenant), inner));
+        Ok(self.pool.run(&context, run).await?)
+    }
+
+    /// Counts a query and turns its outcome into a response.
+    async fn answer<F: Future<Output = Result<Response, ApiError>>>(&self, work: F) -> Response {
+        let started = Instant::now();
+        let result = work.await;
+        let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
+        self.telemetry.answered("prometheus", outcome, started.elapsed());
+        result.unwrap_or_else(ApiError::into_response)
+    }
+}
+
+/// Everything of the query port: Prometheus's API and the OTLP paths that Prometheus and Mimir have.
+pub fn query_routes(api: Api) -> Router {
+    Router::new()
+        .route("/api/v1/query", get(query::instant).post(query::instant))
+        .route("/api/v1/query_range", get(query::range).post(query::range))
+        .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
+        .route("/api/v1/format_query", get(text::format_query).post(text::format_query))
+        .route("/api/v1/parse_query", get(text::parse_query).post(text::parse_query))
+        .route("/api/v1/labels", get(labels::names).post(labels::names))
+        .route("/api/v1/label/{name}/values", get(labels::values))
+        .route("/api/v1/series", get(labels::series).post(labels::series))
+        .route("/api/v1/metadata", get(metadata::metadata))
+        .merge(status::routes())
+        .route("/api/v1/otlp/v1/metrics", post(otlp::export))
+        .route("/otlp/v1/metrics", post(otlp::export))
+        .with_state(api)
+}
+
+/// The OTLP receivers' own paths, HTTP and gRPC.
+pub fn otlp_routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/metrics", post(otlp::export))
+        .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post(otlp::export))
+        .with_state(api)
+}

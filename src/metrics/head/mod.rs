@@ -1,0 +1,103 @@
+//! Samples that are not in a block yet. What admission must know of a series (its newest sample) outlives a head and is
+//! kept in the [`Registry`].
+
+mod admission;
+mod buffer;
+mod cut;
+mod registry;
+mod tables;
+
+use super::rows::MetricRows;
+use super::spec::Config;
+use crate::model::Matcher;
+use crate::runtime::Clock;
+use crate::storage::block::Block;
+use crate::storage::{BlockDraft, Head, HeadStats, Refusals};
+use buffer::Buffers;
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+pub use buffer::SeriesBuffer;
+pub use registry::Registry;
+
+/// One generation of one tenant.
+pub struct MetricsHead {
+    registry: Arc<Registry>,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    buffers: Arc<RwLock<Buffers>>,
+}
+
+impl MetricsHead {
+    pub fn new(registry: Arc<Registry>, config: Arc<Config>, clock: Arc<dyn Clock>) -> MetricsHead {
+        MetricsHead { registry, config, clock, buffers: Arc::default() }
+    }
+}
+
+impl Head for MetricsHead {
+    type Rows = MetricRows;
+    type Snapshot = HeadSnapshot;
+
+    fn prepare(&self, rows: &MetricRows, blocks: &[Arc<Block>]) {
+        self.registry.learn_newest(&rows.series, blocks, self.clock.now());
+    }
+
+    fn admit(&self, rows: &mut MetricRows, refusals: &mut Refusals) {
+        admission::admit(&self.registry, &self.config, self.clock.now(), rows, refusals);
+    }
+
+    fn apply(&self, rows: MetricRows) {
+        let references = self.registry.enter(&rows, self.clock.now());
+        let new = self.buffers.write().append(&references, rows);
+        self.registry.hold(&new);
+    }
+
+    fn snapshot(&self) -> HeadSnapshot {
+        let buffers = self.buffers.clone();
+        let batches = buffers.read().batches();
+        HeadSnapshot { registry: self.registry.clone(), buffers, batches }
+    }
+
+    fn stats(&self) -> HeadStats {
+        self.buffers.read().stats()
+    }
+
+    fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
+        cut::cut(&self.buffers)
+    }
+}
+
+impl Drop for MetricsHead {
+    /// A head that is gone has been cut, or the process ends.
+    fn drop(&mut self) {
+        self.registry.leave(self.buffers.read().references());
+    }
+}
+
+/// A head at one instant. It shares the buffers, which only grow, and sees no batch after its own last one.
+pub struct HeadSnapshot {
+    registry: Arc<Registry>,
+    buffers: Arc<RwLock<Buffers>>,
+    /// Number of batches that had been applied.
+    batches: u32,
+}
+
+impl HeadSnapshot {
+    /// Calls `visit` with each series that satisfies all matchers, in no order, cut down to what this instant sees.
+    /// Appends wait while one group of series is read, never for all of them.
+    pub fn select<E>(&self, matchers: &[Matcher], mut visit: impl FnMut(SeriesBuffer) -> Result<(), E>) -> Result<(), E> {
+        const GROUP: usize = 256;
+        let references = self.registry.select(matchers);
+        for group in references.chunks(GROUP) {
+            let seen: Vec<SeriesBuffer> = {
+                let buffers = self.buffers.read();
+                group.iter().filter_map(|r| buffers.get(*r)?.until(self.batches)).collect()
+            };
+            seen.into_iter().try_for_each(&mut visit)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! OTLP metrics as Prometheus series. Source of all rules: contracts/prometheus.md 3.
+
+mod builder;
+mod decode;
+mod labels;
+mod name;
+mod points;
+mod target_info;
+#[cfg(test)]
+mod tests;
+
+use super::rows::MetricRows;
+use super::spec::Config;
+use crate::model::Failure;
+use crate::model::time::MILLI;
+use crate::storage::Refusals;
+use bytes::Bytes;
+
+/// What the body of a WAL frame is. The numbers are stored, so they never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    Protobuf = 1,
+    Json = 2,
+}
+
+impl Kind {
+    pub fn from_stored(number: u8) -> Option<Kind> {
+        [Kind::Protobuf, Kind::Json].into_iter().find(|k| *k as u8 == number)
+    }
+}
+
+/// How names of metrics and labels are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TranslationStrategy {
+    /// `http.server.duration` in `ms` becomes `http_server_duration_milliseconds`.
+    #[default]
+    UnderscoreEscapingWithSuffixes,
+    UnderscoreEscapingWithoutSuffixes,
+    NoUtf8EscapingWithSuffixes,
+    NoTranslation,
+}
+
+impl TranslationStrategy {
+    fn escapes(self) -> bool {
+        matches!(self, TranslationStrategy::UnderscoreEscapingWithSuffixes | TranslationStrategy::UnderscoreEscapingWithoutSuffixes)
+    }
+}
+
+/// Settings of the translation, named as in Prometheus's `otlp` section. The defaults are those of otel-lgtm.
+#[derive(Debug, Clone)]
+pub struct TranslationConfig {
+    pub strategy: TranslationStrategy,
+    pub keep_identifying_resource_attributes: bool,
+    pub promote_all_resource_attributes: bool,
+    /// Only with `promote_all_resource_attributes`.
+    pub ignore_resource_attributes: Vec<String>,
+    pub promote_resource_attributes: Vec<String>,
+    pub promote_scope_metadata: bool,
+    pub convert_histograms_to_nhcb: bool,
+    pub label_name_underscore_sanitization: bool,
+    pub label_name_preserve_multiple_underscores: bool,
+}
+
+const PROMOTED: [&str; 27] = [
+    "service.instance.id",
+    "service.name",
+    "service.namespace",
+    "service.version",
+    "cloud.availability_zone",
+    "cloud.region",
+    "container.name",
+    "deployment.environment",
+    "deployment.environment.name",
+    "host.name",
+    "k8s.cluster.name",
+    "k8s.container.name",
+    "k8s.cronjob.name",
+    "k8s.daemonset.name",
+    "k8s.deployment.name",
+    "k8s.job.name",
+    "k8s.namespace.name",
+    "k8s.node.name",
+    "k8s.pod.name",
+    "k8s.replicaset.name",
+    "k8s.statefulset.name",
+    "postgresql.database.name",
+    "postgresql.schema.name",
+    "postgresql.table.name",
+    "postgresql.index.name",
+    "database",
+    "kafka.cluster.alias",
+];
+
+impl Default for TranslationConfig {
+    fn default() -> TranslationConfig {
+        TranslationConfig {
+            strategy: TranslationStrategy::default(),
+            keep_identifying_resource_attributes: true,
+            promote_all_resource_attributes: false,
+            ignore_resource_attributes: Vec::new(),
+            promote_resource_attributes: PROMOTED.iter().map(|n| (*n).to_owned()).collect(),
+            promote_scope_metadata: false,
+            convert_histograms_to_nhcb: false,
+            label_name_underscore_sanitization: true,
+            label_name_preserve_multiple_underscores: true,
+        }
+    }
+}
+
+/// Translates one export request. A pure function of its arguments, because replay calls it again: every data point is an
+/// item, numbered in the order of the message, whether it is refused or not.
+///
+/// Fails only for a body that cannot be decoded.
+pub fn translate(kind: Kind, body: &Bytes, received_at: i64, config: &Config) -> Result<(MetricRows, Refusals), Failure> {
+    let request = decode::decode(kind, body)?;
+    let lookback_ms = i64::try_from(config.lookback.as_millis()).unwrap_or(i64::MAX);
+    let future_ms = i64::try_from(config.future_max.as_millis()).unwrap_or(i64::MAX);
+    let latest = (received_at / MILLI).saturating_add(future_ms);
+    let mut translation = points::Translation::new(&config.translation);
+    for resource in request.resource_metrics {
+        translation.resource(resource, lookback_ms / 2, latest);
+    }
+    Ok(translation.finish())
+}

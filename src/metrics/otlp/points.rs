@@ -1,0 +1,347 @@
+//! Data points of every type as samples (contracts/prometheus.md 3.5).
+
+use super::builder::RowsBuilder;
+use super::labels::{ResourceLabels, add_attributes};
+use super::name::{Shape, metric_name, unit_text};
+use super::{TranslationConfig, decode, target_info};
+use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
+use crate::metrics::{METRIC_NAME, STALE_NAN};
+use crate::model::number::plain_float;
+use crate::model::time::MILLI;
+use crate::model::{Attribute, Labels, LabelsBuilder, SpanId, TraceId};
+use crate::storage::Refusals;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1 as otlp;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{exemplar, number_data_point};
+use std::sync::Arc;
+
+const CUMULATIVE: i32 = otlp::AggregationTemporality::Cumulative as i32;
+const NO_RECORDED_VALUE: u32 = otlp::DataPointFlags::NoRecordedValueMask as u32;
+/// Width of the zero bucket of exponential histograms, which OTLP leaves to the receiver.
+const ZERO_THRESHOLD: f64 = 1e-128;
+/// Characters of all labels of an exemplar.
+const EXEMPLAR_LABELS_MAX: usize = 128;
+
+/// Nanoseconds to milliseconds, truncated.
+fn millis(nanos: u64) -> i64 {
+    i64::try_from(nanos / MILLI.unsigned_abs()).unwrap_or(i64::MAX)
+}
+
+/// One request on its way to rows.
+pub(super) struct Translation<'a> {
+    config: &'a TranslationConfig,
+    rows: RowsBuilder,
+}
+
+/// What the data points of one metric share.
+struct Family<'a> {
+    /// The name of the series, or why there is none.
+    name: Result<String, String>,
+    original: &'a str,
+    metadata: Arc<Metadata>,
+    resource: &'a ResourceLabels,
+    scope: &'a [(String, String)],
+    config: &'a TranslationConfig,
+}
+
+/// What the samples of one data point share.
+struct Point {
+    item: u32,
+    labels: LabelsBuilder,
+    times: (i64, i64),
+    stale: bool,
+}
+
+impl Point {
+    fn value(&self, value: f64) -> Value {
+        Value::Float(if self.stale { f64::from_bits(STALE_NAN) } else { value })
+    }
+}
+
+impl<'a> Translation<'a> {
+    pub(super) fn new(config: &'a TranslationConfig) -> Translation<'a> {
+        Translation { config, rows: RowsBuilder::default() }
+    }
+
+    pub(super) fn finish(self) -> (MetricRows, Refusals) {
+        self.rows.finish()
+    }
+
+    /// `info_step` is the distance of `target_info` samples, of which none lies after `latest`; milliseconds.
+    pub(super) fn resource(&mut self, message: otlp::ResourceMetrics, info_step: i64, latest: i64) {
+        let attributes: Vec<Attribute> =
+            message.resource.map(|r| r.attributes).unwrap_or_default().into_iter().map(decode::attribute).collect();
+        let resource = ResourceLabels::new(&attributes, self.config);
+        let mut times: Option<(i64, i64)> = None;
+        for scope in message.scope_metrics {
+            let scope_labels = self.scope_labels(scope.scope, &scope.schema_url);
+            for metric in scope.metrics {
+                for ts in point_times(&metric).map(millis).filter(|ts| *ts <= latest) {
+                    times = Some(times.map_or((ts, ts), |(low, high)| (low.min(ts), high.max(ts))));
+                }
+                self.metric(metric, &resource, &scope_labels);
+            }
+        }
+        if let Some(range) = times {
+            target_info::add(&mut self.rows, &attributes, &resource, range, info_step, self.config);
+        }
+    }
+
+    fn scope_labels(&self, scope: Option<InstrumentationScope>, schema_url: &str) -> Vec<(String, String)> {
+        let Some(scope) = scope.filter(|s| self.config.promote_scope_metadata && !s.name.is_empty()) else { return Vec::new() };
+        let mut labels = LabelsBuilder::default();
+        let named = |pair: KeyValue| {
+            let attribute = decode::attribute(pair);
+            Attribute::new(format!("otel_scope_{}", attribute.key), attribute.value)
+        };
+        let attributes: Vec<Attribute> = scope.attributes.into_iter().map(named).collect();
+        for attribute in &attributes {
+            // A scope attribute without a usable name is left out.
+            let _ = add_attributes(&mut labels, std::slice::from_ref(attribute), self.config);
+        }
+        labels.set("otel_scope_name", &scope.name);
+        labels.set("otel_scope_version", &scope.version);
+        labels.set("otel_scope_schema_url", schema_url);
+        labels.build().iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    }
+
+    fn metric(&mut self, metric: otlp::Metric, resource: &ResourceLabels, scope: &[(String, String)]) {
+        let Some(data) = metric.data else { return };
+        let (shape, kind) = match &data {
+            Data::Gauge(_) => (Shape::Gauge, MetricType::Gauge),
+            Data::Sum(sum) if sum.is_monotonic => (Shape::MonotonicSum, MetricType::Counter),
+            Data::Sum(_) => (Shape::Other, MetricType::Gauge),
+            Data::Histogram(_) | Data::ExponentialHistogram(_) => (Shape::Other, MetricType::Histogram),
+            Data::Summary(_) => (Shape::Other, MetricType::Summary),
+        };
+        let name = metric_name(&metric.name, &metric.unit, shape, self.config.strategy);
+        let unit = unit_text(&metric.unit);
+        let family_name = name.clone().unwrap_or_default();
+        let metadata = Arc::new(Metadata { family: family_name, kind, unit, help: metric.description });
+        let family = Family { name, original: &metric.name, metadata, resource, scope, config: self.config };
+        match data {
+            Data::Gauge(gauge) => self.numbers(&family, gauge.data_points, true, false),
+            Data::Sum(sum) => self.numbers(&family, sum.data_points, sum.aggregation_temporality == CUMULATIVE, true),
+            Data::Histogram(h) => self.histograms(&family, h.data_points, h.aggregation_temporality == CUMULATIVE),
+            Data::ExponentialHistogram(h) => self.exponential(&family, h.data_points, h.aggregation_temporality == CUMULATIVE),
+            Data::Summary(summary) => self.summaries(&family, summary.data_points),
+        }
+    }
+
+    /// Numbers the point and makes its labels; `None` if it is refused.
+    fn point(&mut self, family: &Family<'_>, attributes: Vec<KeyValue>, nanos: (u64, u64), flags: u32, cumulative: bool) -> Option<Point> {
+        let item = self.rows.next_item();
+        if let Err(message) = &family.name {
+            self.rows.refuse(item, "invalid_name", || message.clone());
+            return None;
+        }
+        if !cumulative {
+            self.rows.refuse(item, "temporality", || {
+                format!("invalid temporality and type combination for metric {:?}: only cumulative temporality is taken", family.original)
+            });
+            return None;
+        }
+        match family.labels(attributes) {
+            Ok(labels) => {
+                let times = (millis(nanos.0), millis(nanos.1));
+                Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0 })
+            }
+            Err(message) => {
+                self.rows.refuse(item, "invalid_label", || format!("{message} in metric {:?}", family.original));
+                None
+            }
+        }
+    }
+
+    /// Adds the sample of a series of the family and returns its position.
+    fn float(&mut self, family: &Family<'_>, point: &Point, suffix: &str, extra: Option<(&str, &str)>, value: f64) -> u32 {
+        let series = self.rows.series(family.series_labels(point, suffix, extra), &family.metadata);
+        self.rows.sample(series, point.item, point.times, point.value(value));
+        series
+    }
+
+    fn numbers(&mut self, family: &Family<'_>, points: Vec<otlp::NumberDataPoint>, cumulative: bool, is_sum: bool) {
+        for data in points {
+            let start = if is_sum { data.start_time_unix_nano } else { 0 };
+            let Some(point) = self.point(family, data.attributes, (data.time_unix_nano, start), data.flags, cumulative) else { continue };
+            let value = match data.value {
+                Some(number_data_point::Value::AsDouble(value)) => value,
+                Some(number_data_point::Value::AsInt(value)) => value as f64,
+                None => 0.0,
+            };
+            let series = self.float(family, &point, "", None, value);
+            if is_sum {
+                self.exemplars(series, point.item, data.exemplars);
+            }
+        }
+    }
+
+    fn summaries(&mut self, family: &Family<'_>, points: Vec<otlp::SummaryDataPoint>) {
+        for data in points {
+            let nanos = (data.time_unix_nano, data.start_time_unix_nano);
+            let Some(point) = self.point(family, data.attributes, nanos, data.flags, true) else { continue };
+            self.float(family, &point, "_sum", None, data.sum);
+            self.float(family, &point, "_count", None, data.count as f64);
+            for quantile in data.quantile_values {
+                self.float(family, &point, "", Some(("quantile", &plain_float(quantile.quantile))), quantile.value);
+            }
+        }
+    }
+
+    fn histograms(&mut self, family: &Family<'_>, points: Vec<otlp::HistogramDataPoint>, cumulative: bool) {
+        for data in points {
+            let nanos = (data.time_unix_nano, data.start_time_unix_nano);
+            let attributes = data.attributes.clone();
+            let Some(point) = self.point(family, attributes, nanos, data.flags, cumulative) else { continue };
+            if self.config.convert_histograms_to_nhcb {
+                self.custom_histogram(family, &point, data);
+            } else {
+                self.classic_histogram(family, &point, data);
+            }
+        }
+    }
+
+    fn classic_histogram(&mut self, family: &Family<'_>, point: &Point, data: otlp::HistogramDataPoint) {
+        if let Some(sum) = data.sum {
+            self.float(family, point, "_sum", None, sum);
+        }
+        self.float(family, point, "_count", None, data.count as f64);
+        let mut cumulative = 0u64;
+        let mut buckets = Vec::with_capacity(data.explicit_bounds.len() + 1);
+        for (bound, count) in data.explicit_bounds.iter().zip(&data.bucket_counts) {
+            cumulative = cumulative.saturating_add(*count);
+            let series = self.float(family, point, "_bucket", Some(("le", &plain_float(*bound))), cumulative as f64);
+            buckets.push((*bound, series));
+        }
+        let last = self.float(family, point, "_bucket", Some(("le", "+Inf")), data.count as f64);
+        for message in data.exemplars {
+            let exemplar = exemplar(message);
+            let bucket = buckets.iter().find(|(bound, _)| exemplar.value <= *bound).map_or(last, |b| b.1);
+            self.rows.exemplar(bucket, point.item, exemplar);
+        }
+    }
+
+    fn custom_histogram(&mut self, family: &Family<'_>, point: &Point, data: otlp::HistogramDataPoint) {
+        let counts = data.bucket_counts.iter().enumerate().filter(|(_, n)| **n > 0);
+        let positive: Buckets = counts.map(|(at, n)| (i32::try_from(at).unwrap_or(i32::MAX), *n as f64)).collect();
+        let histogram = Histogram {
+            schema: CUSTOM_SCHEMA,
+            count: data.count as f64,
+            sum: data.sum.unwrap_or(0.0),
+            positive,
+            custom: data.explicit_bounds.into(),
+            ..Histogram::default()
+        };
+        self.native(family, point, histogram, data.exemplars);
+    }
+
+    fn exponential(&mut self, family: &Family<'_>, points: Vec<otlp::ExponentialHistogramDataPoint>, cumulative: bool) {
+        for data in points {
+            let nanos = (data.time_unix_nano, data.start_time_unix_nano);
+            let Some(point) = self.point(family, data.attributes, nanos, data.flags, cumulative) else { continue };
+            if data.scale < SCHEMA_MIN {
+                self.rows.refuse(point.item, "invalid_histogram", || {
+                    format!("cannot convert exponential to native histogram. Scale must be >= -4, was {}", data.scale)
+                });
+                continue;
+            }
+            let buckets = |side: Option<otlp::exponential_histogram_data_point::Buckets>| -> Buckets {
+                let side = side.unwrap_or_default();
+                let counts = side.bucket_counts.iter().enumerate().filter(|(_, n)| **n > 0);
+                let index = |at: usize| side.offset.saturating_add(i32::try_from(at).unwrap_or(i32::MAX)).saturating_add(1);
+                counts.map(|(at, n)| (index(at), *n as f64)).collect()
+            };
+            let mut histogram = Histogram {
+                schema: data.scale,
+                zero_threshold: ZERO_THRESHOLD,
+                zero_count: data.zero_count as f64,
+                count: data.count as f64,
+                sum: data.sum.unwrap_or(0.0),
+                positive: buckets(data.positive),
+                negative: buckets(data.negative),
+                ..Histogram::default()
+            };
+            if data.scale > SCHEMA_MAX {
+                histogram.reduce(SCHEMA_MAX);
+            }
+            self.native(family, &point, histogram, data.exemplars);
+        }
+    }
+
+    fn native(&mut self, family: &Family<'_>, point: &Point, histogram: Histogram, exemplars: Vec<otlp::Exemplar>) {
+        let stale = f64::from_bits(STALE_NAN);
+        let histogram = if point.stale { Histogram { sum: stale, count: stale, ..Histogram::default() } } else { histogram };
+        let series = self.rows.series(family.series_labels(point, "", None), &family.metadata);
+        self.rows.sample(series, point.item, point.times, Value::Histogram(Arc::new(histogram)));
+        self.exemplars(series, point.item, exemplars);
+    }
+
+    fn exemplars(&mut self, series: u32, item: u32, exemplars: Vec<otlp::Exemplar>) {
+        for message in exemplars {
+            self.rows.exemplar(series, item, exemplar(message));
+        }
+    }
+}
+
+impl Family<'_> {
+    fn labels(&self, attributes: Vec<KeyValue>) -> Result<LabelsBuilder, String> {
+        let attributes: Vec<Attribute> = attributes.into_iter().map(decode::attribute).collect();
+        let mut labels = LabelsBuilder::default();
+        add_attributes(&mut labels, &attributes, self.config)?;
+        self.resource.add_promoted(&mut labels);
+        self.resource.add_identity(&mut labels);
+        for (name, value) in self.scope {
+            labels.set(name, value);
+        }
+        Ok(labels)
+    }
+
+    fn series_labels(&self, point: &Point, suffix: &str, extra: Option<(&str, &str)>) -> Labels {
+        let mut labels = point.labels.clone();
+        // A point exists only if the family has a name.
+        let name = self.name.as_deref().unwrap_or_default();
+        labels.set(METRIC_NAME, &format!("{name}{suffix}"));
+        if let Some((name, value)) = extra {
+            labels.set(name, value);
+        }
+        labels.build()
+    }
+}
+
+fn exemplar(message: otlp::Exemplar) -> Exemplar {
+    let value = match message.value {
+        Some(exemplar::Value::AsDouble(value)) => value,
+        Some(exemplar::Value::AsInt(value)) => value as f64,
+        None => 0.0,
+    };
+    let mut ids = LabelsBuilder::default();
+    if let Some(trace) = TraceId::from_slice(&message.trace_id).filter(|id| !id.is_zero()) {
+        ids.set("trace_id", &trace.to_hex());
+    }
+    if let Some(span) = SpanId::from_slice(&message.span_id).filter(|id| !id.is_zero()) {
+        ids.set("span_id", &span.to_hex());
+    }
+    let mut all = ids.clone();
+    for pair in message.filtered_attributes {
+        let attribute = decode::attribute(pair);
+        all.set(&attribute.key, &attribute.value.to_text());
+    }
+    let all = all.build();
+    let characters: usize = all.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
+    let labels = if characters <= EXEMPLAR_LABELS_MAX { all } else { ids.build() };
+    Exemplar { ts: millis(message.time_unix_nano), value, labels }
+}
+
+/// Times of all points, nanoseconds.
+fn point_times(metric: &otlp::Metric) -> Box<dyn Iterator<Item = u64> + '_> {
+    match &metric.data {
+        None => Box::new(std::iter::empty()),
+        Some(Data::Gauge(d)) => Box::new(d.data_points.iter().map(|p| p.time_unix_nano)),
+        Some(Data::Sum(d)) => Box::new(d.data_points.iter().map(|p| p.time_unix_nano)),
+        Some(Data::Histogram(d)) => Box::new(d.data_points.iter().map(|p| p.time_unix_nano)),
+        Some(Data::ExponentialHistogram(d)) => Box::new(d.data_points.iter().map(|p| p.time_unix_nano)),
+        Some(Data::Summary(d)) => Box::new(d.data_points.iter().map(|p| p.time_unix_nano)),
+    }
+}

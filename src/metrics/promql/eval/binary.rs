@@ -1,0 +1,361 @@
+//! Binary operators (contracts/prometheus.md 4.3).
+
+use super::series::{ABSENT, without_name};
+use super::{Cell, Evaluator, Grid, Result, Series, Value, is_absent, merge_equal};
+use crate::metrics::promql::ast::{Binary, BinaryOp, Expr};
+use crate::model::Labels;
+use crate::query::{Cardinality, Matching, QueryError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// The result of an operator on two floats. A comparison that does not hold is `None`.
+fn floats(op: BinaryOp, a: f64, b: f64) -> Option<f64> {
+    use BinaryOp::*;
+    let kept = |holds: bool| holds.then_some(a);
+    match op {
+        Add => Some(a + b),
+        Sub => Some(a - b),
+        Mul => Some(a * b),
+        Div => Some(a / b),
+        Mod => Some(a % b),
+        Pow => Some(a.powf(b)),
+        Atan2 => Some(a.atan2(b)),
+        Equal => kept(a == b),
+        NotEqual => kept(a != b),
+        Less => kept(a < b),
+        LessEqual => kept(a <= b),
+        Greater => kept(a > b),
+        GreaterEqual => kept(a >= b),
+        Or | And | Unless | TrimUpper | TrimLower => None,
+    }
+}
+
+impl Evaluator<'_> {
+    pub(super) fn binary(&self, expr: &Expr, binary: &Binary, grid: Grid) -> Result<Value> {
+        let left = self.eval(&binary.left, grid)?;
+        let right = self.eval(&binary.right, grid)?;
+        match (left, right) {
+            (Value::Scalar(a), Value::Scalar(b)) => {
+                let values = a.iter().zip(&b).map(|(a, b)| match floats(binary.op, *a, *b) {
+                    Some(value) => {
+                        if binary.returns_bool {
+                            1.0
+                        } else {
+                            value
+                        }
+                    }
+                    None => 0.0,
+                });
+                Ok(Value::Scalar(values.collect()))
+            }
+            (Value::Vector(series), Value::Scalar(scalar)) => self.with_scalar(expr, binary, series, &scalar, false).map(Value::Vector),
+            (Value::Scalar(scalar), Value::Vector(series)) => self.with_scalar(expr, binary, series, &scalar, true).map(Value::Vector),
+            (Value::Vector(left), Value::Vector(right)) if binary.op.is_set() => {
+                merge_equal(set(binary, left, right, grid)).map(Value::Vector)
+            }
+            (Value::Vector(left), Value::Vector(right)) => self.vectors(expr, binary, left, right, grid).map(Value::Vector),
+            _ => Err(QueryError::Execution("a string has no operators".to_owned())),
+        }
+    }
+
+    /// Whether the operator drops the metric name.
+    fn drops_name(binary: &Binary) -> bool {
+        let keeps = binary.op.is_comparison() || matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        !keeps || binary.returns_bool
+    }
+
+    fn with_scalar(&self, expr: &Expr, binary: &Binary, mut series: Vec<Series>, scalar: &[f64], scalar_left: bool) -> Result<Vec<Series>> {
+        for one in &mut series {
+            for (step, number) in scalar.iter().enumerate() {
+                if let Some(Cell::Histogram(_)) = one.get(step) {
+                    let cell = one.get(step);
+                    one.histograms[step] = None;
+                    let (a, b) = if scalar_left { (Some(Cell::Float(*number)), cell) } else { (cell, Some(Cell::Float(*number))) };
+                    if let Some(result) = a.zip(b).and_then(|(a, b)| self.element(expr, binary, &a, &b)) {
+                        one.set(step, result);
+                    }
+                    continue;
+                }
+                let value = one.values[step];
+                if is_absent(value) {
+                    continue;
+                }
+                if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+                    self.incompatible(expr, binary.op, "float", "float");
+                    one.values[step] = ABSENT;
+                    continue;
+                }
+                let result = if scalar_left { floats(binary.op, *number, value) } else { floats(binary.op, value, *number) };
+                one.values[step] = match (binary.op.is_comparison(), binary.returns_bool, result) {
+                    (true, true, result) => f64::from(u8::from(result.is_some())),
+                    (true, false, Some(_)) => value,
+                    (true, false, None) => ABSENT,
+                    (false, _, result) => result.unwrap_or(ABSENT),
+                };
+            }
+        }
+        series.retain(|s| !s.is_empty());
+        if Self::drops_name(binary) { self.drop_names(series) } else { Ok(series) }
+    }
+
+    fn incompatible(&self, expr: &Expr, op: BinaryOp, left: &str, right: &str) {
+        self.info(
+            expr,
+            format!("incompatible sample types encountered for binary operator {:?}: {left} {} {right}", op.as_str(), op.as_str()),
+        );
+    }
+
+    /// The result for one pair of values; `None` drops the element.
+    fn element(&self, expr: &Expr, binary: &Binary, a: &Cell, b: &Cell) -> Option<Cell> {
+        let op = binary.op;
+        let bool_of = |holds: bool| Some(Cell::Float(f64::from(u8::from(holds))));
+        match (a, b) {
+            (Cell::Float(a), Cell::Float(b)) => {
+                if matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+                    self.incompatible(expr, op, "float", "float");
+                    return None;
+                }
+                let result = floats(op, *a, *b);
+                if binary.returns_bool { bool_of(result.is_some()) } else { result.map(Cell::Float) }
+            }
+            (Cell::Histogram(a), Cell::Histogram(b)) => {
+                let holds = match op {
+                    BinaryOp::Add | BinaryOp::Sub => return self.combined(expr, op, a, b),
+                    BinaryOp::Equal => a.same_observations(b),
+                    BinaryOp::NotEqual => !a.same_observations(b),
+                    _ => {
+                        self.incompatible(expr, op, "histogram", "histogram");
+                        return None;
+                    }
+                };
+                if binary.returns_bool { bool_of(holds) } else { holds.then(|| Cell::Histogram(a.clone())) }
+            }
+            (Cell::Histogram(h), Cell::Float(f)) => {
+                let mut result = (**h).clone();
+                match op {
+                    BinaryOp::Mul => result.scale(*f),
+                    BinaryOp::Div => result.divide(*f),
+                    BinaryOp::TrimUpper => result.trim(*f, true),
+                    BinaryOp::TrimLower => result.trim(*f, false),
+                    _ => {
+                        self.incompatible(expr, op, "histogram", "float");
+                        return None;
+                    }
+                }
+                result.compact();
+                Some(Cell::Histogram(result.into()))
+            }
+            (Cell::Float(f), Cell::Histogram(h)) => {
+                if op != BinaryOp::Mul {
+                    self.incompatible(expr, op, "float", "histogram");
+                    return None;
+                }
+                let mut result = (**h).clone();
+                result.scale(*f);
+                result.compact();
+                Some(Cell::Histogram(result.into()))
+            }
+        }
+    }
+
+    fn combined(
+        &self,
+        expr: &Expr,
+        op: BinaryOp,
+        a: &Arc<crate::metrics::histogram::Histogram>,
+        b: &crate::metrics::histogram::Histogram,
+    ) -> Option<Cell> {
+        use crate::metrics::histogram::ResetHint;
+        let mut result = (**a).clone();
+        let (outcome, word) = if op == BinaryOp::Add { (result.add(b), "addition") } else { (result.sub(b), "subtraction") };
+        let Ok(notes) = outcome else {
+            self.warn(expr, format!("incompatible bucket layout encountered for binary operator {}", op.as_str()));
+            return None;
+        };
+        if notes.reconciled_bounds {
+            self.info(expr, format!("mismatched custom buckets were reconciled during {word}"));
+        }
+        if notes.conflicting_resets {
+            self.warn(expr, format!("conflicting counter resets during histogram {word}"));
+        }
+        if op == BinaryOp::Sub {
+            result.hint = ResetHint::Gauge;
+        }
+        result.compact();
+        Some(Cell::Histogram(result.into()))
+    }
+
+    fn vectors(&self, expr: &Expr, binary: &Binary, left: Vec<Series>, right: Vec<Series>, grid: Grid) -> Result<Vec<Series>> {
+        let swapped = binary.matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let join = Join { evaluator: self, expr, binary, swapped, many: &many, one: &one };
+        let series = join.run(grid)?;
+        if Self::drops_name(binary) && self.options.delayed_name_removal {
+            return Ok(series.into_iter().map(|s| Series { drop_name: true, ..s }).collect());
+        }
+        merge_equal(series)
+    }
+}
+
+/// One match of two vectors. `many` is the side whose elements may share a partner (the left one, if neither may).
+struct Join<'a> {
+    evaluator: &'a Evaluator<'a>,
+    expr: &'a Expr,
+    binary: &'a Binary,
+    swapped: bool,
+    many: &'a [Series],
+    one: &'a [Series],
+}
+
+/// A result series, and the steps at which an element fell on it.
+struct Slot {
+    series: Series,
+    taken: Vec<bool>,
+}
+
+impl Join<'_> {
+    fn run(&self, grid: Grid) -> Result<Vec<Series>> {
+        let matching = &self.binary.matching;
+        let mut by_signature: HashMap<Labels, (Vec<usize>, Vec<usize>)> = HashMap::new();
+        for (at, series) in self.one.iter().enumerate() {
+            by_signature.entry(matching.signature(&series.labels)).or_default().1.push(at);
+        }
+        let mut order = Vec::new();
+        for (at, series) in self.many.iter().enumerate() {
+            let signature = matching.signature(&series.labels);
+            let group = by_signature.entry(signature.clone()).or_default();
+            if group.0.is_empty() {
+                order.push(signature);
+            }
+            group.0.push(at);
+        }
+        let rest: Vec<Labels> = by_signature.iter().filter(|(_, g)| g.0.is_empty()).map(|(s, _)| s.clone()).collect();
+        order.extend(rest);
+        let sides = self.steps_with_both(grid);
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        for signature in order {
+            let (many, one) = &by_signature[&signature];
+            for step in (0..grid.count).filter(|s| sides[*s]) {
+                self.step(step, &signature, many, one, &mut |labels, result| {
+                    let at = *index.entry(labels.clone()).or_insert_with(|| {
+                        slots.push(Slot { series: Series::new(labels, grid.count), taken: vec![false; grid.count] });
+                        slots.len() - 1
+                    });
+                    if slots[at].taken[step] {
+                        return Err(self.ambiguous());
+                    }
+                    slots[at].taken[step] = true;
+                    if let Some(cell) = result {
+                        slots[at].series.set(step, cell);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(slots.into_iter().map(|s| s.series).filter(|s| !s.is_empty()).collect())
+    }
+
+    fn ambiguous(&self) -> QueryError {
+        let message = match self.binary.matching.cardinality {
+            Cardinality::OneToOne => "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+            _ => "multiple matches for labels: grouping labels must ensure unique matches",
+        };
+        QueryError::Execution(message.to_owned())
+    }
+
+    /// Steps at which both sides have elements, or one has and the other is filled in.
+    fn steps_with_both(&self, grid: Grid) -> Vec<bool> {
+        let filled = self.binary.fill_left.is_some() || self.binary.fill_right.is_some();
+        let any = |side: &[Series], step: usize| side.iter().any(|s| s.has(step));
+        (0..grid.count).map(|step| filled || (any(self.many, step) && any(self.one, step))).collect()
+    }
+
+    /// Fills for the many and the one side. `fill_left` is the many side's even where that stands on the right.
+    fn fills(&self) -> (Option<f64>, Option<f64>) {
+        (self.binary.fill_left, self.binary.fill_right)
+    }
+
+    fn step(
+        &self,
+        step: usize,
+        signature: &Labels,
+        many: &[usize],
+        one: &[usize],
+        emit: &mut dyn FnMut(Labels, Option<Cell>) -> Result<()>,
+    ) -> Result<()> {
+        let mut partners = one.iter().filter(|at| self.one[**at].has(step));
+        let partner = partners.next().map(|at| &self.one[*at]);
+        if let (Some(first), Some(second)) = (partner, partners.next()) {
+            return Err(self.duplicate(signature, &first.labels, &self.one[*second].labels));
+        }
+        let (fill_many, fill_one) = self.fills();
+        let present: Vec<&Series> = many.iter().map(|at| &self.many[*at]).filter(|s| s.has(step)).collect();
+        if self.binary.matching.cardinality == Cardinality::OneToOne && present.len() > 1 && (partner.is_some() || fill_one.is_some()) {
+            return Err(self.ambiguous());
+        }
+        let partner_cell = partner.and_then(|p| p.get(step));
+        for series in &present {
+            let other = partner_cell.clone().or(fill_one.map(Cell::Float));
+            let (Some(cell), Some(other)) = (series.get(step), other) else { continue };
+            let other_labels = partner.map_or(signature, |p| &p.labels);
+            emit(self.result_labels(&series.labels, other_labels), self.apply(&cell, &other))?;
+        }
+        if present.is_empty()
+            && let (Some(fill), Some(partner), Some(cell)) = (fill_many, partner, partner_cell)
+        {
+            emit(self.result_labels(signature, &partner.labels), self.apply(&Cell::Float(fill), &cell))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, many: &Cell, one: &Cell) -> Option<Cell> {
+        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+        // A filter keeps the value of the left side, wherever the labels come from.
+        self.evaluator.element(self.expr, self.binary, left, right)
+    }
+
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let drops = Evaluator::drops_name(self.binary);
+        let keep = !drops || self.evaluator.options.delayed_name_removal;
+        let many = if keep { many.clone() } else { without_name(many) };
+        // The name of a one-to-one match with `on` is dropped by the list of labels.
+        self.binary.matching.result_labels(&many, one, keep)
+    }
+
+    fn duplicate(&self, signature: &Labels, first: &Labels, second: &Labels) -> QueryError {
+        let side = if self.swapped { "left" } else { "right" };
+        let mut pair = [first, second];
+        pair.sort();
+        QueryError::Execution(format!(
+            "found duplicate series for the match group {signature} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        ))
+    }
+}
+
+/// `and`, `or`, `unless`: by signature, step by step.
+fn set(binary: &Binary, mut left: Vec<Series>, mut right: Vec<Series>, grid: Grid) -> Vec<Series> {
+    let matching: &Matching = &binary.matching;
+    let signatures = |side: &[Series]| side.iter().map(|s| matching.signature(&s.labels)).collect::<Vec<_>>();
+    let (left_signatures, right_signatures) = (signatures(&left), signatures(&right));
+    for step in 0..grid.count {
+        let present = |side: &[Series], names: &[Labels]| -> HashSet<Labels> {
+            side.iter().zip(names).filter(|(s, _)| s.has(step)).map(|(_, n)| n.clone()).collect()
+        };
+        let (reference, filtered, names, keep) = match binary.op {
+            BinaryOp::Or => (present(&left, &left_signatures), &mut right, &right_signatures, false),
+            op => (present(&right, &right_signatures), &mut left, &left_signatures, op == BinaryOp::And),
+        };
+        for (series, name) in filtered.iter_mut().zip(names) {
+            if reference.contains(name) != keep {
+                series.clear(step);
+            }
+        }
+    }
+    if binary.op == BinaryOp::Or {
+        left.extend(right);
+    }
+    left.retain(|s| !s.is_empty());
+    left
+}

@@ -1,0 +1,135 @@
+//! label_replace, label_join and the sorts.
+
+use super::call::relabelled;
+use super::{Evaluator, Grid, Result, Series, Value};
+use crate::metrics::METRIC_NAME;
+use crate::metrics::promql::ast::Expr;
+use crate::model::regexp;
+use crate::query::QueryError;
+use std::cmp::Ordering;
+
+impl Evaluator<'_> {
+    fn text(&self, expr: &Expr, grid: Grid) -> Result<String> {
+        match self.eval(expr, grid)? {
+            Value::Text(text) => Ok(text),
+            Value::Scalar(_) | Value::Vector(_) => Err(QueryError::Execution("a string was expected".to_owned())),
+        }
+    }
+
+    pub(super) fn label_replace(&self, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+        let target = self.text(&args[1], grid)?;
+        let replacement = self.text(&args[2], grid)?;
+        let source = self.text(&args[3], grid)?;
+        let pattern = self.text(&args[4], grid)?;
+        let regex = regexp::compile_anchored(&pattern)
+            .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        if target.is_empty() || target.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(QueryError::Execution(format!("invalid destination label name in label_replace(): {target}")));
+        }
+        let mut series = self.vector(&args[0], grid)?;
+        for one in &mut series {
+            let value = one.labels.value(&source).to_owned();
+            let Some(captures) = regex.captures(&value) else { continue };
+            let mut expanded = String::new();
+            captures.expand(&replacement, &mut expanded);
+            one.labels = one.labels.to_builder().set(&target, &expanded).build();
+            if target == METRIC_NAME {
+                one.drop_name = false;
+            }
+        }
+        relabelled(series)
+    }
+
+    pub(super) fn label_join(&self, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+        let target = self.text(&args[1], grid)?;
+        let separator = self.text(&args[2], grid)?;
+        let sources = args[3..].iter().map(|a| self.text(a, grid)).collect::<Result<Vec<String>>>()?;
+        if target.is_empty() || target.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(QueryError::Execution(format!("invalid destination label name in label_join(): {target}")));
+        }
+        let mut series = self.vector(&args[0], grid)?;
+        for one in &mut series {
+            let values: Vec<&str> = sources.iter().map(|s| one.labels.value(s)).collect();
+            let joined = values.join(&separator);
+            one.labels = one.labels.to_builder().set(&target, &joined).build();
+            if target == METRIC_NAME {
+                one.drop_name = false;
+            }
+        }
+        relabelled(series)
+    }
+
+    pub(super) fn sort(&self, expr: &Expr, name: &str, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+        let mut series = self.vector(&args[0], grid)?;
+        if self.times.start != self.times.end {
+            self.warn(expr, "sort is ineffective for range queries since results are always ordered by labels");
+        }
+        let names = args[1..].iter().map(|a| self.text(a, grid)).collect::<Result<Vec<String>>>()?;
+        match name {
+            "sort" | "sort_desc" => {
+                // Histograms have no order.
+                for one in &mut series {
+                    one.histograms.clear();
+                }
+                series.retain(|s| !s.is_empty());
+                let value = |s: &Series| s.values.first().copied().unwrap_or(f64::NAN);
+                series.sort_by(|a, b| {
+                    let (a, b) = (value(a), value(b));
+                    match (a.is_nan(), b.is_nan()) {
+                        (false, false) if name == "sort" => a.total_cmp(&b),
+                        (false, false) => b.total_cmp(&a),
+                        (a, b) => a.cmp(&b),
+                    }
+                });
+            }
+            _ => {
+                let by_labels = |a: &Series, b: &Series| {
+                    let first = names.iter().map(|n| natural(a.labels.value(n), b.labels.value(n))).find(|o| o.is_ne());
+                    first.unwrap_or_else(|| a.labels.cmp(&b.labels))
+                };
+                series.sort_by(by_labels);
+                if name.ends_with("_desc") {
+                    series.reverse();
+                }
+            }
+        }
+        Ok(series)
+    }
+}
+
+/// Runs of digits compare as numbers, everything else bytewise.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a, b);
+    loop {
+        let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
+        let (na, nb) = (digits(a), digits(b));
+        if na > 0 && nb > 0 {
+            let (ta, tb) = (a[..na].trim_start_matches('0'), b[..nb].trim_start_matches('0'));
+            let order = ta.len().cmp(&tb.len()).then_with(|| ta.cmp(tb)).then_with(|| na.cmp(&nb));
+            if order.is_ne() {
+                return order;
+            }
+            (a, b) = (&a[na..], &b[nb..]);
+            continue;
+        }
+        let (ca, cb) = (a.chars().next(), b.chars().next());
+        match (ca, cb) {
+            (Some(x), Some(y)) if x == y => (a, b) = (&a[x.len_utf8()..], &b[y.len_utf8()..]),
+            (x, y) => return x.cmp(&y),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::natural;
+    use std::cmp::Ordering::{Equal, Less};
+
+    #[test]
+    fn natural_order() {
+        assert_eq!(natural("node9", "node10"), Less);
+        assert_eq!(natural("a", "b"), Less);
+        assert_eq!(natural("", "a"), Less);
+        assert_eq!(natural("x1y2", "x1y2"), Equal);
+    }
+}

@@ -1,0 +1,192 @@
+//! The evaluator: every expression becomes its values at all steps of a grid at once.
+
+mod aggregate;
+mod binary;
+mod call;
+mod info;
+mod labels;
+mod quantiles;
+mod selector;
+mod series;
+mod window;
+
+use super::annotations::Annotations;
+use super::ast::{At, Expr, Kind};
+use super::duration::Times;
+use super::engine::Options;
+use super::storage::Storage;
+use crate::query::QueryError;
+use std::cell::{Cell as Counter, RefCell};
+
+pub use series::{Cell, Grid, Series, is_absent, merge_equal, without_name};
+pub use window::{RangeVector, Window};
+
+/// What an expression is at the steps of a grid.
+pub enum Value {
+    Scalar(Vec<f64>),
+    Text(String),
+    Vector(Vec<Series>),
+}
+
+pub type Result<T> = std::result::Result<T, QueryError>;
+
+pub struct Evaluator<'a> {
+    pub storage: &'a dyn Storage,
+    pub options: &'a Options,
+    pub notes: RefCell<Annotations>,
+    /// Start, end and step of the whole query, which `@ start()` and the like refer to.
+    pub times: Times,
+    /// Samples read so far.
+    samples: Counter<u64>,
+}
+
+impl<'a> Evaluator<'a> {
+    pub fn new(storage: &'a dyn Storage, options: &'a Options, times: Times) -> Evaluator<'a> {
+        Evaluator { storage, options, notes: RefCell::default(), times, samples: Counter::new(0) }
+    }
+
+    pub fn warn(&self, at: &Expr, message: impl Into<String>) {
+        self.notes.borrow_mut().warn(at.span.start, message);
+    }
+
+    pub fn info(&self, at: &Expr, message: impl Into<String>) {
+        self.notes.borrow_mut().info(at.span.start, message);
+    }
+
+    pub fn samples_read(&self) -> u64 {
+        self.samples.get()
+    }
+
+    /// Counts samples against the budget of the query.
+    fn count_samples(&self, samples: u64) -> Result<()> {
+        self.samples.set(self.samples.get() + samples);
+        if self.samples.get() > self.options.samples_max {
+            let message = "query processing would load too many samples into memory in query execution";
+            return Err(QueryError::TooMuch(message.to_owned()));
+        }
+        Ok(())
+    }
+
+    pub fn eval(&self, expr: &Expr, grid: Grid) -> Result<Value> {
+        self.storage.check()?;
+        if grid.count > 1 && self.is_invariant(expr) {
+            return Ok(match self.eval_steps(expr, Grid { count: 1, ..grid })? {
+                Value::Scalar(values) => Value::Scalar(vec![values[0]; grid.count]),
+                Value::Text(text) => Value::Text(text),
+                Value::Vector(series) => Value::Vector(series.into_iter().map(|s| s.repeated(grid.count)).collect()),
+            });
+        }
+        self.eval_steps(expr, grid)
+    }
+
+    fn eval_steps(&self, expr: &Expr, grid: Grid) -> Result<Value> {
+        match &expr.kind {
+            Kind::Number { value, .. } => Ok(Value::Scalar(vec![*value; grid.count])),
+            Kind::Text(text) => Ok(Value::Text(text.clone())),
+            Kind::Selector(selector) => self.instant_selector(expr, selector, grid).map(Value::Vector),
+            Kind::Paren(inner) => self.eval(inner, grid),
+            Kind::Unary { negative, expr: inner } => self.unary(*negative, inner, grid),
+            Kind::Binary(binary) => self.binary(expr, binary, grid),
+            Kind::Aggregation(aggregation) => self.aggregation(expr, aggregation, grid).map(Value::Vector),
+            Kind::Call { function, args } => self.call(expr, function, args, grid),
+            Kind::Range { .. } | Kind::Subquery(_) => Err(QueryError::Execution("a range vector stands where none can".to_owned())),
+        }
+    }
+
+    pub fn scalar(&self, expr: &Expr, grid: Grid) -> Result<Vec<f64>> {
+        match self.eval(expr, grid)? {
+            Value::Scalar(values) => Ok(values),
+            Value::Text(_) | Value::Vector(_) => Err(QueryError::Execution("a scalar was expected".to_owned())),
+        }
+    }
+
+    pub fn vector(&self, expr: &Expr, grid: Grid) -> Result<Vec<Series>> {
+        match self.eval(expr, grid)? {
+            Value::Vector(series) => Ok(series),
+            Value::Text(_) | Value::Scalar(_) => Err(QueryError::Execution("a vector was expected".to_owned())),
+        }
+    }
+
+    /// Series whose names are gone, or marked for the end of the query.
+    pub fn drop_names(&self, series: Vec<Series>) -> Result<Vec<Series>> {
+        if self.options.delayed_name_removal {
+            return Ok(series.into_iter().map(|s| Series { drop_name: true, ..s }).collect());
+        }
+        merge_equal(series.into_iter().map(|s| Series { labels: without_name(&s.labels), ..s }).collect())
+    }
+
+    /// Applies the marks of delayed name removal.
+    pub fn drop_marked_names(series: Vec<Series>) -> Result<Vec<Series>> {
+        if !series.iter().any(|s| s.drop_name) {
+            return Ok(series);
+        }
+        let dropped = |s: Series| if s.drop_name { Series { labels: without_name(&s.labels), drop_name: false, ..s } } else { s };
+        merge_equal(series.into_iter().map(dropped).collect())
+    }
+
+    fn unary(&self, negative: bool, inner: &Expr, grid: Grid) -> Result<Value> {
+        let value = self.eval(inner, grid)?;
+        if !negative {
+            return Ok(value);
+        }
+        Ok(match value {
+            Value::Scalar(values) => Value::Scalar(values.into_iter().map(|v| -v).collect()),
+            Value::Vector(mut series) => {
+                for one in &mut series {
+                    for value in one.values.iter_mut().filter(|v| !is_absent(**v)) {
+                        *value = -*value;
+                    }
+                    for histogram in one.histograms.iter_mut().flatten() {
+                        let mut negated = (**histogram).clone();
+                        negated.scale(-1.0);
+                        *histogram = negated.into();
+                    }
+                }
+                Value::Vector(self.drop_names(series)?)
+            }
+            Value::Text(text) => Value::Text(text),
+        })
+    }
+
+    /// The time an `@` modifier names, milliseconds.
+    pub fn at_time(&self, at: At) -> i64 {
+        match at {
+            At::Time(ms) => ms,
+            At::Start => self.times.start,
+            At::End => self.times.end,
+        }
+    }
+
+    /// Whether the value is the same at every step: every selector is pinned by `@`, and no function looks at the time.
+    fn is_invariant(&self, expr: &Expr) -> bool {
+        match &expr.kind {
+            Kind::Number { .. } | Kind::Text(_) => true,
+            Kind::Selector(selector) | Kind::Range { selector, .. } => selector.at.is_some(),
+            Kind::Subquery(subquery) => subquery.at.is_some() || self.is_invariant(&subquery.expr),
+            Kind::Call { function, args } => !depends_on_time(function.name) && args.iter().all(|a| self.is_invariant(a)),
+            _ => {
+                let mut invariant = true;
+                expr.for_each_child(&mut |child| invariant &= self.is_invariant(child));
+                invariant
+            }
+        }
+    }
+}
+
+/// Functions whose result at a step depends on the step's time even if their arguments do not.
+fn depends_on_time(name: &str) -> bool {
+    matches!(
+        name,
+        "days_in_month"
+            | "day_of_month"
+            | "day_of_week"
+            | "day_of_year"
+            | "hour"
+            | "minute"
+            | "month"
+            | "year"
+            | "predict_linear"
+            | "time"
+            | "timestamp"
+    )
+}

@@ -1,0 +1,188 @@
+//! Selectors and subqueries as samples: one read for the whole grid.
+
+use super::{Cell, Evaluator, Grid, RangeVector, Result, Series, Value};
+use crate::metrics::is_stale;
+use crate::metrics::promql::ast::{Expr, Kind, Selector, Subquery};
+use crate::metrics::promql::storage::{Interval, SeriesData};
+use crate::metrics::rows::HistogramSample;
+use crate::query::QueryError;
+use std::sync::Arc;
+
+impl Evaluator<'_> {
+    /// First and last time that the steps of `grid` refer to, before any offset.
+    fn reference(&self, selector: &Selector, grid: Grid) -> (Option<i64>, i64, i64) {
+        match selector.at.map(|at| self.at_time(at)) {
+            Some(at) => (Some(at), at, at),
+            None => (None, grid.start, grid.last()),
+        }
+    }
+
+    fn read(&self, selector: &Selector, from: i64, to: i64) -> Result<Vec<SeriesData>> {
+        // The window is open to the left.
+        let interval = Interval { from: from.saturating_add(1), to };
+        if interval.from > interval.to {
+            return Ok(Vec::new());
+        }
+        let series = self.storage.select(&selector.matchers, interval).map_err(|e| match e {
+            QueryError::Storage(cause) => QueryError::Storage(format!("expanding series: {cause}")),
+            other => other,
+        })?;
+        self.count_samples(series.iter().map(SeriesData::budget_samples).sum())?;
+        Ok(series)
+    }
+
+    fn offset_of(selector: &Selector) -> i64 {
+        selector.offset.as_ref().map_or(0, |o| o.ms())
+    }
+
+    /// The newest sample of each series within the lookback of each step.
+    pub(super) fn instant_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+        self.newest(expr, selector, grid, |data, newest| match newest {
+            Newest::Float(at) => Cell::Float(data.values[at]),
+            Newest::Histogram(at) => Cell::Histogram(data.histograms[at].histogram.clone()),
+        })
+    }
+
+    /// The same samples' times in seconds.
+    pub(super) fn instant_timestamps(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+        self.newest(expr, selector, grid, |data, newest| {
+            let ts = match newest {
+                Newest::Float(at) => data.ts[at],
+                Newest::Histogram(at) => data.histograms[at].ts,
+            };
+            Cell::Float(ts as f64 / 1000.0)
+        })
+    }
+
+    fn newest(&self, _: &Expr, selector: &Selector, grid: Grid, value: impl Fn(&SeriesData, Newest) -> Cell) -> Result<Vec<Series>> {
+        if selector.smoothed {
+            return Err(QueryError::Execution("the smoothed modifier is not supported yet".to_owned()));
+        }
+        let (pinned, first, last) = self.reference(selector, grid);
+        let (offset, lookback) = (Self::offset_of(selector), self.options.lookback);
+        let all = self.read(selector, first.saturating_sub(offset).saturating_sub(lookback), last.saturating_sub(offset))?;
+        self.storage.reserve((all.len() * grid.count * 8) as u64)?;
+        let mut result = Vec::with_capacity(all.len());
+        for data in all {
+            let mut series = Series::new(data.labels.clone(), grid.count);
+            let (mut floats, mut histograms) = (0, 0);
+            let mut any = false;
+            for (step, now) in grid.times().enumerate() {
+                let to = pinned.unwrap_or(now).saturating_sub(offset);
+                let from = to.saturating_sub(lookback);
+                while floats < data.ts.len() && data.ts[floats] <= to {
+                    floats += 1;
+                }
+                while histograms < data.histograms.len() && data.histograms[histograms].ts <= to {
+                    histograms += 1;
+                }
+                let float = floats.checked_sub(1).filter(|i| data.ts[*i] > from);
+                let histogram = histograms.checked_sub(1).filter(|i| data.histograms[*i].ts > from);
+                let newest = match (float, histogram) {
+                    (Some(f), Some(h)) if data.histograms[h].ts >= data.ts[f] => Newest::Histogram(h),
+                    (Some(f), _) => Newest::Float(f),
+                    (None, Some(h)) => Newest::Histogram(h),
+                    (None, None) => continue,
+                };
+                let stale = match newest {
+                    Newest::Float(at) => is_stale(data.values[at]),
+                    Newest::Histogram(at) => data.histograms[at].histogram.is_stale(),
+                };
+                if !stale {
+                    series.set(step, value(&data, newest));
+                    any = true;
+                }
+            }
+            if any {
+                result.push(series);
+            }
+        }
+        Ok(result)
+    }
+
+    /// A range selector or subquery as the samples that its windows need.
+    pub fn range_vector(&self, expr: &Expr, grid: Grid) -> Result<RangeVector> {
+        match &expr.bare().kind {
+            Kind::Range { selector, range } => self.range_selector(selector, range.ms(), grid),
+            Kind::Subquery(subquery) => self.subquery(subquery, grid),
+            _ => Err(QueryError::Execution("a range vector was expected".to_owned())),
+        }
+    }
+
+    fn range_selector(&self, selector: &Selector, range: i64, grid: Grid) -> Result<RangeVector> {
+        if selector.anchored || selector.smoothed {
+            return Err(QueryError::Execution("the anchored and smoothed modifiers are not supported yet".to_owned()));
+        }
+        let (at, first, last) = self.reference(selector, grid);
+        let offset = Self::offset_of(selector);
+        let mut series = self.read(selector, first.saturating_sub(offset).saturating_sub(range), last.saturating_sub(offset))?;
+        for data in &mut series {
+            remove_stale(data);
+        }
+        series.retain(|s| !s.is_empty());
+        Ok(RangeVector { series, range, offset, at, drop_name: Vec::new() })
+    }
+
+    /// Evaluates the inner expression at multiples of the step that lie in some window.
+    fn subquery(&self, subquery: &Subquery, grid: Grid) -> Result<RangeVector> {
+        let offset = subquery.offset.as_ref().map_or(0, |o| o.ms());
+        let range = subquery.range.ms();
+        let step = subquery.step.as_ref().map_or(self.options.default_step, |s| s.ms()).max(1);
+        let at = subquery.at.map(|at| self.at_time(at));
+        let (first, last) = at.map_or((grid.start, grid.last()), |at| (at, at));
+        let after = first.saturating_sub(offset).saturating_sub(range);
+        let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
+        let end = last.saturating_sub(offset);
+        if start > end {
+            return Ok(RangeVector { series: Vec::new(), range, offset, at, drop_name: Vec::new() });
+        }
+        let count = usize::try_from((end - start) / step).unwrap_or(usize::MAX).saturating_add(1);
+        self.count_samples(count as u64)?;
+        let inner = Grid { start, step, count };
+        let Value::Vector(values) = self.eval(&subquery.expr, inner)? else {
+            return Err(QueryError::Execution("a subquery needs an instant vector".to_owned()));
+        };
+        let drop_name = values.iter().map(|s| s.drop_name).collect();
+        let series = values.into_iter().map(|s| points_of(&s, inner)).collect();
+        Ok(RangeVector { series, range, offset, at, drop_name })
+    }
+}
+
+enum Newest {
+    Float(usize),
+    Histogram(usize),
+}
+
+fn remove_stale(data: &mut SeriesData) {
+    if data.values.iter().any(|v| is_stale(*v)) {
+        let keep: Vec<usize> = (0..data.ts.len()).filter(|i| !is_stale(data.values[*i])).collect();
+        data.ts = keep.iter().map(|i| data.ts[*i]).collect();
+        if !data.starts.is_empty() {
+            data.starts = keep.iter().map(|i| data.starts[*i]).collect();
+        }
+        data.values = keep.iter().map(|i| data.values[*i]).collect();
+    }
+    data.histograms.retain(|h| !h.histogram.is_stale());
+}
+
+/// A result as samples again. What a histogram said of resets before it does not hold between chosen steps.
+fn points_of(series: &Series, grid: Grid) -> SeriesData {
+    use crate::metrics::histogram::ResetHint;
+    let mut data = SeriesData::new(series.labels.clone());
+    for (step, ts) in grid.times().enumerate() {
+        match series.get(step) {
+            Some(Cell::Float(value)) => {
+                data.ts.push(ts);
+                data.values.push(value);
+            }
+            Some(Cell::Histogram(mut histogram)) => {
+                if matches!(histogram.hint, ResetHint::Reset | ResetHint::NotReset) {
+                    Arc::make_mut(&mut histogram).hint = ResetHint::Unknown;
+                }
+                data.histograms.push(HistogramSample { ts, start: 0, histogram });
+            }
+            None => {}
+        }
+    }
+    data
+}

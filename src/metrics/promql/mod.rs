@@ -1,0 +1,22 @@
+//! PromQL: lexer, parser with byte positions, type check, printer, and an evaluator that takes all steps of a range in
+//! one pass. Source of all rules: contracts/prometheus.md 4.
+
+mod annotations;
+mod ast;
+mod check;
+mod duration;
+mod engine;
+mod eval;
+mod functions;
+mod lexer;
+mod parser;
+mod storage;
+
+pub use crate::metrics::histogram::{Histogram, ResetHint};
+pub use crate::metrics::rows::HistogramSample;
+pub use annotations::Annotations;
+pub use ast::{AggregateOp, At, BinaryOp, Duration, DurationExpr, DurationKind, DurationOp, Expr, Kind, Selector, Span, ValueType};
+pub use engine::{Answer, Engine, MatrixSeries, Options, Point, QueryValue, VectorElement};
+pub use functions::{FUNCTIONS, Function};
+pub use parser::{ParseError, parse, parse_selector};
+pub use storage::{Interval, SeriesData, Storage};

@@ -1,0 +1,221 @@
+//! Samples of one block.
+
+use super::series::{SeriesRow, SeriesTable};
+use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
+use crate::metrics::promql::{Interval, SeriesData};
+use crate::metrics::rows::{HistogramSample, Value};
+use crate::metrics::{decimal, schema};
+use crate::model::Matcher;
+use crate::query::{Context, QueryError};
+use crate::storage::Scan;
+use crate::storage::block::{Block, ReadError};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMillisecondArray};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Calls `take` with each matching series of the block that has samples in the interval, in order of time.
+pub(super) fn read_samples(
+    block: &Arc<Block>,
+    matchers: &[Matcher],
+    interval: Interval,
+    context: &Context,
+    mut take: impl FnMut(SeriesData),
+) -> Result<(), QueryError> {
+    context.check()?;
+    let table = SeriesTable::of(block)?;
+    let rows: Vec<&SeriesRow> = table.select(matchers).filter(|r| interval.overlaps(r.min_ts, r.max_ts)).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData::new(r.labels.clone())).collect();
+    let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
+    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
+        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
+        columns.copy(at, interval, &mut series[into]);
+        if into % 64 == 0 {
+            context.check()?;
+        }
+        Ok(())
+    })?;
+    let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.hist_rows.clone()).collect();
+    read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
+        for row in at {
+            if let Some(sample) = histogram(batch, row).filter(|h| interval.contains(h.ts)) {
+                series[into].histograms.push(sample);
+            }
+        }
+        Ok(())
+    })?;
+    for data in series {
+        context.reserve(data.bytes())?;
+        take(data);
+    }
+    Ok(())
+}
+
+const SAMPLE_COLUMNS: [&str; 5] = ["ts", "value_i64", "value_div", "value_f64", "start_ts"];
+
+/// Reads ascending row ranges of a table and calls `take` with pieces of batches and the number of the range they belong
+/// to. No column names reads all columns.
+fn read_ranges(
+    block: &Arc<Block>,
+    table: &str,
+    columns: &[&str],
+    ranges: &[Range<u64>],
+    mut take: impl FnMut(&RecordBatch, Range<usize>, usize) -> Result<(), QueryError>,
+) -> Result<(), QueryError> {
+    let wanted: Vec<Range<u64>> = merged(ranges);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let Some(table) = block.table(table)? else { return Ok(()) };
+    let scan = if columns.is_empty() { Scan::default() } else { Scan::columns(columns.iter().copied()) };
+    let mut lengths = ranges.iter().map(|r| r.end - r.start).enumerate().filter(|(_, n)| *n > 0);
+    let (mut into, mut left) = lengths.next().unwrap_or((0, 0));
+    for batch in table.scan(&scan.rows(wanted))? {
+        let batch = batch?;
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let length = (batch.num_rows() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
+            if length == 0 {
+                return Ok(());
+            }
+            take(&batch, at..at + length, into)?;
+            at += length;
+            left -= length as u64;
+            if left == 0 {
+                (into, left) = lengths.next().unwrap_or((into, 0));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ascending ranges with neighbours joined.
+fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges.iter().filter(|r| !r.is_empty()) {
+        match merged.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => merged.push(range.clone()),
+        }
+    }
+    merged
+}
+
+struct SampleColumns<'a> {
+    ts: &'a TimestampMillisecondArray,
+    integers: &'a Int64Array,
+    divisors: &'a Float64Array,
+    floats: &'a Float64Array,
+    starts: Option<&'a TimestampMillisecondArray>,
+}
+
+impl<'a> SampleColumns<'a> {
+    fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
+        let column = |name: &str| batch.column_by_name(name);
+        Some(SampleColumns {
+            ts: column("ts")?.as_primitive_opt()?,
+            integers: column("value_i64")?.as_primitive_opt::<Int64Type>()?,
+            divisors: column("value_div")?.as_primitive_opt::<Float64Type>()?,
+            floats: column("value_f64")?.as_primitive_opt::<Float64Type>()?,
+            starts: column("start_ts").and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>()),
+        })
+    }
+
+    fn value(&self, row: usize) -> f64 {
+        if self.integers.is_valid(row) {
+            decimal::decode(self.integers.value(row), self.divisors.value(row))
+        } else {
+            self.floats.value(row)
+        }
+    }
+
+    fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
+        let times = &self.ts.values()[rows.clone()];
+        let from = rows.start + times.partition_point(|t| *t < interval.from);
+        let to = rows.start + times.partition_point(|t| *t <= interval.to);
+        into.ts.extend_from_slice(&self.ts.values()[from..to]);
+        into.values.extend((from..to).map(|row| self.value(row)));
+        if let Some(starts) = self.starts {
+            into.starts.extend((from..to).map(|row| if starts.is_valid(row) { starts.value(row) } else { 0 }));
+        }
+    }
+}
+
+fn hint_of(number: i32) -> ResetHint {
+    match number {
+        1 => ResetHint::Reset,
+        2 => ResetHint::NotReset,
+        3 => ResetHint::Gauge,
+        _ => ResetHint::Unknown,
+    }
+}
+
+fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
+    let column = |name: &str| batch.column_by_name(name);
+    let time = |name: &str| {
+        let times = column(name)?.as_primitive_opt::<TimestampMillisecondType>()?;
+        times.is_valid(row).then(|| times.value(row))
+    };
+    let int = |name: &str| Some(column(name)?.as_primitive_opt::<Int32Type>()?.value(row));
+    let float = |name: &str| Some(column(name)?.as_primitive_opt::<Float64Type>()?.value(row));
+    let list = |name: &str| -> Option<ArrayRef> { Some(column(name)?.as_list_opt::<i32>()?.value(row)) };
+    let floats = |name: &str| -> Option<Vec<f64>> { Some(list(name)?.as_primitive_opt::<Float64Type>()?.values().to_vec()) };
+    let buckets = |indexes: &str, counts: &str| -> Option<Buckets> {
+        let indexes = list(indexes)?;
+        let indexes = indexes.as_primitive_opt::<Int32Type>()?.values().to_vec();
+        Some(indexes.into_iter().zip(floats(counts)?).collect())
+    };
+    let histogram = Histogram {
+        hint: hint_of(int("reset_hint")?),
+        schema: int("schema")?,
+        zero_threshold: float("zero_threshold")?,
+        zero_count: float("zero_count")?,
+        count: float("count")?,
+        sum: float("sum")?,
+        positive: buckets("positive_index", "positive_count")?,
+        negative: buckets("negative_index", "negative_count")?,
+        custom: floats("custom_values")?.into(),
+    };
+    Some(HistogramSample { ts: time("ts")?, start: time("start_ts").unwrap_or(0), histogram: Arc::new(histogram) })
+}
+
+/// The newest sample in this block of each of the series with these ids: id, milliseconds since the epoch, value.
+pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, i64, Value)>, ReadError> {
+    let by_id = block.derived("metrics.series_by_id", || -> Result<Vec<(i64, u32)>, ReadError> {
+        let table = SeriesTable::of(block)?;
+        let mut by_id: Vec<(i64, u32)> = table.rows.iter().enumerate().map(|(row, s)| (s.id, row as u32)).collect();
+        by_id.sort_unstable();
+        Ok(by_id)
+    })?;
+    let mut rows: Vec<usize> =
+        ids.iter().filter_map(|id| by_id.binary_search_by_key(id, |e| e.0).ok()).map(|at| by_id[at].1 as usize).collect();
+    rows.sort_unstable();
+    let table = SeriesTable::of(block)?;
+    let rows: Vec<&SeriesRow> = rows.into_iter().map(|row| &table.rows[row]).collect();
+    let last = |range: &Range<u64>| range.end.saturating_sub(u64::from(!range.is_empty()))..range.end;
+    let mut newest: Vec<(i64, i64, Value)> = Vec::new();
+    let mut found = |series: &SeriesRow, ts: i64, value: Value| newest.push((series.id, ts, value));
+    let error = |e: QueryError| ReadError { block: block.meta().id, table: schema::SAMPLES.to_owned(), cause: e.to_string() };
+    let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.rows)).collect();
+    let floats = read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
+        if let Some(columns) = SampleColumns::of(batch) {
+            found(rows[into], columns.ts.value(at.start), Value::Float(columns.value(at.start)));
+        }
+        Ok(())
+    });
+    floats.map_err(error)?;
+    let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.hist_rows)).collect();
+    let histograms = read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
+        if let Some(sample) = histogram(batch, at.start) {
+            found(rows[into], sample.ts, Value::Histogram(sample.histogram));
+        }
+        Ok(())
+    });
+    histograms.map_err(error)?;
+    Ok(newest)
+}

@@ -1,0 +1,120 @@
+//! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
+
+mod block;
+mod exemplars;
+mod series;
+
+use super::head::SeriesBuffer;
+use super::promql::{Interval, SeriesData, Storage};
+use super::rows::{HistogramSample, Metadata};
+use super::spec::MetricsSpec;
+use crate::model::time::MILLI;
+use crate::model::{Labels, Matcher, TimeRange};
+use crate::query::{Context, QueryError};
+use crate::storage::View;
+use crate::storage::block::ReadError;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use block::block_newest;
+use series::SeriesTable;
+
+impl From<ReadError> for QueryError {
+    fn from(error: ReadError) -> QueryError {
+        QueryError::Storage(error.to_string())
+    }
+}
+
+fn nanos(interval: Interval) -> TimeRange {
+    TimeRange::new(interval.from.saturating_mul(MILLI), interval.to.saturating_add(1).saturating_mul(MILLI))
+}
+
+/// Reads one View on behalf of one query.
+pub struct Querier {
+    view: View<MetricsSpec>,
+    context: Context,
+}
+
+impl Querier {
+    pub fn new(view: View<MetricsSpec>, context: Context) -> Querier {
+        Querier { view, context }
+    }
+
+    /// Calls `visit` with the labels and metadata of every series that satisfies the matchers and may have samples in the
+    /// interval. A series may come more than once.
+    pub fn series(
+        &self,
+        matchers: &[Matcher],
+        interval: Interval,
+        mut visit: impl FnMut(&Labels, Option<&Arc<Metadata>>),
+    ) -> Result<(), QueryError> {
+        for block in self.view.blocks_in(nanos(interval)) {
+            self.context.check()?;
+            let table = SeriesTable::of(block)?;
+            for row in table.select(matchers) {
+                if interval.overlaps(row.min_ts, row.max_ts) {
+                    visit(&row.labels, row.metadata.as_ref());
+                }
+            }
+        }
+        for head in &self.view.heads {
+            self.context.check()?;
+            head.select::<QueryError>(matchers, |series| {
+                let times = series.ts.iter().copied().chain(series.histograms.iter().map(|h| h.ts));
+                if interval == Interval::ALL || times.into_iter().any(|ts| interval.contains(ts)) {
+                    visit(&series.labels, series.metadata.as_ref());
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Storage for Querier {
+    fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
+        let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
+        for block in self.view.blocks_in(nanos(interval)) {
+            block::read_samples(block, matchers, interval, &self.context, |data| add(&mut joined, data))?;
+        }
+        for head in &self.view.heads {
+            self.context.check()?;
+            head.select(matchers, |mut series| {
+                series.sort();
+                let data = within(series, interval);
+                self.context.reserve(data.bytes())?;
+                add(&mut joined, data);
+                Ok::<_, QueryError>(())
+            })?;
+        }
+        let mut all: Vec<SeriesData> = joined.into_values().filter(|s| !s.is_empty()).collect();
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(all)
+    }
+
+    fn check(&self) -> Result<(), QueryError> {
+        self.context.check()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
+        self.context.reserve(bytes)
+    }
+}
+
+/// The samples of a sorted buffer that lie in the interval.
+fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
+    let range = series.ts.partition_point(|t| *t < interval.from)..series.ts.partition_point(|t| *t <= interval.to);
+    let mut histograms: Vec<HistogramSample> = series.histograms;
+    histograms.retain(|h| interval.contains(h.ts));
+    let starts = if series.starts.is_empty() { Vec::new() } else { series.starts[range.clone()].to_vec() };
+    SeriesData { labels: series.labels, ts: series.ts[range.clone()].to_vec(), values: series.values[range].to_vec(), starts, histograms }
+}
+
+fn add(joined: &mut HashMap<Labels, SeriesData>, data: SeriesData) {
+    match joined.get_mut(&data.labels) {
+        Some(known) => known.append_later(data),
+        None => {
+            joined.insert(data.labels.clone(), data);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The `series` table of a block, decoded once and kept while the block is live.
+
+use crate::metrics::METRIC_NAME;
+use crate::metrics::rows::{Metadata, MetricType};
+use crate::metrics::schema;
+use crate::model::{Labels, LabelsBuilder, MatchOp, Matcher};
+use crate::storage::Scan;
+use crate::storage::block::{Block, ReadError};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, RecordBatch, StringArray};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One series of a block. Times in milliseconds since the epoch, both inclusive.
+#[derive(Debug, Clone)]
+pub struct SeriesRow {
+    pub id: i64,
+    pub labels: Labels,
+    /// Its rows of `samples` and of `hist`.
+    pub rows: Range<u64>,
+    pub hist_rows: Range<u64>,
+    pub min_ts: i64,
+    pub max_ts: i64,
+    pub metadata: Option<Arc<Metadata>>,
+}
+
+/// Sorted by metric name, then labels.
+#[derive(Debug, Default)]
+pub struct SeriesTable {
+    pub rows: Vec<SeriesRow>,
+}
+
+impl SeriesTable {
+    pub fn of(block: &Arc<Block>) -> Result<Arc<SeriesTable>, ReadError> {
+        block.derived("metrics.series", || SeriesTable::read(block))
+    }
+
+    fn read(block: &Arc<Block>) -> Result<SeriesTable, ReadError> {
+        let mut rows = Vec::new();
+        let mut known: HashSet<Arc<Metadata>> = HashSet::new();
+        if let Some(table) = block.table(schema::SERIES)? {
+            for batch in table.scan(&Scan::default())? {
+                decode(&batch?, &mut known, &mut rows);
+            }
+        }
+        Ok(SeriesTable { rows })
+    }
+
+    /// Series that satisfy all matchers, in order.
+    pub fn select<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a SeriesRow> {
+        let name = matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal).map(|m| m.value.as_str());
+        let range = match name {
+            Some(name) => {
+                let from = self.rows.partition_point(|r| r.labels.value(METRIC_NAME) < name);
+                let length = self.rows[from..].partition_point(|r| r.labels.value(METRIC_NAME) == name);
+                from..from + length
+            }
+            None => 0..self.rows.len(),
+        };
+        self.rows[range].iter().filter(|r| matchers.iter().all(|m| m.matches(r.labels.value(&m.name))))
+    }
+}
+
+fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
+    let integers = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let times = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
+    let (Some(ids), Some(start), Some(count)) = (integers("series_id"), integers("row_start"), integers("row_count")) else { return };
+    let (Some(hist_start), Some(hist_count)) = (integers("hist_start"), integers("hist_count")) else { return };
+    let (Some(min), Some(max)) = (times("min_ts"), times("max_ts")) else { return };
+    let texts = |name: &str| batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
+    let words = [texts("family"), texts("type"), texts("unit"), texts("help")];
+    let schema = batch.schema();
+    let label_columns: Vec<(&str, &StringArray)> =
+        schema.fields().iter().filter_map(|f| Some((f.name().strip_prefix(schema::LABEL_PREFIX)?, texts(f.name())?))).collect();
+    for row in 0..batch.num_rows() {
+        let mut labels = LabelsBuilder::default();
+        for (name, column) in &label_columns {
+            if column.is_valid(row) {
+                labels.set(name, column.value(row));
+            }
+        }
+        map_entries(batch, "labels_rest", row, |name, value| {
+            labels.set(name, value);
+        });
+        let range = |start: i64, count: i64| start.cast_unsigned()..(start + count).cast_unsigned();
+        rows.push(SeriesRow {
+            id: ids.value(row),
+            labels: labels.build(),
+            rows: range(start.value(row), count.value(row)),
+            hist_rows: range(hist_start.value(row), hist_count.value(row)),
+            min_ts: min.value(row),
+            max_ts: max.value(row),
+            metadata: metadata(words, row, known),
+        });
+    }
+}
+
+fn metadata(words: [Option<&StringArray>; 4], row: usize, known: &mut HashSet<Arc<Metadata>>) -> Option<Arc<Metadata>> {
+    let word = |at: usize| words[at].filter(|c| c.is_valid(row)).map(|c| c.value(row));
+    let metadata = Metadata {
+        family: word(0)?.to_owned(),
+        kind: MetricType::parse(word(1).unwrap_or("")),
+        unit: word(2).unwrap_or("").to_owned(),
+        help: word(3).unwrap_or("").to_owned(),
+    };
+    if let Some(shared) = known.get(&metadata) {
+        return Some(shared.clone());
+    }
+    let shared = Arc::new(metadata);
+    known.insert(shared.clone());
+    Some(shared)
+}
+
+/// Calls `visit` with each pair of a map column in one row.
+pub(super) fn map_entries(batch: &RecordBatch, column: &str, row: usize, mut visit: impl FnMut(&str, &str)) {
+    let Some(map) = batch.column_by_name(column).and_then(|c| c.as_map_opt()) else { return };
+    let (Some(keys), Some(values)) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>()) else { return };
+    let offsets = map.value_offsets();
+    let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
+    for at in from..to {
+        visit(keys.value(at), if values.is_valid(at) { values.value(at) } else { "" });
+    }
+}

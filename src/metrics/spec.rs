@@ -1,0 +1,95 @@
+use super::head::{MetricsHead, Registry};
+use super::otlp::{self, TranslationConfig};
+use super::rows::MetricRows;
+use crate::ingest::{Encoding, Limits};
+use crate::model::{Signal, TenantId};
+use crate::runtime::Clock;
+use crate::storage::block::Block;
+use crate::storage::wal::Frame;
+use crate::storage::{ReplayError, Spec};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The knobs of the metrics room.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Samples older than this are refused; `None` takes any age.
+    pub retention: Option<Duration>,
+    /// How far before the newest sample of its series a sample may lie.
+    pub out_of_order_window: Duration,
+    /// How far ahead of the clock a sample may lie.
+    pub future_max: Duration,
+    /// How OTLP metrics become series.
+    pub translation: TranslationConfig,
+    /// How far back an instant selector looks for a sample.
+    pub lookback: Duration,
+    /// Samples one query may hold.
+    pub query_samples_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            retention: Some(Duration::from_secs(395 * 86_400)),
+            out_of_order_window: Duration::from_secs(600),
+            future_max: Duration::from_secs(600),
+            translation: TranslationConfig::default(),
+            lookback: Duration::from_secs(300),
+            query_samples_max: 50_000_000,
+        }
+    }
+}
+
+/// What storage is told of metrics. Holds the registries of series, which outlive heads.
+pub struct MetricsSpec {
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    registries: Mutex<HashMap<TenantId, Arc<Registry>>>,
+}
+
+impl MetricsSpec {
+    pub fn new(config: Config, clock: Arc<dyn Clock>) -> MetricsSpec {
+        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default() }
+    }
+
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    fn registry(&self, tenant: &TenantId) -> Arc<Registry> {
+        self.registries.lock().entry(tenant.clone()).or_default().clone()
+    }
+}
+
+impl Spec for MetricsSpec {
+    type Rows = MetricRows;
+    type Head = MetricsHead;
+
+    fn signal(&self) -> Signal {
+        Signal::Metrics
+    }
+
+    fn new_head(&self, tenant: &TenantId) -> MetricsHead {
+        MetricsHead::new(self.registry(tenant), self.config.clone(), self.clock.clone())
+    }
+
+    fn replay(&self, frame: &Frame) -> Result<MetricRows, ReplayError> {
+        let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| ReplayError(format!("unknown encoding {}", frame.encoding)))?;
+        let kind = otlp::Kind::from_stored(frame.kind).ok_or_else(|| ReplayError(format!("unknown kind {}", frame.kind)))?;
+        let max = Limits::default().decoded_max_bytes;
+        let body = encoding.decode(&frame.body, max).map_err(|e| ReplayError(e.to_string()))?;
+        let translated = otlp::translate(kind, &body, frame.received_at, &self.config);
+        let (mut rows, _) = translated.map_err(|e| ReplayError(e.to_string()))?;
+        rows.drop_items(&frame.refused);
+        Ok(rows)
+    }
+
+    fn published(&self, tenant: &TenantId, _: &[Arc<Block>]) {
+        let registry = self.registries.lock().get(tenant).cloned();
+        if let Some(registry) = registry {
+            registry.forget_idle(self.clock.now());
+        }
+    }
+}

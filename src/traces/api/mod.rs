@@ -1,0 +1,101 @@
+//! Tempo's HTTP API (contracts/tempo.md 1) and the OTLP doors for traces.
+
+mod error;
+mod ids;
+mod ingest;
+mod json;
+mod legacy;
+mod metrics;
+mod proto;
+mod search;
+mod status;
+mod tags;
+mod time;
+mod trace_by_id;
+
+use super::source::Sources;
+use super::spec::TracesSpec;
+use crate::ingest::Door;
+use crate::query::{Context, Pool, QueryError};
+use crate::runtime::Clock;
+use crate::telemetry::QueryMetrics;
+use crate::web::{Params, Tenancy};
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{get, post};
+use error::ApiError;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[cfg(test)]
+mod tests;
+
+#[derive(Clone)]
+pub struct Api {
+    door: Arc<Door<TracesSpec>>,
+    pool: Pool,
+    tenancy: Tenancy,
+    clock: Arc<dyn Clock>,
+    telemetry: QueryMetrics,
+}
+
+impl Api {
+    pub fn new(door: Arc<Door<TracesSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
+        Api { door, pool, tenancy, clock, telemetry }
+    }
+
+    /// Runs a query on one instant of the tenant's traces, and counts it.
+    async fn query<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        params: &Params,
+        work: impl FnOnce(&Context, &Sources) -> Result<T, QueryError> + Send + 'static,
+        answer: impl FnOnce(T) -> Response,
+    ) -> Result<Response, ApiError> {
+        let started = Instant::now();
+        let result = self.run(params, work).await;
+        let outcome = if result.is_ok() { "ok" } else { "error" };
+        self.telemetry.answered(name, outcome, started.elapsed());
+        result.map(answer)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        params: &Params,
+        work: impl FnOnce(&Context, &Sources) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let tenant = self.tenancy.tenant(&params.headers)?;
+        if !self.door.store().is_ready() {
+            return Err(QueryError::NotReady.into());
+        }
+        let ctx = self.pool.context(tenant.clone());
+        let view = self.door.store().view(&tenant);
+        let own = ctx.clone();
+        Ok(self.pool.run(&ctx, move || work(&own, &Sources::new(view))).await?)
+    }
+}
+
+/// Everything that Tempo's query port answers.
+pub fn query_routes(api: Api) -> Router {
+    Router::new()
+        .route("/api/traces/{id}", get(trace_by_id::v1))
+        .route("/api/v2/traces/{id}", get(trace_by_id::v2))
+        .route("/api/search", get(search::search))
+        .route("/api/search/tags", get(tags::names_v1))
+        .route("/api/v2/search/tags", get(tags::names_v2))
+        .route("/api/search/tag/{name}/values", get(tags::values_v1))
+        .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
+        .route("/api/metrics/query_range", get(metrics::query_range))
+        .route("/api/metrics/query", get(metrics::query_instant))
+        .route("/api/echo", get(status::echo))
+        .route("/api/status/buildinfo", get(status::build_info))
+        .with_state(api)
+}
+
+/// OTLP over HTTP and gRPC.
+pub fn otlp_routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/traces", post(ingest::export))
+        .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(ingest::export))
+        .with_state(api)
+}

@@ -1,0 +1,158 @@
+//! Spans back in OTLP's messages. On the wire every span has a status, every `ScopeSpans` a scope and every
+//! `ResourceSpans` a resource, empty ones too, because Grafana's plugin takes them for granted (contracts/tempo.md 0).
+
+use crate::model::{Attribute, AttributeValue};
+use crate::traces::span::{Resource, Scope, Span};
+use crate::traces::trace::Trace;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource as OtlpResource;
+use opentelemetry_proto::tonic::trace::v1 as otlp;
+use prost::Message;
+
+/// `tempopb.Trace`, which is OTLP's `TracesData`.
+#[derive(Clone, PartialEq, Message)]
+pub struct TraceMessage {
+    #[prost(message, repeated, tag = "1")]
+    pub resource_spans: Vec<otlp::ResourceSpans>,
+}
+
+/// `tempopb.TraceByIDResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub struct TraceByIdResponse {
+    #[prost(message, optional, tag = "1")]
+    pub trace: Option<TraceMessage>,
+    #[prost(message, optional, tag = "2")]
+    pub metrics: Option<TraceByIdMetrics>,
+    /// 0 complete, 1 partial.
+    #[prost(int32, tag = "3")]
+    pub status: i32,
+    #[prost(string, tag = "4")]
+    pub message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct TraceByIdMetrics {
+    #[prost(uint64, tag = "1")]
+    pub inspected_bytes: u64,
+}
+
+/// Spans grouped by equal resource and equal scope, in order of their first span; inside, in order of start.
+pub fn message(trace: &Trace) -> TraceMessage {
+    let mut groups: Vec<(&Resource, Vec<(&Scope, Vec<&Span>)>)> = Vec::new();
+    for span in &trace.spans {
+        let at = groups.iter().position(|(r, _)| **r == *span.resource).unwrap_or_else(|| {
+            groups.push((&span.resource, Vec::new()));
+            groups.len() - 1
+        });
+        let scopes = &mut groups[at].1;
+        match scopes.iter_mut().find(|(s, _)| **s == *span.scope) {
+            Some((_, spans)) => spans.push(span),
+            None => scopes.push((&span.scope, vec![span])),
+        }
+    }
+    TraceMessage { resource_spans: groups.into_iter().map(|(resource, scopes)| resource_spans(resource, scopes)).collect() }
+}
+
+fn resource_spans(resource: &Resource, scopes: Vec<(&Scope, Vec<&Span>)>) -> otlp::ResourceSpans {
+    let message = OtlpResource {
+        attributes: attributes(&resource.attributes),
+        dropped_attributes_count: resource.dropped_attributes_count,
+        ..OtlpResource::default()
+    };
+    let scope_spans = scopes.into_iter().map(|(scope, spans)| otlp::ScopeSpans {
+        scope: Some(InstrumentationScope {
+            name: scope.name.clone(),
+            version: scope.version.clone(),
+            attributes: attributes(&scope.attributes),
+            dropped_attributes_count: scope.dropped_attributes_count,
+        }),
+        spans: spans.into_iter().map(span_message).collect(),
+        schema_url: scope.schema_url.clone(),
+    });
+    otlp::ResourceSpans { resource: Some(message), scope_spans: scope_spans.collect(), schema_url: resource.schema_url.clone() }
+}
+
+fn span_message(span: &Span) -> otlp::Span {
+    otlp::Span {
+        trace_id: span.trace_id.0.to_vec(),
+        span_id: span.span_id.0.to_vec(),
+        trace_state: span.trace_state.clone(),
+        parent_span_id: span.parent_span_id.map_or_else(Vec::new, |id| id.0.to_vec()),
+        flags: span.flags,
+        name: span.name.clone(),
+        kind: span.kind,
+        start_time_unix_nano: span.start.cast_unsigned(),
+        end_time_unix_nano: span.end_unix_nano(),
+        attributes: attributes(&span.attributes),
+        dropped_attributes_count: span.dropped_attributes_count,
+        events: span
+            .events
+            .iter()
+            .map(|event| otlp::span::Event {
+                time_unix_nano: event.time_unix_nano,
+                name: event.name.clone(),
+                attributes: attributes(&event.attributes),
+                dropped_attributes_count: event.dropped_attributes_count,
+            })
+            .collect(),
+        dropped_events_count: span.dropped_events_count,
+        links: span
+            .links
+            .iter()
+            .map(|link| otlp::span::Link {
+                trace_id: link.trace_id.clone(),
+                span_id: link.span_id.clone(),
+                trace_state: link.trace_state.clone(),
+                attributes: attributes(&link.attributes),
+                dropped_attributes_count: link.dropped_attributes_count,
+                flags: link.flags,
+            })
+            .collect(),
+        dropped_links_count: span.dropped_links_count,
+        status: Some(otlp::Status { message: span.status_message.clone(), code: span.status_code }),
+    }
+}
+
+fn attributes(attributes: &[Attribute]) -> Vec<KeyValue> {
+    attributes.iter().map(key_value).collect()
+}
+
+fn key_value(attribute: &Attribute) -> KeyValue {
+    KeyValue { key: attribute.key.clone(), value: Some(any_value(&attribute.value)), ..KeyValue::default() }
+}
+
+fn any_value(value: &AttributeValue) -> AnyValue {
+    use any_value::Value;
+    let value = match value {
+        AttributeValue::Empty => None,
+        AttributeValue::String(s) => Some(Value::StringValue(s.clone())),
+        AttributeValue::Bool(b) => Some(Value::BoolValue(*b)),
+        AttributeValue::Int(n) => Some(Value::IntValue(*n)),
+        AttributeValue::Double(d) => Some(Value::DoubleValue(*d)),
+        AttributeValue::Bytes(b) => Some(Value::BytesValue(b.clone())),
+        AttributeValue::Array(values) => Some(Value::ArrayValue(ArrayValue { values: values.iter().map(any_value).collect() })),
+        AttributeValue::Map(pairs) => Some(Value::KvlistValue(KeyValueList { values: pairs.iter().map(key_value).collect() })),
+    };
+    AnyValue { value }
+}
+
+/// The first resources, scopes and spans of `message` that fit into `max` bytes, and whether that is all of them.
+pub fn cut_to_size(mut message: TraceMessage, max: usize) -> (TraceMessage, bool) {
+    if message.encoded_len() <= max {
+        return (message, true);
+    }
+    let mut left = max;
+    for resource in &mut message.resource_spans {
+        for scope in &mut resource.scope_spans {
+            scope.spans.retain(|span| {
+                let size = span.encoded_len() + 4;
+                let fits = size <= left;
+                left = if fits { left - size } else { 0 };
+                fits
+            });
+        }
+        resource.scope_spans.retain(|scope| !scope.spans.is_empty());
+    }
+    message.resource_spans.retain(|resource| !resource.scope_spans.is_empty());
+    (message, false)
+}

@@ -1,0 +1,120 @@
+use crate::model::{Attribute, AttributeValue};
+use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, may_have_column};
+use crate::traces::span::Span;
+use std::collections::{BTreeMap, HashMap};
+
+/// Columns a scope has at most.
+const COLUMNS_MAX: usize = 64;
+
+/// Which attributes get a column. An empty plan keeps all in the rest maps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// By scope, then key; ascending.
+    pub columns: BTreeMap<AttributeScope, Vec<(String, ColumnType)>>,
+}
+
+pub fn column_type(value: &AttributeValue) -> Option<ColumnType> {
+    match value {
+        AttributeValue::String(_) => Some(ColumnType::String),
+        AttributeValue::Int(_) => Some(ColumnType::Int),
+        AttributeValue::Double(_) => Some(ColumnType::Double),
+        AttributeValue::Bool(_) => Some(ColumnType::Bool),
+        AttributeValue::Empty | AttributeValue::Bytes(_) | AttributeValue::Array(_) | AttributeValue::Map(_) => None,
+    }
+}
+
+/// How often each (key, type) occurs in one scope.
+#[derive(Default)]
+struct Counts<'a> {
+    rows: u64,
+    by_key: HashMap<(&'a str, ColumnType), u64>,
+}
+
+impl<'a> Counts<'a> {
+    fn add(&mut self, attributes: &'a [Attribute]) {
+        self.rows += 1;
+        for attribute in attributes {
+            if let Some(column_type) = column_type(&attribute.value) {
+                *self.by_key.entry((&attribute.key, column_type)).or_default() += 1;
+            }
+        }
+    }
+
+    /// Strings, doubles and booleans in more than 1 % of the rows, integers in more than 5 %; of these the most frequent.
+    fn choose(self, reserved: Option<&str>) -> Vec<(String, ColumnType)> {
+        let often = |((_, column_type), count): &((&str, ColumnType), u64)| {
+            let percent = if *column_type == ColumnType::Int { 5 } else { 1 };
+            *count * 100 > self.rows * percent
+        };
+        let allowed = |((key, column_type), _): &((&str, ColumnType), u64)| {
+            may_have_column(key, *column_type) && !(*column_type == ColumnType::String && Some(*key) == reserved)
+        };
+        let mut chosen: Vec<_> = self.by_key.into_iter().filter(|entry| often(entry) && allowed(entry)).collect();
+        chosen.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        chosen.truncate(COLUMNS_MAX);
+        let mut columns: Vec<_> = chosen.into_iter().map(|((key, column_type), _)| (key.to_owned(), column_type)).collect();
+        columns.sort();
+        columns
+    }
+}
+
+impl Plan {
+    /// The plan for a block with these spans.
+    pub fn choose(spans: &[Span]) -> Plan {
+        let mut counts: [Counts<'_>; 5] = Default::default();
+        for span in spans {
+            counts[0].add(&span.attributes);
+            counts[1].add(&span.resource.attributes);
+            counts[2].add(&span.scope.attributes);
+            span.events.iter().for_each(|e| counts[3].add(&e.attributes));
+            span.links.iter().for_each(|l| counts[4].add(&l.attributes));
+        }
+        let scopes =
+            [AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation, AttributeScope::Event, AttributeScope::Link];
+        let columns = scopes.into_iter().zip(counts).map(|(scope, counts)| {
+            let reserved = (scope == AttributeScope::Resource).then_some(SERVICE_NAME_KEY);
+            (scope, counts.choose(reserved))
+        });
+        Plan { columns: columns.collect() }
+    }
+
+    pub fn of(&self, scope: AttributeScope) -> &[(String, ColumnType)] {
+        self.columns.get(&scope).map_or(&[], |c| c)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequent_attributes_get_columns_and_integers_must_be_more_frequent() {
+        let mut spans = vec![Span::default(); 100];
+        for (i, span) in spans.iter_mut().enumerate() {
+            let mut add = |key: &str, value| span.attributes.push(Attribute::new(key, value));
+            if i < 2 {
+                add("twice", AttributeValue::String("x".into()));
+                add("rare", AttributeValue::Int(1));
+            }
+            if i < 1 {
+                add("once", AttributeValue::String("x".into()));
+            }
+            if i < 6 {
+                add("six", AttributeValue::Int(1));
+                add("bytes", AttributeValue::Bytes(vec![]));
+                add("six:int", AttributeValue::String("x".into()));
+            }
+        }
+        let plan = Plan::choose(&spans);
+        let expected = [("six".to_owned(), ColumnType::Int), ("twice".to_owned(), ColumnType::String)];
+        assert_eq!(plan.of(AttributeScope::Span), expected);
+        assert_eq!(plan.of(AttributeScope::Resource), []);
+    }
+
+    #[test]
+    fn a_scope_has_a_bounded_number_of_columns() {
+        let attributes = (0..100).map(|i| Attribute::new(format!("k{i:03}"), AttributeValue::Bool(true))).collect();
+        let plan = Plan::choose(&[Span { attributes, ..Span::default() }]);
+        assert_eq!(plan.of(AttributeScope::Span).len(), COLUMNS_MAX);
+    }
+}

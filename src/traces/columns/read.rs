@@ -1,0 +1,328 @@
+use super::projection::{Keys, Projection};
+use super::typed_json;
+use crate::model::{Attribute, AttributeValue, SpanId, TraceId};
+use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, parse_column};
+use crate::traces::span::{Event, Link, Resource, Scope, Span};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use arrow_array::{
+    Array, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray,
+    TimestampNanosecondArray,
+};
+use std::sync::Arc;
+
+fn text(column: Option<&StringArray>, row: usize) -> String {
+    column.map_or_else(String::new, |c| c.value(row).to_owned())
+}
+
+fn number(column: Option<&Int32Array>, row: usize) -> i32 {
+    column.map_or(0, |c| c.value(row))
+}
+
+/// A count that was written from a `u32`.
+fn count(column: Option<&Int64Array>, row: usize) -> u32 {
+    column.map_or(0, |c| u32::try_from(c.value(row)).unwrap_or(u32::MAX))
+}
+
+fn bytes(column: Option<&BinaryArray>, row: usize) -> Vec<u8> {
+    column.map_or_else(Vec::new, |c| c.value(row).to_vec())
+}
+
+fn id<'a, const N: usize>(column: Option<&'a FixedSizeBinaryArray>, row: usize) -> Option<[u8; N]> {
+    column.filter(|c| c.is_valid(row)).and_then(|c| c.value(row).try_into().ok())
+}
+
+/// The columns of a batch by name; those of another type than expected count as absent.
+struct Columns<'a> {
+    batch: &'a RecordBatch,
+    /// `None` reads all.
+    projection: Option<&'a Projection>,
+}
+
+impl<'a> Columns<'a> {
+    fn get(&self, name: &str) -> Option<&'a dyn Array> {
+        self.projection.is_none_or(|p| p.reads(name)).then(|| self.batch.column_by_name(name)).flatten().map(|c| c.as_ref())
+    }
+
+    fn text(&self, name: &str) -> Option<&'a StringArray> {
+        self.get(name)?.as_string_opt()
+    }
+
+    fn int32(&self, name: &str) -> Option<&'a Int32Array> {
+        self.get(name)?.as_primitive_opt::<Int32Type>()
+    }
+
+    fn int64(&self, name: &str) -> Option<&'a Int64Array> {
+        self.get(name)?.as_primitive_opt::<Int64Type>()
+    }
+
+    fn time(&self, name: &str) -> Option<&'a TimestampNanosecondArray> {
+        self.get(name)?.as_primitive_opt::<TimestampNanosecondType>()
+    }
+
+    fn id(&self, name: &str) -> Option<&'a FixedSizeBinaryArray> {
+        self.get(name)?.as_fixed_size_binary_opt()
+    }
+}
+
+enum TypedColumn<'a> {
+    String(&'a StringArray),
+    Int(&'a Int64Array),
+    Double(&'a Float64Array),
+    Bool(&'a BooleanArray),
+}
+
+impl TypedColumn<'_> {
+    fn value(&self, row: usize) -> Option<AttributeValue> {
+        match self {
+            TypedColumn::String(c) => c.is_valid(row).then(|| AttributeValue::String(c.value(row).to_owned())),
+            TypedColumn::Int(c) => c.is_valid(row).then(|| AttributeValue::Int(c.value(row))),
+            TypedColumn::Double(c) => c.is_valid(row).then(|| AttributeValue::Double(c.value(row))),
+            TypedColumn::Bool(c) => c.is_valid(row).then(|| AttributeValue::Bool(c.value(row))),
+        }
+    }
+}
+
+/// The attributes of one scope in a batch.
+struct AttributeReader<'a> {
+    keys: &'a Keys,
+    columns: Vec<(&'a str, TypedColumn<'a>)>,
+    rest: Option<(&'a MapArray, &'a StringArray, &'a StringArray)>,
+}
+
+impl<'a> AttributeReader<'a> {
+    fn new(batch: &'a RecordBatch, scope: AttributeScope, projection: &'a Projection) -> AttributeReader<'a> {
+        let keys = projection.keys(scope);
+        let mut reader = AttributeReader { keys, columns: Vec::new(), rest: None };
+        if *keys == Keys::None {
+            return reader;
+        }
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            let Some((key, column_type)) = parse_column(scope, field) else { continue };
+            if !keys.contains(key) {
+                continue;
+            }
+            let column = match column_type {
+                ColumnType::String => column.as_string_opt().map(TypedColumn::String),
+                ColumnType::Int => column.as_primitive_opt::<Int64Type>().map(TypedColumn::Int),
+                ColumnType::Double => column.as_primitive_opt::<Float64Type>().map(TypedColumn::Double),
+                ColumnType::Bool => column.as_boolean_opt().map(TypedColumn::Bool),
+            };
+            reader.columns.extend(column.map(|c| (key, c)));
+        }
+        reader.rest = batch.column_by_name(scope.rest()).and_then(|c| c.as_map_opt()).and_then(|map| {
+            let (keys, values) = (map.keys().as_string_opt()?, map.values().as_string_opt()?);
+            Some((map, keys, values))
+        });
+        reader
+    }
+
+    /// In order of key; equal keys in the order in which they came.
+    fn read(&self, row: usize, more: Option<Attribute>) -> Vec<Attribute> {
+        let mut attributes: Vec<Attribute> = more.into_iter().collect();
+        for (key, column) in &self.columns {
+            attributes.extend(column.value(row).map(|value| Attribute::new(*key, value)));
+        }
+        if let Some((map, keys, values)) = self.rest {
+            let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
+            for entry in from..to {
+                let key = keys.value(entry);
+                if self.keys.contains(key) {
+                    // Damaged text cannot get here past the checksums of the file; it reads as an empty value.
+                    let value = typed_json::read(values.value(entry)).unwrap_or(AttributeValue::Empty);
+                    attributes.push(Attribute::new(key, value));
+                }
+            }
+        }
+        attributes.sort_by(|a, b| a.key.cmp(&b.key));
+        attributes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.columns.is_empty() && self.rest.is_none()
+    }
+}
+
+/// Reads rows of `spans`, from a chunk of a head or a scan of a block.
+pub struct SpanReader<'a> {
+    trace_id: Option<&'a FixedSizeBinaryArray>,
+    span_id: Option<&'a FixedSizeBinaryArray>,
+    parent_span_id: Option<&'a FixedSizeBinaryArray>,
+    name: Option<&'a StringArray>,
+    kind: Option<&'a Int32Array>,
+    status_code: Option<&'a Int32Array>,
+    status_message: Option<&'a StringArray>,
+    service_name: Option<&'a StringArray>,
+    start: Option<&'a TimestampNanosecondArray>,
+    duration: Option<&'a Int64Array>,
+    trace_state: Option<&'a StringArray>,
+    /// flags; dropped attributes, events, links.
+    counts: [Option<&'a Int64Array>; 4],
+    scope_name: Option<&'a StringArray>,
+    scope_version: Option<&'a StringArray>,
+    scope_schema_url: Option<&'a StringArray>,
+    scope_dropped: Option<&'a Int64Array>,
+    res_schema_url: Option<&'a StringArray>,
+    res_dropped: Option<&'a Int64Array>,
+    attributes: AttributeReader<'a>,
+    resource: AttributeReader<'a>,
+    scope: AttributeReader<'a>,
+}
+
+impl<'a> SpanReader<'a> {
+    pub fn new(batch: &'a RecordBatch, projection: &'a Projection) -> SpanReader<'a> {
+        let c = Columns { batch, projection: Some(projection) };
+        SpanReader {
+            trace_id: c.id("trace_id"),
+            span_id: c.id("span_id"),
+            parent_span_id: c.id("parent_span_id"),
+            name: c.text("name"),
+            kind: c.int32("kind"),
+            status_code: c.int32("status_code"),
+            status_message: c.text("status_message"),
+            service_name: c.text("service_name"),
+            start: c.time("start"),
+            duration: c.int64("duration_ns"),
+            trace_state: c.text("trace_state"),
+            counts: ["flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count"].map(|name| c.int64(name)),
+            scope_name: c.text("scope_name"),
+            scope_version: c.text("scope_version"),
+            scope_schema_url: c.text("scope_schema_url"),
+            scope_dropped: c.int64("scope_dropped_attributes_count"),
+            res_schema_url: c.text("res_schema_url"),
+            res_dropped: c.int64("res_dropped_attributes_count"),
+            attributes: AttributeReader::new(batch, AttributeScope::Span, projection),
+            resource: AttributeReader::new(batch, AttributeScope::Resource, projection),
+            scope: AttributeReader::new(batch, AttributeScope::Instrumentation, projection),
+        }
+    }
+
+    pub fn trace_id(&self, row: usize) -> TraceId {
+        TraceId(id(self.trace_id, row).unwrap_or_default())
+    }
+
+    /// Without events and links, which have tables of their own.
+    pub fn read(&self, row: usize) -> Span {
+        let [flags, dropped_attributes, dropped_events, dropped_links] = self.counts.map(|c| count(c, row));
+        Span {
+            trace_id: self.trace_id(row),
+            span_id: SpanId(id(self.span_id, row).unwrap_or_default()),
+            parent_span_id: id(self.parent_span_id, row).map(SpanId),
+            name: text(self.name, row),
+            kind: number(self.kind, row),
+            status_code: number(self.status_code, row),
+            status_message: text(self.status_message, row),
+            start: self.start.map_or(0, |c| c.value(row)),
+            duration: self.duration.map_or(0, |c| c.value(row)),
+            trace_state: text(self.trace_state, row),
+            flags,
+            attributes: self.attributes.read(row, None),
+            dropped_attributes_count: dropped_attributes,
+            events: Vec::new(),
+            dropped_events_count: dropped_events,
+            links: Vec::new(),
+            dropped_links_count: dropped_links,
+            resource: self.read_resource(row),
+            scope: self.read_scope(row),
+        }
+    }
+
+    fn read_resource(&self, row: usize) -> Arc<Resource> {
+        let service = self.service_name.filter(|c| c.is_valid(row));
+        let service = service.map(|c| Attribute::new(SERVICE_NAME_KEY, AttributeValue::String(c.value(row).to_owned())));
+        Arc::new(Resource {
+            attributes: self.resource.read(row, service),
+            dropped_attributes_count: count(self.res_dropped, row),
+            schema_url: text(self.res_schema_url, row),
+        })
+    }
+
+    fn read_scope(&self, row: usize) -> Arc<Scope> {
+        if self.scope_name.is_none() && self.scope_version.is_none() && self.scope_schema_url.is_none() && self.scope.is_empty() {
+            return Arc::default();
+        }
+        Arc::new(Scope {
+            name: text(self.scope_name, row),
+            version: text(self.scope_version, row),
+            attributes: self.scope.read(row, None),
+            dropped_attributes_count: count(self.scope_dropped, row),
+            schema_url: text(self.scope_schema_url, row),
+        })
+    }
+}
+
+/// Reads rows of `events`.
+pub struct EventReader<'a> {
+    span_row: Option<&'a Int64Array>,
+    time: Option<&'a TimestampNanosecondArray>,
+    name: Option<&'a StringArray>,
+    dropped: Option<&'a Int64Array>,
+    attributes: AttributeReader<'a>,
+}
+
+fn row_of_span(column: Option<&Int64Array>, row: usize) -> u64 {
+    column.map_or(0, |c| c.value(row).cast_unsigned())
+}
+
+impl<'a> EventReader<'a> {
+    pub fn new(batch: &'a RecordBatch, projection: &'a Projection) -> EventReader<'a> {
+        let c = Columns { batch, projection: None };
+        EventReader {
+            span_row: c.int64("span_row"),
+            time: c.time("time"),
+            name: c.text("name"),
+            dropped: c.int64("dropped_attributes_count"),
+            attributes: AttributeReader::new(batch, AttributeScope::Event, projection),
+        }
+    }
+
+    /// The row of its span, and the event.
+    pub fn read(&self, row: usize) -> (u64, Event) {
+        let event = Event {
+            time_unix_nano: self.time.map_or(0, |c| c.value(row)).cast_unsigned(),
+            name: text(self.name, row),
+            attributes: self.attributes.read(row, None),
+            dropped_attributes_count: count(self.dropped, row),
+        };
+        (row_of_span(self.span_row, row), event)
+    }
+}
+
+/// Reads rows of `links`.
+pub struct LinkReader<'a> {
+    span_row: Option<&'a Int64Array>,
+    trace_id: Option<&'a BinaryArray>,
+    span_id: Option<&'a BinaryArray>,
+    trace_state: Option<&'a StringArray>,
+    dropped: Option<&'a Int64Array>,
+    flags: Option<&'a Int64Array>,
+    attributes: AttributeReader<'a>,
+}
+
+impl<'a> LinkReader<'a> {
+    pub fn new(batch: &'a RecordBatch, projection: &'a Projection) -> LinkReader<'a> {
+        let c = Columns { batch, projection: None };
+        LinkReader {
+            span_row: c.int64("span_row"),
+            trace_id: c.get("linked_trace_id").and_then(|c| c.as_binary_opt()),
+            span_id: c.get("linked_span_id").and_then(|c| c.as_binary_opt()),
+            trace_state: c.text("trace_state"),
+            dropped: c.int64("dropped_attributes_count"),
+            flags: c.int64("flags"),
+            attributes: AttributeReader::new(batch, AttributeScope::Link, projection),
+        }
+    }
+
+    /// The row of its span, and the link.
+    pub fn read(&self, row: usize) -> (u64, Link) {
+        let link = Link {
+            trace_id: bytes(self.trace_id, row),
+            span_id: bytes(self.span_id, row),
+            trace_state: text(self.trace_state, row),
+            attributes: self.attributes.read(row, None),
+            dropped_attributes_count: count(self.dropped, row),
+            flags: count(self.flags, row),
+        };
+        (row_of_span(self.span_row, row), link)
+    }
+}

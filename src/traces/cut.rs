@@ -1,0 +1,166 @@
+//! A head becomes block drafts: a block a UTC day, and one for all that is older than the newest days.
+
+use super::columns::{Plan, Projection, write_events, write_links, write_spans, write_traces};
+use super::head::{Chunk, read_chunk};
+use super::schema;
+use super::span::Span;
+use super::trace::{Trace, TraceRow, nested_sets, parts_of};
+use crate::model::{TraceId, time};
+use crate::storage::{BlockDraft, TableDraft, TableOptions};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampNanosecondType;
+use arrow_schema::ArrowError;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// Day-blocks a cut writes at most (decisions 21).
+const DAYS_MAX: usize = 32;
+
+/// Spans that are decoded at a time.
+const STEP_SPANS: usize = 32 << 10;
+
+type Chunks = Arc<Vec<Arc<Chunk>>>;
+
+/// A trace's rows in a chunk, by their positions.
+type Place = (TraceId, usize, usize);
+
+pub fn drafts(chunks: Chunks) -> impl Iterator<Item = Result<BlockDraft, ArrowError>> {
+    let mut places: Vec<Place> = Vec::new();
+    for (index, chunk) in chunks.iter().enumerate() {
+        places.extend(chunk.parts.iter().enumerate().map(|(part, p)| (p.trace_id, index, part)));
+    }
+    // Within a trace the order of chunks stays, which is the order in which they were accepted.
+    places.sort_unstable();
+    let places = Arc::new(places);
+    days_of(&chunks).into_iter().filter_map(move |(days, mixed)| draft(&chunks, &places, days, mixed).transpose())
+}
+
+/// The days to write a block for, newest last, and whether it holds several.
+fn days_of(chunks: &[Arc<Chunk>]) -> Vec<(RangeInclusive<i64>, bool)> {
+    let mut days = BTreeSet::new();
+    for starts in chunks.iter().filter_map(|c| c.spans.column_by_name("start")?.as_primitive_opt::<TimestampNanosecondType>()) {
+        days.extend(starts.values().iter().map(|t| time::day_of(*t)));
+    }
+    let days: Vec<i64> = days.into_iter().collect();
+    let (old, young) = days.split_at(days.len().saturating_sub(DAYS_MAX));
+    let mixed = old.first().zip(old.last()).map(|(first, last)| (*first..=*last, first != last));
+    mixed.into_iter().chain(young.iter().map(|day| (*day..=*day, false))).collect()
+}
+
+fn draft(chunks: &Chunks, places: &[Place], days: RangeInclusive<i64>, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
+    let plan = Plan::choose(&sample(chunks, places, &days));
+    let mut tables = TableBatches::default();
+    for step in steps(chunks, places) {
+        let spans = spans_of(chunks, step, &days);
+        if !spans.is_empty() {
+            tables.add(&spans, &plan)?;
+        }
+    }
+    if tables.items == 0 {
+        return Ok(None);
+    }
+    Ok(Some(BlockDraft {
+        day: *days.end(),
+        mixed,
+        min_time: tables.min_time,
+        max_time: tables.max_time,
+        items: tables.items,
+        tables: tables.finish(),
+    }))
+}
+
+/// Runs of places, each of whole traces and of about [`STEP_SPANS`] spans.
+fn steps<'a>(chunks: &'a Chunks, places: &'a [Place]) -> impl Iterator<Item = &'a [Place]> {
+    let mut rest = places;
+    std::iter::from_fn(move || {
+        let mut spans = 0;
+        let mut end = 0;
+        for trace in rest.chunk_by(|a, b| a.0 == b.0) {
+            end += trace.len();
+            spans += trace.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum::<usize>();
+            if spans >= STEP_SPANS {
+                break;
+            }
+        }
+        let (step, after) = rest.split_at(end);
+        rest = after;
+        (!step.is_empty()).then_some(step)
+    })
+}
+
+fn rows(chunks: &Chunks, chunk: usize, part: usize) -> usize {
+    let range = &chunks[chunk].parts[part].spans;
+    (range.end - range.start) as usize
+}
+
+/// Whole traces, each without duplicates and in order.
+fn spans_of(chunks: &Chunks, places: &[Place], days: &RangeInclusive<i64>) -> Vec<Span> {
+    let everything = Projection::all();
+    let mut out = Vec::new();
+    for trace in places.chunk_by(|a, b| a.0 == b.0) {
+        let parts = trace.iter().flat_map(|(_, chunk, part)| read_chunk(&chunks[*chunk], &chunks[*chunk].parts[*part], &everything));
+        let of_day = parts.filter(|s| days.contains(&time::day_of(s.start))).collect();
+        out.extend(Trace::assemble(trace[0].0, of_day).spans);
+    }
+    out
+}
+
+/// Spans by which columns are chosen: evenly spread, at most about [`STEP_SPANS`].
+fn sample(chunks: &Chunks, places: &[Place], days: &RangeInclusive<i64>) -> Vec<Span> {
+    let total: usize = places.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum();
+    let every = total.div_ceil(STEP_SPANS).max(1);
+    let chosen: Vec<Place> = places.iter().copied().step_by(every).collect();
+    spans_of(chunks, &chosen, days)
+}
+
+#[derive(Default)]
+struct TableBatches {
+    spans: Vec<RecordBatch>,
+    events: Vec<RecordBatch>,
+    links: Vec<RecordBatch>,
+    traces: Vec<RecordBatch>,
+    items: u64,
+    events_rows: u64,
+    links_rows: u64,
+    min_time: i64,
+    max_time: i64,
+}
+
+impl TableBatches {
+    fn add(&mut self, spans: &[Span], plan: &Plan) -> Result<(), ArrowError> {
+        let parts = parts_of(spans, self.items, self.events_rows, self.links_rows);
+        let of_trace = || spans.chunk_by(|a, b| a.trace_id == b.trace_id);
+        let nested: Vec<_> = of_trace().flat_map(nested_sets).collect();
+        let first_row = self.items.cast_signed();
+        self.spans.push(write_spans(spans, Some(&nested), plan)?);
+        self.events.push(write_events(spans, first_row, plan)?);
+        self.links.push(write_links(spans, first_row, plan)?);
+        let rows: Vec<TraceRow> = parts.into_iter().zip(of_trace()).map(|(part, spans)| TraceRow::new(part, spans)).collect();
+        self.traces.push(write_traces(&rows)?);
+        let (low, high) = (rows.iter().map(|r| r.part.start).min(), rows.iter().map(|r| r.part.end).max());
+        let (low, high) = (low.unwrap_or(0), high.unwrap_or(0));
+        (self.min_time, self.max_time) = if self.items == 0 { (low, high) } else { (self.min_time.min(low), self.max_time.max(high)) };
+        self.items += spans.len() as u64;
+        self.events_rows += spans.iter().map(|s| s.events.len() as u64).sum::<u64>();
+        self.links_rows += spans.iter().map(|s| s.links.len() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<TableDraft> {
+        let table = |name, batches: Vec<RecordBatch>, options: TableOptions| {
+            let schema = batches.first().map(RecordBatch::schema);
+            schema.map(|schema| TableDraft { name, schema, batches, options })
+        };
+        let mut tables =
+            vec![table(schema::SPANS, self.spans, schema::span_options()), table(schema::TRACES, self.traces, schema::trace_options())];
+        if self.events_rows > 0 {
+            tables.push(table(schema::EVENTS, self.events, schema::event_options()));
+        }
+        if self.links_rows > 0 {
+            tables.push(table(schema::LINKS, self.links, schema::link_options()));
+        }
+        tables.into_iter().flatten().collect()
+    }
+}

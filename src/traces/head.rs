@@ -1,0 +1,154 @@
+//! Acknowledged spans that are not in a block yet: one chunk a request, laid out as a small block would be.
+
+use super::columns::{Plan, Projection, write_events, write_links, write_spans};
+use super::span::Span;
+use super::trace::{Part, parts_of};
+use super::{cut, otlp};
+use crate::model::{TraceId, time};
+use crate::storage::{BlockDraft, Head, HeadStats, Refusals, Rows};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows that arrived together, sorted by trace id, start and span id, without duplicates among them.
+#[derive(Debug)]
+pub struct Chunk {
+    pub spans: RecordBatch,
+    pub events: RecordBatch,
+    pub links: RecordBatch,
+    /// In order of trace id.
+    pub parts: Vec<Part>,
+}
+
+impl Chunk {
+    /// `spans` in the order in which they came; an earlier one wins over its duplicates.
+    pub fn new(mut spans: Vec<Span>) -> Result<Chunk, ArrowError> {
+        let mut seen = HashSet::with_capacity(spans.len());
+        spans.retain(|s| seen.insert((s.trace_id, s.identity())));
+        spans.sort_by_key(|s| (s.trace_id, s.start, s.span_id));
+        let plan = Plan::default();
+        Ok(Chunk {
+            spans: write_spans(&spans, None, &plan)?,
+            events: write_events(&spans, 0, &plan)?,
+            links: write_links(&spans, 0, &plan)?,
+            parts: parts_of(&spans, 0, 0, 0),
+        })
+    }
+
+    pub fn part(&self, trace_id: TraceId) -> Option<&Part> {
+        self.parts.binary_search_by_key(&trace_id, |p| p.trace_id).ok().map(|i| &self.parts[i])
+    }
+
+    fn bytes(&self) -> usize {
+        let batches = [&self.spans, &self.events, &self.links];
+        let arrays: usize = batches.iter().map(|b| b.get_array_memory_size()).sum();
+        arrays + self.parts.len() * size_of::<Part>()
+    }
+}
+
+/// One request's rows.
+pub struct TraceRows {
+    chunk: Arc<Chunk>,
+    bytes: usize,
+}
+
+impl TraceRows {
+    pub fn new(spans: Vec<Span>) -> Result<TraceRows, ArrowError> {
+        let chunk = Chunk::new(spans)?;
+        let bytes = chunk.bytes();
+        Ok(TraceRows { chunk: Arc::new(chunk), bytes })
+    }
+}
+
+impl Rows for TraceRows {
+    fn len(&self) -> usize {
+        self.chunk.spans.num_rows()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Which times are accepted (decisions 9).
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Nanoseconds; `None` takes spans of any age.
+    pub retention: Option<i64>,
+}
+
+/// How far ahead of the clock a span may start, nanoseconds.
+const FUTURE_MAX: i64 = 10 * 60 * time::SECOND;
+
+impl Window {
+    /// Refuses, of what was translated, the spans outside the window around `now`.
+    pub fn judge(self, translated: &mut otlp::Translated, now: i64) {
+        let oldest = self.retention.map_or(i64::MIN, |r| now.saturating_sub(r));
+        let newest = now.saturating_add(FUTURE_MAX);
+        let refusals: &mut Refusals = &mut translated.refusals;
+        translated.spans.retain(|(index, span)| {
+            if span.start < oldest {
+                refusals.refuse(*index, "too_old", || format!("span starts at {}, before the retention", time::format_rfc3339(span.start)));
+            } else if span.start > newest {
+                refusals.refuse(*index, "too_far_ahead", || format!("span starts at {}, in the future", time::format_rfc3339(span.start)));
+            }
+            (oldest..=newest).contains(&span.start)
+        });
+    }
+}
+
+/// A tenant's chunks in the order in which they were accepted.
+#[derive(Default)]
+pub struct TraceHead {
+    chunks: RwLock<Arc<Vec<Arc<Chunk>>>>,
+    stats: Mutex<HeadStats>,
+}
+
+impl Head for TraceHead {
+    type Rows = TraceRows;
+    type Snapshot = Arc<Vec<Arc<Chunk>>>;
+
+    fn apply(&self, rows: TraceRows) {
+        let mut stats = self.stats.lock();
+        stats.rows += rows.len() as u64;
+        stats.bytes += rows.bytes as u64;
+        drop(stats);
+        Arc::make_mut(&mut self.chunks.write()).push(rows.chunk);
+    }
+
+    fn snapshot(&self) -> Arc<Vec<Arc<Chunk>>> {
+        self.chunks.read().clone()
+    }
+
+    fn stats(&self) -> HeadStats {
+        *self.stats.lock()
+    }
+
+    fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {
+        Box::new(cut::drafts(self.snapshot()))
+    }
+}
+
+/// Rows of a chunk, decoded; with events and links if the projection has them. `rows` lie within the chunk.
+pub fn read_chunk(chunk: &Chunk, part: &Part, projection: &Projection) -> Vec<Span> {
+    use super::columns::{EventReader, LinkReader, SpanReader};
+    let index = |range: &Range<u64>| range.start as usize..range.end as usize;
+    let reader = SpanReader::new(&chunk.spans, projection);
+    let mut spans: Vec<Span> = index(&part.spans).map(|row| reader.read(row)).collect();
+    if projection.events && !part.events.is_empty() {
+        let reader = EventReader::new(&chunk.events, projection);
+        for (row, event) in index(&part.events).map(|row| reader.read(row)) {
+            spans[(row - part.spans.start) as usize].events.push(event);
+        }
+    }
+    if projection.links && !part.links.is_empty() {
+        let reader = LinkReader::new(&chunk.links, projection);
+        for (row, link) in index(&part.links).map(|row| reader.read(row)) {
+            spans[(row - part.spans.start) as usize].links.push(link);
+        }
+    }
+    spans
+}

@@ -1,0 +1,17 @@
+//! Traces: OTLP in, Tempo's API out.
+
+pub mod api;
+pub mod columns;
+mod cut;
+mod find;
+mod head;
+pub mod otlp;
+mod schema;
+mod source;
+pub mod span;
+mod spec;
+mod tags;
+pub mod trace;
+pub mod traceql;
+
+pub use spec::{Config, TracesSpec};

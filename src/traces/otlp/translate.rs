@@ -1,0 +1,161 @@
+use crate::model::{Attribute, AttributeValue, SpanId, TraceId};
+use crate::storage::Refusals;
+use crate::traces::span::{Event, Link, Resource, Scope, Span};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span as OtlpSpan;
+use std::sync::Arc;
+
+/// The spans of a request that can be stored, each with its position among all spans of the request, and the others.
+#[derive(Debug, Default)]
+pub struct Translated {
+    pub spans: Vec<(u32, Span)>,
+    pub refusals: Refusals,
+}
+
+/// Bytes that one attribute value may have; a span with a longer one is refused (decisions 10).
+const VALUE_MAX_BYTES: usize = 256 << 10;
+
+/// Positions count every span in the order in which it stands in the request.
+pub fn translate(request: ExportTraceServiceRequest) -> Translated {
+    let mut out = Translated::default();
+    let mut index = 0;
+    for resource_spans in request.resource_spans {
+        let resource = resource_spans.resource.unwrap_or_default();
+        let resource = Arc::new(Resource {
+            attributes: attributes(resource.attributes),
+            dropped_attributes_count: resource.dropped_attributes_count,
+            schema_url: resource_spans.schema_url,
+        });
+        let resource_fits = fit(&resource.attributes);
+        for scope_spans in resource_spans.scope_spans {
+            let scope = Arc::new(scope(scope_spans.scope.unwrap_or_default(), scope_spans.schema_url));
+            let scope_fits = fit(&scope.attributes);
+            for span in scope_spans.spans {
+                match translate_span(span, &resource, &scope) {
+                    Ok(span) if resource_fits && scope_fits && all_fit(&span) => out.spans.push((index, span)),
+                    Ok(_) => out
+                        .refusals
+                        .refuse(index, "value_too_large", || format!("attribute values may have at most {VALUE_MAX_BYTES} bytes")),
+                    Err((reason, message)) => out.refusals.refuse(index, reason, || message),
+                }
+                index = index.saturating_add(1);
+            }
+        }
+    }
+    out
+}
+
+fn scope(scope: InstrumentationScope, schema_url: String) -> Scope {
+    Scope {
+        name: scope.name,
+        version: scope.version,
+        attributes: attributes(scope.attributes),
+        dropped_attributes_count: scope.dropped_attributes_count,
+        schema_url,
+    }
+}
+
+type Refused = (&'static str, String);
+
+fn translate_span(span: OtlpSpan, resource: &Arc<Resource>, scope: &Arc<Scope>) -> Result<Span, Refused> {
+    let bad_span_id = |id: &[u8]| ("invalid_span_id", format!("span ids must be 64 bit and not all zero, received {} bits", id.len() * 8));
+    let trace_id = TraceId::from_slice(&span.trace_id)
+        .filter(|id| !id.is_zero())
+        .ok_or_else(|| ("invalid_trace_id", format!("trace ids must be 128 bit, received {} bits", span.trace_id.len() * 8)))?;
+    let span_id = SpanId::from_slice(&span.span_id).filter(|id| !id.is_zero()).ok_or_else(|| bad_span_id(&span.span_id))?;
+    let parent_span_id = match &span.parent_span_id[..] {
+        [] => None,
+        id => Some(SpanId::from_slice(id).ok_or_else(|| bad_span_id(id))?).filter(|id| !id.is_zero()),
+    };
+    let start = i64::try_from(span.start_time_unix_nano)
+        .map_err(|_| ("invalid_time", format!("start time {} is out of range", span.start_time_unix_nano)))?;
+    let status = span.status.unwrap_or_default();
+    Ok(Span {
+        trace_id,
+        span_id,
+        parent_span_id,
+        name: span.name,
+        kind: span.kind,
+        status_code: status.code,
+        status_message: status.message,
+        start,
+        duration: span.end_time_unix_nano.cast_signed().wrapping_sub(start),
+        trace_state: span.trace_state,
+        flags: span.flags,
+        attributes: attributes(span.attributes),
+        dropped_attributes_count: span.dropped_attributes_count,
+        events: span
+            .events
+            .into_iter()
+            .map(|event| Event {
+                time_unix_nano: event.time_unix_nano,
+                name: event.name,
+                attributes: attributes(event.attributes),
+                dropped_attributes_count: event.dropped_attributes_count,
+            })
+            .collect(),
+        dropped_events_count: span.dropped_events_count,
+        links: span
+            .links
+            .into_iter()
+            .map(|link| Link {
+                trace_id: link.trace_id,
+                span_id: link.span_id,
+                trace_state: link.trace_state,
+                attributes: attributes(link.attributes),
+                dropped_attributes_count: link.dropped_attributes_count,
+                flags: link.flags,
+            })
+            .collect(),
+        dropped_links_count: span.dropped_links_count,
+        resource: resource.clone(),
+        scope: scope.clone(),
+    })
+}
+
+/// In order of key, which is how columns give them back; equal keys keep their order.
+fn attributes(pairs: Vec<KeyValue>) -> Vec<Attribute> {
+    let mut attributes: Vec<Attribute> = pairs.into_iter().map(attribute).collect();
+    attributes.sort_by(|a, b| a.key.cmp(&b.key));
+    attributes
+}
+
+fn attribute(pair: KeyValue) -> Attribute {
+    Attribute { key: pair.key, value: value(pair.value) }
+}
+
+/// Recursion is bounded by the decoders: 100 messages in protobuf, 128 levels in JSON.
+fn value(value_: Option<AnyValue>) -> AttributeValue {
+    match value_.and_then(|v| v.value) {
+        None => AttributeValue::Empty,
+        Some(Value::StringValue(s)) => AttributeValue::String(s),
+        Some(Value::BoolValue(b)) => AttributeValue::Bool(b),
+        Some(Value::IntValue(n)) => AttributeValue::Int(n),
+        Some(Value::DoubleValue(d)) => AttributeValue::Double(d),
+        Some(Value::BytesValue(b)) => AttributeValue::Bytes(b),
+        Some(Value::ArrayValue(a)) => AttributeValue::Array(a.values.into_iter().map(|v| value(Some(v))).collect()),
+        Some(Value::KvlistValue(m)) => AttributeValue::Map(m.values.into_iter().map(attribute).collect()),
+        // A reference into a profile's string table has no meaning in a trace.
+        Some(_) => AttributeValue::Empty,
+    }
+}
+
+fn all_fit(span: &Span) -> bool {
+    fit(&span.attributes) && span.events.iter().all(|e| fit(&e.attributes)) && span.links.iter().all(|l| fit(&l.attributes))
+}
+
+fn fit(attributes: &[Attribute]) -> bool {
+    attributes.iter().all(|a| size(&a.value) <= VALUE_MAX_BYTES)
+}
+
+fn size(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::String(s) => s.len(),
+        AttributeValue::Bytes(b) => b.len(),
+        AttributeValue::Array(values) => values.iter().map(|v| 8 + size(v)).sum(),
+        AttributeValue::Map(pairs) => pairs.iter().map(|p| p.key.len() + 8 + size(&p.value)).sum(),
+        AttributeValue::Empty | AttributeValue::Bool(_) | AttributeValue::Int(_) | AttributeValue::Double(_) => 8,
+    }
+}

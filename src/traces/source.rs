@@ -1,0 +1,317 @@
+//! Where a query's spans come from: the chunks of the heads and the blocks, in the order in which they were accepted.
+
+use super::columns::{EventReader, LinkReader, Projection, SpanReader};
+use super::head::{Chunk, read_chunk};
+use super::schema::{EVENTS, LINKS, SPANS, TRACES};
+use super::span::Span;
+use super::spec::TracesSpec;
+use super::trace::{Part, Trace};
+use crate::model::{TimeRange, TraceId};
+use crate::query::{Context, QueryError};
+use crate::storage::block::{Block, ReadError};
+use crate::storage::{Predicate, Scan, Value, View};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampNanosecondType};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How far before and after the time of a query the rest of a trace is looked for, nanoseconds.
+const TRACE_SPREAD: i64 = 3600 * crate::model::time::SECOND;
+
+pub enum Source {
+    Chunk(Arc<Chunk>),
+    Block(Arc<Block>),
+}
+
+/// A trace that may be read: the places of its spans, in the order in which they were accepted.
+#[derive(Debug, Clone)]
+pub struct TraceRef {
+    pub trace_id: TraceId,
+    /// Smallest start and largest end, both inclusive.
+    pub start: i64,
+    pub end: i64,
+    /// Source, and where in it.
+    parts: Vec<(usize, Part)>,
+}
+
+/// One instant of a tenant's traces.
+pub struct Sources {
+    sources: Vec<Source>,
+}
+
+fn storage(error: ReadError) -> QueryError {
+    QueryError::Storage(error.to_string())
+}
+
+fn damaged(block: &Block) -> QueryError {
+    QueryError::Storage(format!("block {} has a table of another shape", block.meta().id))
+}
+
+impl Sources {
+    /// Blocks were cut before what is in the heads was accepted.
+    pub fn new(view: View<TracesSpec>) -> Sources {
+        let blocks = view.blocks.into_iter().map(Source::Block);
+        let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
+        Sources { sources: blocks.chain(chunks).collect() }
+    }
+
+    /// Whether some span may lie in `range`.
+    pub fn overlap(&self, range: TimeRange) -> bool {
+        self.sources.iter().any(|s| s.overlaps(range))
+    }
+
+    /// The places of one trace, wherever they are.
+    pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
+        let mut found = Found::default();
+        for (index, source) in self.sources.iter().enumerate() {
+            ctx.check()?;
+            match source {
+                Source::Chunk(chunk) => chunk.part(trace_id).into_iter().for_each(|part| found.add(index, part.clone())),
+                Source::Block(_) if !source.overlaps(hint) => {}
+                Source::Block(block) => {
+                    let wanted = Value::Bytes(trace_id.0.to_vec());
+                    let predicate = Predicate::OneOf { column: "trace_id".into(), values: vec![wanted] };
+                    parts_of_block(block, vec![predicate], |part| found.add(index, part))?;
+                }
+            }
+        }
+        Ok(found.traces.into_values().next())
+    }
+
+    /// Traces that overlap `[range.start, range.end)`, newest start first, with all their parts within an hour of it.
+    pub fn traces(&self, ctx: &Context, range: TimeRange) -> Result<Vec<TraceRef>, QueryError> {
+        let wide = TimeRange::new(range.start.saturating_sub(TRACE_SPREAD), range.end.saturating_add(TRACE_SPREAD));
+        let overlaps = |part: &Part| range.overlaps(part.start, part.end);
+        let mut found = Found::default();
+        for (index, source) in self.sources.iter().enumerate().filter(|(_, s)| s.overlaps(range)) {
+            ctx.check()?;
+            source.parts(Some(range), |part| {
+                if overlaps(&part) {
+                    found.add(index, part);
+                }
+            })?;
+        }
+        // Other parts of these traces, that do not themselves overlap.
+        for (index, source) in self.sources.iter().enumerate().filter(|(_, s)| s.overlaps(wide) && !s.is_within(range)) {
+            ctx.check()?;
+            source.parts(None, |part| {
+                if !overlaps(&part) && found.traces.contains_key(&part.trace_id) {
+                    found.add(index, part);
+                }
+            })?;
+        }
+        let mut traces: Vec<TraceRef> = found.traces.into_values().collect();
+        ctx.reserve(traces.iter().map(|t| (size_of::<TraceRef>() + t.parts.len() * size_of::<(usize, Part)>()) as u64).sum())?;
+        for trace in &mut traces {
+            trace.parts.sort_by_key(|(source, _)| *source);
+        }
+        traces.sort_by(|a, b| b.start.cmp(&a.start).then(a.trace_id.cmp(&b.trace_id)));
+        Ok(traces)
+    }
+
+    /// The traces, put together, in the order asked for. Span ids, kinds and starts are read whatever the projection.
+    pub fn load(&self, ctx: &Context, traces: &[TraceRef], projection: &Projection) -> Result<Vec<Trace>, QueryError> {
+        let mut projection = projection.clone();
+        projection.add_columns(&["span_id", "kind", "start"]);
+        let mut by_source: HashMap<usize, Vec<(usize, &Part)>> = HashMap::new();
+        for (place, trace) in traces.iter().enumerate() {
+            for (source, part) in &trace.parts {
+                by_source.entry(*source).or_default().push((place, part));
+            }
+        }
+        let mut spans: Vec<Vec<Span>> = vec![Vec::new(); traces.len()];
+        let mut sources: Vec<_> = by_source.into_iter().collect();
+        sources.sort_by_key(|(source, _)| *source);
+        for (source, mut parts) in sources {
+            ctx.check()?;
+            parts.sort_by_key(|(_, part)| part.spans.start);
+            match &self.sources[source] {
+                Source::Chunk(chunk) => {
+                    for (place, part) in parts {
+                        spans[place].append(&mut read_chunk(chunk, part, &projection));
+                    }
+                }
+                Source::Block(block) => {
+                    let ranges: Vec<&Part> = parts.iter().map(|(_, part)| *part).collect();
+                    let read = read_block(ctx, block, &ranges, &projection)?;
+                    for ((place, _), mut read) in parts.into_iter().zip(read) {
+                        spans[place].append(&mut read);
+                    }
+                }
+            }
+        }
+        Ok(traces.iter().zip(spans).map(|(trace, spans)| Trace::assemble(trace.trace_id, spans)).collect())
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    traces: HashMap<TraceId, TraceRef>,
+}
+
+impl Found {
+    fn add(&mut self, source: usize, part: Part) {
+        let trace = self.traces.entry(part.trace_id).or_insert_with(|| TraceRef {
+            trace_id: part.trace_id,
+            start: part.start,
+            end: part.end,
+            parts: Vec::with_capacity(1),
+        });
+        trace.start = trace.start.min(part.start);
+        trace.end = trace.end.max(part.end);
+        trace.parts.push((source, part));
+    }
+}
+
+impl Source {
+    pub fn overlaps(&self, range: TimeRange) -> bool {
+        match self {
+            Source::Chunk(chunk) => chunk.parts.iter().any(|p| range.overlaps(p.start, p.end)),
+            Source::Block(block) => range.overlaps(block.meta().min_time, block.meta().max_time),
+        }
+    }
+
+    /// Whether every part in it overlaps `range`.
+    fn is_within(&self, range: TimeRange) -> bool {
+        match self {
+            Source::Chunk(chunk) => chunk.parts.iter().all(|p| range.overlaps(p.start, p.end)),
+            Source::Block(block) => range.start <= block.meta().min_time && block.meta().max_time < range.end,
+        }
+    }
+
+    /// All parts, or those that may overlap `range`.
+    fn parts(&self, range: Option<TimeRange>, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
+        match self {
+            Source::Chunk(chunk) => {
+                chunk.parts.iter().cloned().for_each(each);
+                Ok(())
+            }
+            Source::Block(block) => {
+                let predicates = range.map_or_else(Vec::new, |range| {
+                    vec![
+                        Predicate::Between { column: "start".into(), min: i64::MIN, max: range.end.saturating_sub(1) },
+                        Predicate::Between { column: "end".into(), min: range.start, max: i64::MAX },
+                    ]
+                });
+                parts_of_block(block, predicates, &mut each)
+            }
+        }
+    }
+}
+
+fn parts_of_block(block: &Arc<Block>, predicates: Vec<Predicate>, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
+    let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(()) };
+    let columns = ["trace_id", "start", "end", "first_row", "row_count", "first_event", "event_count", "first_link", "link_count"];
+    let scan = Scan { predicates, ..Scan::columns(columns) };
+    for batch in table.scan(&scan).map_err(storage)? {
+        let batch = batch.map_err(storage)?;
+        parts_of_batch(&batch, &mut each).ok_or_else(|| damaged(block))?;
+    }
+    Ok(())
+}
+
+fn parts_of_batch(batch: &RecordBatch, each: &mut impl FnMut(Part)) -> Option<()> {
+    let ids = batch.column_by_name("trace_id")?.as_fixed_size_binary_opt()?;
+    let time = |name| batch.column_by_name(name)?.as_primitive_opt::<TimestampNanosecondType>();
+    let number = |name| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+    let (start, end) = (time("start")?, time("end")?);
+    let ranges = [("first_row", "row_count"), ("first_event", "event_count"), ("first_link", "link_count")];
+    let ranges = ranges.map(|(first, count)| Some((number(first)?, number(count)?)));
+    let [Some(spans), Some(events), Some(links)] = ranges else { return None };
+    for row in 0..batch.num_rows() {
+        let range = |(first, count): (&arrow_array::Int64Array, &arrow_array::Int64Array)| {
+            let first = first.value(row).cast_unsigned();
+            first..first.saturating_add(count.value(row).cast_unsigned())
+        };
+        each(Part {
+            trace_id: TraceId::from_slice(ids.value(row))?,
+            start: start.value(row),
+            end: end.value(row),
+            spans: range(spans),
+            events: range(events),
+            links: range(links),
+        });
+    }
+    Some(())
+}
+
+/// Ascending ranges with those that touch made one.
+fn merged(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for range in ranges.filter(|r| !r.is_empty()) {
+        match out.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
+/// The spans of each part; parts are in order of their rows.
+fn read_block(ctx: &Context, block: &Arc<Block>, parts: &[&Part], projection: &Projection) -> Result<Vec<Vec<Span>>, QueryError> {
+    let mut out: Vec<Vec<Span>> = parts.iter().map(|p| Vec::with_capacity((p.spans.end - p.spans.start) as usize)).collect();
+    let Some(table) = block.table(SPANS).map_err(storage)? else { return Ok(out) };
+    let rows = merged(parts.iter().map(|p| p.spans.clone()));
+    let scan = Scan { columns: projection.span_columns(), ..Scan::default() }.rows(rows);
+    let mut part = 0;
+    for batch in table.scan(&scan).map_err(storage)? {
+        ctx.check()?;
+        let batch = batch.map_err(storage)?;
+        let reader = SpanReader::new(&batch, projection);
+        for row in 0..batch.num_rows() {
+            while parts.get(part).is_some_and(|p| out[part].len() as u64 == p.spans.end - p.spans.start) {
+                part += 1;
+            }
+            if part == parts.len() {
+                return Err(damaged(block));
+            }
+            out[part].push(reader.read(row));
+        }
+    }
+    if projection.events {
+        each_batch(ctx, block, EVENTS, parts.iter().map(|p| p.events.clone()), |batch| {
+            let reader = EventReader::new(batch, projection);
+            (0..batch.num_rows()).map(|row| reader.read(row)).try_for_each(|(row, event)| {
+                place(parts, row, &mut out)?.events.push(event);
+                Some(())
+            })
+        })?;
+    }
+    if projection.links {
+        each_batch(ctx, block, LINKS, parts.iter().map(|p| p.links.clone()), |batch| {
+            let reader = LinkReader::new(batch, projection);
+            (0..batch.num_rows()).map(|row| reader.read(row)).try_for_each(|(row, link)| {
+                place(parts, row, &mut out)?.links.push(link);
+                Some(())
+            })
+        })?;
+    }
+    Ok(out)
+}
+
+/// Reads rows of a table that may be absent. `read` fails for rows that belong to no span.
+fn each_batch(
+    ctx: &Context,
+    block: &Arc<Block>,
+    name: &str,
+    ranges: impl Iterator<Item = Range<u64>>,
+    mut read: impl FnMut(&RecordBatch) -> Option<()>,
+) -> Result<(), QueryError> {
+    let rows = merged(ranges);
+    let table = if rows.is_empty() { None } else { block.table(name).map_err(storage)? };
+    let Some(table) = table else { return Ok(()) };
+    for batch in table.scan(&Scan::default().rows(rows)).map_err(storage)? {
+        ctx.check()?;
+        read(&batch.map_err(storage)?).ok_or_else(|| damaged(block))?;
+    }
+    Ok(())
+}
+
+/// The span that stands in `row` of the table of spans.
+fn place<'a>(parts: &[&Part], row: u64, out: &'a mut [Vec<Span>]) -> Option<&'a mut Span> {
+    let part = parts.partition_point(|p| p.spans.end <= row);
+    let index = row.checked_sub(parts.get(part)?.spans.start)?;
+    out.get_mut(part)?.get_mut(index as usize)
+}

@@ -1,0 +1,70 @@
+use super::head::{TraceHead, TraceRows, Window};
+use super::otlp::{self, Kind};
+use crate::ingest::{Encoding, Limits};
+use crate::model::{Failure, Signal, TenantId};
+use crate::runtime::Clock;
+use crate::storage::wal::Frame;
+use crate::storage::{Refusals, ReplayError, Spec};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The room's own knobs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Spans that started longer ago are refused; `None` takes spans of any age.
+    pub retention: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { retention: Some(Duration::from_secs(30 * 24 * 3600)) }
+    }
+}
+
+pub struct TracesSpec {
+    window: Window,
+}
+
+impl TracesSpec {
+    /// Traces need no clock: what is refused for its time is decided by the time of receipt.
+    pub fn new(config: Config, _: Arc<dyn Clock>) -> TracesSpec {
+        let retention = config.retention.map(|r| i64::try_from(r.as_nanos()).unwrap_or(i64::MAX));
+        TracesSpec { window: Window { retention } }
+    }
+
+    pub fn window(&self) -> Window {
+        self.window
+    }
+}
+
+/// Translates a request that arrives now.
+pub fn accept(window: Window, kind: Kind, body: &[u8], received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
+    let mut translated = otlp::translate(otlp::decode(kind, body)?);
+    window.judge(&mut translated, received_at);
+    let spans = translated.spans.into_iter().map(|(_, span)| span).collect();
+    let rows = TraceRows::new(spans).map_err(|e| Failure::internal(format!("spans as columns: {e}")))?;
+    Ok((rows, translated.refusals))
+}
+
+impl Spec for TracesSpec {
+    type Rows = TraceRows;
+    type Head = TraceHead;
+
+    fn signal(&self) -> Signal {
+        Signal::Traces
+    }
+
+    fn new_head(&self, _: &TenantId) -> TraceHead {
+        TraceHead::default()
+    }
+
+    fn replay(&self, frame: &Frame) -> Result<TraceRows, ReplayError> {
+        let error = |e: &dyn std::fmt::Display| ReplayError(e.to_string());
+        let kind = Kind::from_stored(frame.kind).ok_or_else(|| error(&format!("unknown kind {}", frame.kind)))?;
+        let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| error(&format!("unknown encoding {}", frame.encoding)))?;
+        let body = encoding.decode(&frame.body, Limits::default().decoded_max_bytes).map_err(|e| error(&e))?;
+        let translated = otlp::translate(otlp::decode(kind, &body).map_err(|e| error(&e))?);
+        let accepted = translated.spans.into_iter().filter(|(index, _)| frame.refused.binary_search(index).is_err());
+        TraceRows::new(accepted.map(|(_, span)| span).collect()).map_err(|e| error(&e))
+    }
+}

@@ -1,0 +1,271 @@
+//! A trace put together from all places where its spans are.
+
+use super::span::{KIND_SERVER, STATUS_ERROR, Span};
+use crate::model::{SpanId, TraceId};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+/// Where the rows of one trace are in one chunk or block, and the time they cover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub trace_id: TraceId,
+    /// Smallest start and largest end of its spans, both inclusive.
+    pub start: i64,
+    pub end: i64,
+    /// Rows in `spans`, `events` and `links`.
+    pub spans: Range<u64>,
+    pub events: Range<u64>,
+    pub links: Range<u64>,
+}
+
+/// The parts of a table whose rows are these spans, which are sorted by trace; `rows`, `events` and `links` are where the
+/// first of each stands.
+pub fn parts_of(spans: &[Span], rows: u64, events: u64, links: u64) -> Vec<Part> {
+    let (mut row, mut event, mut link) = (rows, events, links);
+    let parts = spans.chunk_by(|a, b| a.trace_id == b.trace_id).map(|trace| {
+        let part = Part {
+            trace_id: trace[0].trace_id,
+            start: trace.iter().map(|s| s.start).min().unwrap_or(0),
+            end: trace.iter().map(Span::end).max().unwrap_or(0),
+            spans: row..row + trace.len() as u64,
+            events: event..event + trace.iter().map(|s| s.events.len() as u64).sum::<u64>(),
+            links: link..link + trace.iter().map(|s| s.links.len() as u64).sum::<u64>(),
+        };
+        (row, event, link) = (part.spans.end, part.events.end, part.links.end);
+        part
+    });
+    parts.collect()
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServiceCounts {
+    pub spans: u64,
+    pub errors: u64,
+}
+
+/// A row of `traces`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceRow {
+    pub part: Part,
+    pub root_service: Option<String>,
+    pub root_name: Option<String>,
+    pub services: BTreeMap<String, ServiceCounts>,
+}
+
+impl TraceRow {
+    /// `spans` are those of the part.
+    pub fn new(part: Part, spans: &[Span]) -> TraceRow {
+        let root = root_of(spans);
+        TraceRow {
+            part,
+            root_service: root.map(|r| r.resource.service_name().unwrap_or_default().to_owned()),
+            root_name: root.map(|r| r.name.clone()),
+            services: services_of(spans),
+        }
+    }
+}
+
+/// Spans without duplicates, sorted by start and span id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trace {
+    pub trace_id: TraceId,
+    pub spans: Vec<Span>,
+}
+
+impl Trace {
+    /// `spans` come in the order in which they were accepted: of duplicates, the earlier one stays (decisions 16).
+    pub fn assemble(trace_id: TraceId, spans: Vec<Span>) -> Trace {
+        let mut trace = Trace { trace_id, spans };
+        let mut seen = HashSet::with_capacity(trace.spans.len());
+        trace.spans.retain(|s| seen.insert(s.identity()));
+        trace.spans.sort_by_key(|s| (s.start, s.span_id));
+        trace
+    }
+
+    pub fn start(&self) -> i64 {
+        self.spans.first().map_or(0, |s| s.start)
+    }
+
+    pub fn end(&self) -> i64 {
+        self.spans.iter().map(Span::end).max().unwrap_or(0)
+    }
+
+    pub fn duration(&self) -> i64 {
+        self.end().saturating_sub(self.start())
+    }
+
+    pub fn root(&self) -> Option<&Span> {
+        root_of(&self.spans)
+    }
+
+    pub fn services(&self) -> BTreeMap<String, ServiceCounts> {
+        services_of(&self.spans)
+    }
+}
+
+/// The earliest span without a parent; `spans` are sorted by start.
+fn root_of(spans: &[Span]) -> Option<&Span> {
+    spans.iter().find(|s| s.parent_span_id.is_none())
+}
+
+fn services_of(spans: &[Span]) -> BTreeMap<String, ServiceCounts> {
+    let mut services: BTreeMap<String, ServiceCounts> = BTreeMap::new();
+    for span in spans {
+        let name = span.resource.service_name().unwrap_or_default();
+        let counts = match services.get_mut(name) {
+            Some(counts) => counts,
+            None => services.entry(name.to_owned()).or_default(),
+        };
+        counts.spans += 1;
+        counts.errors += u64::from(span.status_code == STATUS_ERROR);
+    }
+    services
+}
+
+/// A span's place in the tree of its trace (contracts/tempo.md 4.8). All zero where the span does not hang from a root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Nested {
+    pub left: i32,
+    pub right: i32,
+    /// The parent's `left`; -1 for a root.
+    pub parent: i32,
+    pub child_count: i32,
+}
+
+/// The nested-set numbers of a whole trace, in the order of `spans`, which are sorted as [`Trace`] has them.
+pub fn nested_sets(spans: &[Span]) -> Vec<Nested> {
+    let mut nested = vec![Nested::default(); spans.len()];
+    let mut by_id: HashMap<SpanId, Vec<usize>> = HashMap::with_capacity(spans.len());
+    for (index, span) in spans.iter().enumerate() {
+        by_id.entry(span.span_id).or_default().push(index);
+    }
+    if by_id.values().any(|same| same.len() > 2) {
+        return nested;
+    }
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
+    let mut roots = Vec::new();
+    for index in 0..spans.len() {
+        match parent_of(spans, &by_id, index) {
+            Parent::Root => roots.push(index),
+            Parent::Span(parent) => children[parent].push(index),
+            Parent::Missing => {}
+        }
+    }
+    if roots.is_empty() {
+        return nested;
+    }
+    for (numbers, children) in nested.iter_mut().zip(&children) {
+        numbers.child_count = i32::try_from(children.len()).unwrap_or(i32::MAX);
+    }
+    number(&roots, &children, &mut nested);
+    nested
+}
+
+enum Parent {
+    Root,
+    Span(usize),
+    Missing,
+}
+
+/// An id that two spans share is a client and a server of Zipkin's: the server hangs from the client, and what hangs from
+/// the id hangs from the server, unless it is itself a server.
+fn parent_of(spans: &[Span], by_id: &HashMap<SpanId, Vec<usize>>, index: usize) -> Parent {
+    let span = &spans[index];
+    let is_server = |i: usize| spans[i].kind == KIND_SERVER;
+    if let Some([a, b]) = by_id.get(&span.span_id).map(Vec::as_slice) {
+        let other = if *a == index { *b } else { *a };
+        if is_server(index) && !is_server(other) {
+            return Parent::Span(other);
+        }
+    }
+    let Some(parent) = span.parent_span_id else { return Parent::Root };
+    match by_id.get(&parent).map(Vec::as_slice) {
+        Some([one]) if *one != index => Parent::Span(*one),
+        Some([a, b]) => {
+            let wanted = if is_server(*a) == is_server(index) { *b } else { *a };
+            if wanted == index { Parent::Missing } else { Parent::Span(wanted) }
+        }
+        _ => Parent::Missing,
+    }
+}
+
+/// Depth first, without recursion: a trace may be a chain of any length.
+fn number(roots: &[usize], children: &[Vec<usize>], nested: &mut [Nested]) {
+    let mut counter = 0;
+    for root in roots {
+        let mut stack = vec![(*root, -1, 0)];
+        while let Some((index, parent, next)) = stack.pop() {
+            if next == 0 {
+                counter += 1;
+                nested[index].left = counter;
+                nested[index].parent = parent;
+            }
+            if let Some(child) = children[index].get(next) {
+                stack.push((index, parent, next + 1));
+                stack.push((*child, nested[index].left, 0));
+            } else {
+                counter += 1;
+                nested[index].right = counter;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(id: u8, parent: u8, kind: i32) -> Span {
+        let parent_span_id = (parent != 0).then_some(SpanId([parent; 8]));
+        Span { span_id: SpanId([id; 8]), parent_span_id, kind, start: i64::from(id), ..Span::default() }
+    }
+
+    fn numbers(spans: &[Span]) -> Vec<(i32, i32, i32, i32)> {
+        nested_sets(spans).iter().map(|n| (n.left, n.right, n.parent, n.child_count)).collect()
+    }
+
+    #[test]
+    fn a_tree_is_numbered_depth_first_and_roots_share_the_numbers() {
+        let spans = [span(1, 0, 0), span(2, 1, 0), span(3, 2, 0), span(4, 1, 0), span(5, 0, 0)];
+        assert_eq!(numbers(&spans), [(1, 8, -1, 2), (2, 5, 1, 1), (3, 4, 2, 0), (6, 7, 1, 0), (9, 10, -1, 0)]);
+    }
+
+    #[test]
+    fn spans_that_hang_from_nothing_have_no_numbers() {
+        assert_eq!(numbers(&[span(1, 0, 0), span(2, 9, 0), span(3, 2, 0)]), [(1, 2, -1, 0), (0, 0, 0, 1), (0, 0, 0, 0)]);
+        assert_eq!(numbers(&[span(2, 9, 0), span(3, 2, 0)]), [(0, 0, 0, 0); 2]);
+        assert_eq!(numbers(&[span(1, 0, 0), span(2, 3, 0), span(3, 2, 0)])[1..], [(0, 0, 0, 1); 2]);
+        assert_eq!(numbers(&[span(1, 0, 0), span(2, 2, 0)])[1], (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_shared_id_is_a_client_and_its_server() {
+        let spans = [span(1, 0, 3), span(1, 0, 2), span(2, 1, 1), span(3, 1, 2)];
+        assert_eq!(numbers(&spans), [(1, 8, -1, 2), (2, 5, 1, 1), (3, 4, 2, 0), (6, 7, 1, 0)]);
+        let thrice = [span(1, 0, 1), span(1, 0, 2), span(1, 0, 3)];
+        assert_eq!(numbers(&thrice), [(0, 0, 0, 0); 3]);
+    }
+
+    #[test]
+    fn a_long_chain_does_not_recurse() {
+        let id = |n: u64| SpanId(n.to_be_bytes());
+        let chain: Vec<Span> =
+            (1..=200_000).map(|n| Span { span_id: id(n), parent_span_id: (n > 1).then(|| id(n - 1)), ..Span::default() }).collect();
+        assert_eq!(nested_sets(&chain)[199_999].left, 200_000);
+    }
+
+    #[test]
+    fn of_duplicates_the_earlier_stays() {
+        let named = |name: &str, start| Span { name: name.into(), start, ..span(7, 0, 1) };
+        let trace = Trace::assemble(TraceId::default(), vec![named("first", 5), named("second", 1), span(3, 7, 1)]);
+        assert_eq!(trace.spans.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["", "first"]);
+        assert_eq!((trace.root().unwrap().name.as_str(), trace.start()), ("first", 3));
+    }
+
+    #[test]
+    fn parts_cover_all_rows() {
+        let of = |t: u8, events| Span { trace_id: TraceId([t; 16]), events: vec![Default::default(); events], start: 4, ..Span::default() };
+        let parts = parts_of(&[of(1, 2), of(1, 0), of(2, 3)], 10, 5, 0);
+        assert_eq!(parts.iter().map(|p| (p.spans.clone(), p.events.clone())).collect::<Vec<_>>(), [(10..12, 5..7), (12..13, 7..10)]);
+    }
+}

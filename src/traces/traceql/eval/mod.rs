@@ -1,0 +1,19 @@
+//! Evaluation on whole traces.
+
+mod filter;
+mod needs;
+mod pipeline;
+mod shown;
+mod structure;
+mod subject;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use filter::{Computed, Filter};
+pub use needs::{first_pipeline, need, need_expr, need_pipeline};
+pub use pipeline::{Program, Set};
+pub use shown::Shown;
+pub use subject::{Subject, TraceFacts, trimmed};
+pub use value::{EvalError, Value, compare};
