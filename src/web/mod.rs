@@ -8,7 +8,7 @@ mod status;
 mod tenancy;
 
 pub use body::{json_response, read_body, text_response};
-pub use otlp::{OtlpFormat, OtlpRequest, Rejected};
+pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
 pub use status::{grpc_code, http_status};
 pub use tenancy::Tenancy;

@@ -131,6 +131,11 @@ struct Status {
     details: Vec<Any>,
 }
 
+/// An encoded `google.rpc.Status` that has a message and nothing else.
+pub fn rpc_status(message: String) -> Bytes {
+    Status { message, ..Status::default() }.encode_to_vec().into()
+}
+
 /// `google.protobuf.Any`.
 #[derive(Clone, PartialEq, Message)]
 struct Any {

@@ -6,13 +6,12 @@ use crate::logs::push::NO_STREAMS;
 use crate::logs::spec::{FrameKind, translate_live};
 use crate::model::{Failure, FailureKind};
 use crate::storage::{Refusals, Rows as _};
-use crate::web::{http_status, read_body, text_response};
+use crate::web::{http_status, read_body, rpc_status, text_response};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use prost::Message;
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
@@ -63,18 +62,12 @@ async fn accept_push(api: &Api, request: Request) -> Result<Outcome, Failure> {
     api.door.accept(tenant, kind as u8, encoding, body, translate).await
 }
 
-/// `google.rpc.Status`, of which Loki sets the message only.
-#[derive(Clone, PartialEq, Message)]
-struct Status {
-    #[prost(string, tag = "2")]
-    message: String,
-}
-
 const NO_RECORDS: &str = "error at least one valid stream is required for ingestion";
 
+/// A failure's body is a `google.rpc.Status`, of which Loki sets the message only.
 pub async fn otlp(State(api): State<Api>, request: Request) -> Response {
     let failed = |status: StatusCode, message: String| {
-        let mut response = Response::new(Body::from(Status { message }.encode_to_vec()));
+        let mut response = Response::new(Body::from(rpc_status(message)));
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         response

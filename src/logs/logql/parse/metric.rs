@@ -221,7 +221,7 @@ impl Parser {
         let matchers = self.selector()?;
         let mut range = self.range_and_offset()?;
         let stages = self.pipeline()?;
-        let unwrap = self.unwrap()?;
+        let unwrap = self.unwrap_stage()?;
         if range.is_none() {
             range = self.range_and_offset()?;
         }

@@ -239,7 +239,7 @@ impl Parser {
     }
 
     /// `| unwrap x | filter …`, if it stands here.
-    pub(super) fn unwrap(&mut self) -> Result<Option<Unwrap>, ParseError> {
+    pub(super) fn unwrap_stage(&mut self) -> Result<Option<Unwrap>, ParseError> {
         if !(self.is("|") && *self.ahead(1) == Token::Keyword("unwrap")) {
             return Ok(None);
         }

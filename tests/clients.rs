@@ -1,0 +1,221 @@
+//! The real binary and foreign programs: OpenTelemetry's Python SDK sends, and DuckDB, pyarrow and Polars read the files.
+//!
+//! `MONOCLE_PYTHON` names the interpreter (else `python3`), with `tests/clients/requirements.txt` installed. What is not
+//! installed is skipped by name; under `MONOCLE_CLIENTS=required` it fails instead.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::Server;
+
+fn python() -> Command {
+    Command::new(std::env::var_os("MONOCLE_PYTHON").unwrap_or_else(|| "python3".into()))
+}
+
+/// Whether the interpreter has these modules. Says what is skipped, or fails if skipping is not allowed.
+fn installed(modules: &str) -> bool {
+    let has = python().args(["-c", &format!("import {modules}")]).output().is_ok_and(|o| o.status.success());
+    let required = std::env::var("MONOCLE_CLIENTS").is_ok_and(|v| v == "required");
+    assert!(has || !required, "python has no {modules}, and MONOCLE_CLIENTS=required");
+    if !has {
+        eprintln!("skipped: python has no {modules}");
+    }
+    has
+}
+
+/// Runs a script of `tests/clients/` and returns the JSON that it prints.
+fn run(script: &str, argument: &str, environment: &[(&str, &str)]) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let output = python().arg(path).arg(argument).envs(environment.iter().copied()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{script}: {}\n{out}{err}", output.status);
+    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{script}: {e}\n{out}{err}"))
+}
+
+/// Asks with parameters, and gives the JSON of an answer that must be a success.
+fn ask(server: &Server, listener: &str, path: &str, parameters: &[(&str, &str)]) -> Value {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let answer = server.get(listener, &format!("{path}?{}", query.extend_pairs(parameters).finish()));
+    assert_eq!(answer.status, 200, "{path} {parameters:?}: {}", String::from_utf8_lossy(&answer.body));
+    answer.json()
+}
+
+/// The value of an instant PromQL query that has one sample.
+fn sample(server: &Server, query: &str, time: &str) -> f64 {
+    let answer = ask(server, "prometheus", "/api/v1/query", &[("query", query), ("time", time)]);
+    let result = answer["data"]["result"].as_array().unwrap();
+    assert_eq!(result.len(), 1, "{query}: {answer}");
+    result[0]["value"][1].as_str().unwrap().parse().unwrap()
+}
+
+/// Everything that the SDK has sent is found through the three APIs.
+fn sdk_speaks(protocol: &str, listener: &str, compression: Option<&str>) {
+    if !installed("opentelemetry.sdk, opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    let service = format!("sdk-{protocol}");
+    let endpoint = server.url(listener);
+    let mut environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_SERVICE_NAME", &service)];
+    environment.extend(compression.map(|name| ("OTEL_EXPORTER_OTLP_COMPRESSION", name)));
+    let sent = run("export.py", protocol, &environment);
+    let (trace, seconds) = (sent["trace"].as_str().unwrap(), sent["seconds"].as_f64().unwrap());
+    let (start, end) = (format!("{:.0}", seconds - 300.0), format!("{:.0}", seconds + 300.0));
+    let now = format!("{:.3}", seconds + 1.0);
+
+    let answer = server.get("tempo", &format!("/api/v2/traces/{trace}")).json();
+    let resources = answer["trace"]["resourceSpans"].as_array().unwrap();
+    let spans = resources.iter().flat_map(|r| r["scopeSpans"].as_array().unwrap()).flat_map(|s| s["spans"].as_array().unwrap());
+    let mut names: Vec<&str> = spans.map(|s| s["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["charge", "checkout"]);
+    let query = format!(r#"{{ resource.service.name = "{service}" && status = error }}"#);
+    let found = ask(&server, "tempo", "/api/search", &[("q", &query), ("start", &start), ("end", &end)]);
+    assert_eq!(found["traces"][0]["traceID"].as_str().unwrap().trim_start_matches('0'), trace.trim_start_matches('0'), "{found}");
+
+    assert_eq!(sample(&server, &format!(r#"orders_total{{job="{service}",paid="true"}}"#), &now), 3.0);
+    assert_eq!(sample(&server, &format!(r#"order_duration_seconds_sum{{job="{service}"}}"#), &now), 0.25);
+    assert_eq!(sample(&server, &format!(r#"open_orders{{job="{service}"}}"#), &now), 2.0);
+
+    let query = format!(r#"{{service_name="{service}"}} | trace_id = "{trace}""#);
+    let (start, end) = (format!("{start}000000000"), format!("{end}000000000"));
+    let found = ask(&server, "loki", "/loki/api/v1/query_range", &[("query", &query), ("start", &start), ("end", &end)]);
+    assert_eq!(found["data"]["result"][0]["values"][0][1], "card declined for order 17", "{found}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_opentelemetry_sdk_sends_over_grpc() {
+    sdk_speaks("grpc", "otlp_grpc", None);
+}
+
+#[test]
+fn the_opentelemetry_sdk_sends_over_grpc_with_gzip() {
+    sdk_speaks("grpc", "otlp_grpc", Some("gzip"));
+}
+
+#[test]
+fn the_opentelemetry_sdk_sends_over_http() {
+    sdk_speaks("http", "otlp_http", None);
+}
+
+#[test]
+fn the_opentelemetry_sdk_sends_over_http_with_gzip() {
+    sdk_speaks("http", "otlp_http", Some("gzip"));
+}
+
+const READERS: &str = "duckdb, pyarrow.parquet, polars";
+
+/// Cuts everything into blocks, and checks that each reader counts `expected` rows in the files.
+fn files_hold(server: &Server, home: &Path, expected: &Value) {
+    let answer = server.post("prometheus", "/-/flush", "text/plain", b"");
+    assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+    let counts = run("read_files.py", home.join("data").to_str().unwrap(), &[]);
+    for reader in ["duckdb", "pyarrow", "polars"] {
+        assert_eq!(counts[reader], *expected, "{reader}");
+    }
+}
+
+fn post(server: &Server, listener: &str, path: &str, body: &[u8]) {
+    let answer = server.post(listener, path, "application/json", body);
+    let text = String::from_utf8_lossy(&answer.body);
+    assert!(answer.status / 100 == 2 && !text.contains("rejected"), "{path}: {} {text}", answer.status);
+}
+
+/// Two services with a trace of two spans, three log records and a gauge of two points each.
+fn small(server: &Server) {
+    const TIME: u64 = 1_773_144_000;
+    for service in 1..=2 {
+        let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": format!("s{service}")}}]});
+        let times = |n: u64| (0..n).map(|i| format!("{}000000000", TIME + 15 * i));
+        let spans: Vec<Value> = times(2)
+            .enumerate()
+            .map(|(i, time)| {
+                json!({"traceId": format!("{service:032x}"), "spanId": format!("{:016x}", i + 1), "name": "work", "kind": 1,
+                    "startTimeUnixNano": time, "endTimeUnixNano": time})
+            })
+            .collect();
+        let records: Vec<Value> = times(3).map(|time| json!({"timeUnixNano": time, "body": {"stringValue": "hello"}})).collect();
+        let points: Vec<Value> = times(2).map(|time| json!({"timeUnixNano": time, "asDouble": 1.5})).collect();
+        let traces = json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]});
+        let logs = json!({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]});
+        let gauge = json!([{"name": "level", "gauge": {"dataPoints": points}}]);
+        let metrics = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": gauge}]}]});
+        for (path, body) in [("/v1/traces", traces), ("/v1/logs", logs), ("/v1/metrics", metrics)] {
+            post(server, "otlp_http", path, body.to_string().as_bytes());
+        }
+    }
+}
+
+#[test]
+fn foreign_readers_count_what_was_sent() {
+    if !installed(READERS) {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    small(&server);
+    files_hold(&server, home.path(), &json!({"spans": 4, "logs": 6, "samples": 4, "hist": 0}));
+    small(&server);
+    // Sent again and cut into blocks of its own: a duplicate is in the files twice until they are merged, and counts once.
+    let counted = sample(&server, r#"sum(count_over_time({__name__="level"}[1h]))"#, "1773145800");
+    assert_eq!(counted, 4.0);
+}
+
+/// The thirty minutes of a shop in `../shared/conformance`, if it is there.
+fn shop() -> Option<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/dataset");
+    if !directory.is_dir() {
+        eprintln!("skipped: there is no {}", directory.display());
+        return None;
+    }
+    Some(directory)
+}
+
+#[test]
+fn foreign_readers_count_the_shop() {
+    let Some(shop) = shop() else { return };
+    if !installed(READERS) {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    for (name, listener, path) in [
+        ("traces", "otlp_http", "/v1/traces"),
+        ("logs", "otlp_http", "/v1/logs"),
+        ("metrics", "otlp_http", "/v1/metrics"),
+        ("push", "loki", "/loki/api/v1/push"),
+    ] {
+        let file = std::fs::File::open(shop.join(format!("{name}.jsonl.gz"))).unwrap();
+        for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
+            post(&server, listener, path, line.unwrap().as_bytes());
+        }
+    }
+    let counted = samples_of_the_shop(&server);
+    let answer = server.post("prometheus", "/-/flush", "text/plain", b"");
+    assert_eq!(answer.status, 204);
+    assert_eq!(samples_of_the_shop(&server), counted, "after the flush");
+    let counts = run("read_files.py", home.path().join("data").to_str().unwrap(), &[]);
+    for reader in ["duckdb", "pyarrow", "polars"] {
+        let rows = |table: &str| counts[reader][table].as_u64().unwrap();
+        assert_eq!((rows("spans"), rows("logs")), (20_851, 12_071), "{reader}");
+        assert_eq!(rows("samples") + rows("hist"), counted + STALENESS_MARKERS, "{reader}");
+    }
+    assert!(server.stop().success());
+}
+
+/// Two points of the shop have no value; they become markers, which no function counts.
+const STALENESS_MARKERS: u64 = 2;
+
+/// All samples, histograms included. Name by name, because `count_over_time` drops names and two series must not become one.
+fn samples_of_the_shop(server: &Server) -> u64 {
+    let names = ask(server, "prometheus", "/api/v1/label/__name__/values", &[]);
+    let names = names["data"].as_array().unwrap();
+    assert!(names.len() > 20, "{names:?}");
+    let count = |name: &Value| sample(server, &format!("sum(count_over_time({{__name__={name}}}[1h]))"), "1773145800");
+    names.iter().map(count).sum::<f64>() as u64
+}
