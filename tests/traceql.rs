@@ -1,6 +1,8 @@
 //! Runs TraceQL corpora shaped like the upstream one: a YAML file whose top-level keys say what becomes of the queries below
 //! them. From `MONOCLE_CONFORMANCE/traceql`, or `../shared/conformance/upstream/traceql`, where `.ci/floor` must be met.
 
+#![allow(clippy::print_stdout, reason = "what a runner is for")]
+
 use monocle::traces::traceql::{CheckError, check, parse};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -241,7 +241,7 @@ fn conformance() -> Option<PathBuf> {
     let found = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"));
     let there = found.join("conform.py").exists();
     if !there {
-        println!("skipped: no conformance cases at {}", found.display());
+        eprintln!("skipped: no conformance cases at {}", found.display());
     }
     there.then_some(found)
 }
@@ -261,7 +261,7 @@ fn agreeing(conformance: &Path, address: std::net::SocketAddr) -> usize {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    eprintln!("{text}{}", String::from_utf8_lossy(&output.stderr));
     let line = text.lines().find_map(|l| l.strip_prefix("tempo: ")).unwrap();
     line.split(' ').next().unwrap().parse().unwrap()
 }
