@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_line_is_read_as_json_logfmt_or_words() {
         assert_eq!(level(&[], &[], r#"{"msg":"error","a":{"level":"WARN"}}"#), "warn");
-        assert_eq!(level(&[], &[], r#"{"a":{"b":{"level":"warn"}},"x":"[error]"}"#), "error");
+        assert_eq!(level(&[], &[], r#"{"a":{"b":{"level":"warned"}},"x":"[error]"}"#), "error");
         assert_eq!(level(&[], &[], r#"{"level":5}"#), "unknown");
         assert_eq!(level(&[], &[], "severity=debug Level=ERROR"), "error");
         assert_eq!(level(&[], &[], "lvl=notice something (fatal)"), "fatal");

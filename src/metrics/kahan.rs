@@ -8,7 +8,7 @@ pub struct KahanSum {
 impl KahanSum {
     pub fn add(&mut self, value: f64) {
         let next = self.sum + value;
-        if next.is_infinite() {
+        if next.is_infinite() || next.is_nan() {
             self.error = 0.0;
         } else if self.sum.abs() >= value.abs() {
             self.error += (self.sum - next) + value;

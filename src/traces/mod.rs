@@ -10,6 +10,7 @@ mod schema;
 mod source;
 pub mod span;
 mod spec;
+mod tags;
 pub mod trace;
 pub mod traceql;
 

@@ -57,17 +57,6 @@ impl Sources {
         Sources { sources: blocks.chain(chunks).collect() }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Source> {
-        self.sources.iter()
-    }
-
-    pub fn blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
-        self.sources.iter().filter_map(|s| match s {
-            Source::Block(block) => Some(block),
-            Source::Chunk(_) => None,
-        })
-    }
-
     /// Whether some span may lie in `range`.
     pub fn overlap(&self, range: TimeRange) -> bool {
         self.sources.iter().any(|s| s.overlaps(range))

@@ -133,7 +133,7 @@ fn detect(view: &View<crate::logs::LogsSpec>, ctx: &Context, params: &Params, no
     };
     let parsers: Vec<&'static str> = log.stages.iter().filter_map(stage_parser).collect();
     let query = LogQuery { range: TimeRange::new(start, end), direction: Direction::Backward, limit: lines, interval: 0 };
-    let entries = run_log(&Engine { view, ctx }, &log, &query, &mut Stats::default())?;
+    let entries = run_log(&Engine { view, ctx, now }, &log, &query, &mut Stats::default())?;
     let mut fields = Fields::new();
     for entry in &entries {
         look_at(entry, &parsers, &mut fields);

@@ -6,12 +6,10 @@ use crate::logs::logql::ast::{Expr, MetricExpr, VectorOp};
 use crate::logs::logql::eval::{Engine, LogQuery, Stats, Steps, Value, run_log, run_metric};
 use crate::logs::logql::parse;
 use crate::model::{TimeRange, time};
-use crate::query::{Context, QueryError};
-use crate::storage::View;
+use crate::query::QueryError;
 use crate::web::Params;
 use axum::extract::State;
 use axum::response::Response;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// The entries of a log query by default.
@@ -35,7 +33,7 @@ pub async fn instant(State(api): State<Api>, params: Params) -> Response {
         let Expr::Metric(expr) = parsed(&asked)? else {
             return Err(invalid("log queries are not supported as an instant query type, please change your query to a range query type"));
         };
-        metric(view, ctx, &expr, &Steps::instant(at), &config)
+        metric(&Engine { view, ctx, now }, &expr, &Steps::instant(at), &config)
     })
     .await
 }
@@ -60,11 +58,11 @@ pub async fn range(State(api): State<Api>, params: Params) -> Response {
                 let started = Instant::now();
                 let query = LogQuery { range: TimeRange::new(start, end), direction, limit, interval };
                 let mut stats = Stats::default();
-                let entries = run_log(&Engine { view, ctx }, &log, &query, &mut stats)?;
+                let entries = run_log(&Engine { view, ctx, now }, &log, &query, &mut stats)?;
                 let stats = answer::stats(&stats, entries.len(), started.elapsed());
                 Ok(json(answer::streams(&entries, encoding_flags(&asked).as_deref(), &stats)))
             }
-            Expr::Metric(expr) => metric(view, ctx, &expr, &aligned(start, end, step), &config),
+            Expr::Metric(expr) => metric(&Engine { view, ctx, now }, &expr, &aligned(start, end, step), &config),
         }
     })
     .await
@@ -91,16 +89,10 @@ fn aligned(start: i64, end: i64, step: i64) -> Steps {
     Steps { start: first, end: last, step, instant: false }
 }
 
-fn metric(
-    view: &View<crate::logs::LogsSpec>,
-    ctx: &Context,
-    expr: &MetricExpr,
-    steps: &Steps,
-    config: &Arc<Config>,
-) -> Result<Response, QueryError> {
+fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config) -> Result<Response, QueryError> {
     let started = Instant::now();
     let mut stats = Stats::default();
-    let value = run_metric(&Engine { view, ctx }, expr, steps, &mut stats)?;
+    let value = run_metric(engine, expr, steps, &mut stats)?;
     let series = match &value {
         Value::Scalar(_) => 1,
         Value::Vector(series) => series.len(),

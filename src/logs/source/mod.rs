@@ -4,8 +4,8 @@
 mod columns;
 mod streams;
 
-pub use columns::{Columns, Metadata};
-pub use streams::{Run, StreamTable, stream_table};
+pub use columns::Columns;
+pub use streams::{Run, stream_table};
 
 use super::head::Chunk;
 use super::schema;

@@ -4,12 +4,14 @@
 mod arithmetic;
 mod quantile;
 mod reset;
+mod sum;
 mod text;
 mod trim;
 
 pub use arithmetic::{Incompatible, Notes};
 pub use quantile::NanNote;
 use std::sync::Arc;
+pub use sum::sum;
 
 /// Schema of histograms whose bounds are listed one by one.
 pub const CUSTOM_SCHEMA: i32 = -53;

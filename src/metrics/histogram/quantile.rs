@@ -132,7 +132,8 @@ impl Histogram {
         let Bucket { mut lower, upper, .. } = bucket;
         if self.is_custom() && lower == f64::NEG_INFINITY {
             if upper <= 0.0 {
-                return 0.0;
+                // Nothing can be said within an infinite bucket: it counts as a whole.
+                return 1.0;
             }
             lower = 0.0;
             if value <= 0.0 {

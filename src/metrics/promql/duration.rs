@@ -1,6 +1,7 @@
 //! Duration expressions, computed when the times of the query are known (contracts/prometheus.md 4.1).
 
 use super::ast::{Duration, DurationExpr, DurationKind, DurationOp, Expr, Kind};
+use crate::model::time::MILLI;
 
 /// Milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -64,11 +65,11 @@ fn fix(duration: &mut Duration, times: Times) -> Result<i64, String> {
             if seconds.is_nan() || seconds.is_infinite() {
                 return Err(failure(expr, "duration is NaN or infinite"));
             }
-            let ms = seconds * 1000.0;
-            if ms.abs() >= i64::MAX as f64 / 1e6 {
+            let nanos = (seconds * 1e9).round();
+            if nanos.abs() >= i64::MAX as f64 {
                 return Err(failure(expr, "duration is out of range"));
             }
-            ms as i64
+            nanos as i64 / MILLI
         }
     };
     *duration = Duration::Fixed(ms);

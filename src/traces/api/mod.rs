@@ -5,9 +5,11 @@ mod ids;
 mod ingest;
 mod json;
 mod legacy;
+mod metrics;
 mod proto;
 mod search;
 mod status;
+mod tags;
 mod time;
 mod trace_by_id;
 
@@ -79,6 +81,12 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/traces/{id}", get(trace_by_id::v1))
         .route("/api/v2/traces/{id}", get(trace_by_id::v2))
         .route("/api/search", get(search::search))
+        .route("/api/search/tags", get(tags::names_v1))
+        .route("/api/v2/search/tags", get(tags::names_v2))
+        .route("/api/search/tag/{name}/values", get(tags::values_v1))
+        .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
+        .route("/api/metrics/query_range", get(metrics::query_range))
+        .route("/api/metrics/query", get(metrics::query_instant))
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
         .with_state(api)

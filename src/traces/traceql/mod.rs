@@ -4,6 +4,7 @@ pub mod ast;
 mod check;
 pub mod eval;
 mod lex;
+pub mod metrics;
 mod parse;
 mod print;
 mod token;

@@ -72,7 +72,7 @@ pub fn run_log(engine: &Engine<'_>, log: &LogExpr, query: &LogQuery, stats: &mut
                     continue;
                 }
                 let labels = LabelSet::of_row(&selection.streams[*stream as usize], &rows.columns, row);
-                let mut entry = Entry { ts, line: Cow::Borrowed(line), labels };
+                let mut entry = Entry { ts, now: engine.now, line: Cow::Borrowed(line), labels };
                 if !pipeline.process(&mut entry) {
                     continue;
                 }

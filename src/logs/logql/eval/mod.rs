@@ -19,6 +19,8 @@ use crate::storage::View;
 pub struct Engine<'a> {
     pub view: &'a View<LogsSpec>,
     pub ctx: &'a Context,
+    /// When the query was asked, nanoseconds since the epoch.
+    pub now: i64,
 }
 
 /// What a query has read, for `stats`.

@@ -40,7 +40,7 @@ pub fn each_entry(
                 }
                 let labels: &Labels = &selection.streams[*stream as usize];
                 let labels = LabelSet::of_row(labels, &rows.columns, row);
-                let mut entry = Entry { ts, line: Cow::Borrowed(line), labels };
+                let mut entry = Entry { ts, now: engine.now, line: Cow::Borrowed(line), labels };
                 if pipeline.process(&mut entry) {
                     stats.kept += 1;
                     visit(&mut entry)?;

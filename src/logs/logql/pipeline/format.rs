@@ -1,7 +1,7 @@
 use super::{Entry, errors};
 use crate::logs::logql::ast::FormatSource;
 use crate::logs::logql::parse::ParseError;
-use crate::logs::logql::template::Template;
+use crate::logs::logql::template::{Input, Template};
 use std::borrow::Cow;
 
 /// `line_format` (contracts/loki.md 3.6).
@@ -14,7 +14,8 @@ impl LineFormat {
     }
 
     pub fn process(&self, entry: &mut Entry<'_>) {
-        match self.0.execute(&entry.labels, &entry.line, entry.ts) {
+        let input = Input { labels: &entry.labels, line: &entry.line, ts: entry.ts, now: entry.now };
+        match self.0.execute(&input) {
             Ok(text) => entry.line = Cow::Owned(text),
             Err(details) => entry.labels.set_error(errors::TEMPLATE, details),
         }
@@ -55,7 +56,7 @@ impl LabelFormats {
                 }
                 Source::Template(template) => {
                     let labels = seen.get_or_insert_with(|| entry.labels.clone());
-                    match template.execute(labels, &entry.line, entry.ts) {
+                    match template.execute(&Input { labels, line: &entry.line, ts: entry.ts, now: entry.now }) {
                         Ok(text) => entry.labels.replace(name, Cow::Owned(text)),
                         Err(details) => entry.labels.set_error(errors::TEMPLATE, details),
                     }

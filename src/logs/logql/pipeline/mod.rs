@@ -26,6 +26,8 @@ use std::borrow::Cow;
 pub struct Entry<'a> {
     /// Nanoseconds since the epoch.
     pub ts: i64,
+    /// When the query was asked.
+    pub now: i64,
     pub line: Cow<'a, str>,
     pub labels: LabelSet<'a>,
 }

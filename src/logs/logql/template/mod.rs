@@ -1,13 +1,44 @@
-use super::pipeline::LabelSet;
+//! Go's `text/template` as far as `line_format` and `label_format` need it, with Loki's functions
+//! (contracts/loki.md 3.6). The data is a map of all labels; a missing one is `""`. Source: documentation of Go's
+//! `text/template`, `fmt` and `time`.
 
-pub struct Template;
+mod dates;
+mod execute;
+mod functions;
+mod parse;
+mod printf;
+mod text;
+mod value;
+
+use super::pipeline::LabelSet;
+use parse::Node;
+use std::collections::HashMap;
+
+pub struct Template {
+    body: Vec<Node>,
+    /// By name: `{{define "x"}}`.
+    defined: HashMap<String, Vec<Node>>,
+}
+
+/// What a template may look at.
+pub struct Input<'a> {
+    pub labels: &'a LabelSet<'a>,
+    pub line: &'a str,
+    /// Nanoseconds since the epoch: of the entry, and of the query.
+    pub ts: i64,
+    pub now: i64,
+}
 
 impl Template {
-    pub fn parse(_text: &str, _name: &str) -> Result<Template, String> {
-        Err("templates are not available yet".into())
+    /// `name` stands in error messages.
+    pub fn parse(text: &str, name: &str) -> Result<Template, String> {
+        parse::parse(text).map_err(|e| format!("template: {name}:1: {e}"))
     }
 
-    pub fn execute(&self, _labels: &LabelSet<'_>, _line: &str, _ts: i64) -> Result<String, String> {
-        Ok(String::new())
+    pub fn execute(&self, input: &Input<'_>) -> Result<String, String> {
+        execute::execute(self, input)
     }
 }
+
+#[cfg(test)]
+mod tests;

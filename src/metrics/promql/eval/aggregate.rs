@@ -1,8 +1,8 @@
 //! Aggregations (contracts/prometheus.md 4.4).
 
-use super::{Cell, Evaluator, Grid, Result, Series, Value, merge_equal};
+use super::{Cell, Evaluator, Grid, Result, Series, Value};
 use crate::metrics::METRIC_NAME;
-use crate::metrics::histogram::{Histogram, ResetHint};
+use crate::metrics::histogram::{Histogram, sum};
 use crate::metrics::kahan::{KahanSum, mean};
 use crate::metrics::promql::ast::{AggregateOp, Aggregation, Expr};
 use crate::metrics::promql::functions::math::{quantile, variance};
@@ -105,10 +105,7 @@ impl Evaluator<'_> {
                     self.warn(at, "encountered a mix of histograms and floats for aggregation");
                     return None;
                 }
-                let mut total = self.sum_histograms(at, histograms, name)?;
-                if aggregation.op == AggregateOp::Avg {
-                    total.divide(histograms.len() as f64);
-                }
+                let total = self.sum_histograms(at, histograms, aggregation.op == AggregateOp::Avg, name)?;
                 return Some(Cell::Histogram(total.into()));
             }
             _ => {}
@@ -138,26 +135,18 @@ impl Evaluator<'_> {
         }))
     }
 
-    fn sum_histograms(&self, at: &Expr, histograms: &[&Arc<Histogram>], name: impl Fn() -> String) -> Option<Histogram> {
-        let mut total: Histogram = (**histograms.first()?).as_ref().clone();
-        for histogram in &histograms[1..] {
-            match total.add(histogram) {
-                Ok(notes) if notes.reconciled_bounds => {
-                    self.info(at, "mismatched custom buckets were reconciled during aggregation");
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    let message = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
-                    self.warn(at, format!("{message} {:?}", name()));
-                    return None;
-                }
-            }
+    fn sum_histograms(&self, at: &Expr, histograms: &[&Arc<Histogram>], mean: bool, name: impl Fn() -> String) -> Option<Histogram> {
+        let Ok((total, notes)) = sum(histograms.iter().map(|h| &***h), mean) else {
+            let message = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+            self.warn(at, format!("{message} {:?}", name()));
+            return None;
+        };
+        if notes.reconciled_bounds {
+            self.info(at, "mismatched custom buckets were reconciled during aggregation");
         }
-        let has = |hint: ResetHint| histograms.iter().any(|h| h.hint == hint);
-        if has(ResetHint::Reset) && has(ResetHint::NotReset) {
+        if notes.conflicting_resets {
             self.warn(at, "conflicting counter resets during histogram aggregation");
         }
-        total.compact();
         Some(total)
     }
 
@@ -271,28 +260,27 @@ fn hash_offset(labels: &Labels) -> f64 {
 
 /// One series for each value of a group, with the number of elements that have it.
 fn count_values(series: &[Series], groups: &Groups, label: &str, grid: Grid) -> Result<Vec<Series>> {
-    if label.is_empty() {
+    if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
         return Err(QueryError::Execution(format!("invalid label name {label:?}")));
     }
     let mut result: Vec<Series> = Vec::new();
+    // The label may replace one by which groups differ, so that several groups share a result.
+    let mut index: HashMap<Labels, usize> = HashMap::new();
     for (labels, members) in groups.iter() {
-        let base = labels.to_builder();
-        let mut index: HashMap<String, usize> = HashMap::new();
         for step in 0..grid.count {
             for cell in members.iter().filter_map(|m| series[*m].get(step)) {
                 let text = match cell {
                     Cell::Float(value) => plain_float(value),
                     Cell::Histogram(histogram) => histogram.to_string(),
                 };
-                let at = *index.entry(text).or_insert_with_key(|text| {
-                    let labels = base.clone().set(label, text).build();
-                    result.push(Series::new(labels, grid.count));
+                let labels = labels.to_builder().set(label, &text).build();
+                let at = *index.entry(labels).or_insert_with_key(|labels| {
+                    result.push(Series::new(labels.clone(), grid.count));
                     result.len() - 1
                 });
-                let count = result[at].float(step).unwrap_or(0.0) + 1.0;
-                result[at].values[step] = count;
+                result[at].values[step] = result[at].float(step).unwrap_or(0.0) + 1.0;
             }
         }
     }
-    merge_equal(result)
+    Ok(result)
 }

@@ -60,7 +60,8 @@ impl Evaluator<'_> {
 
     /// Whether the operator drops the metric name.
     fn drops_name(binary: &Binary) -> bool {
-        !binary.op.is_comparison() || binary.returns_bool
+        let keeps = binary.op.is_comparison() || matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        !keeps || binary.returns_bool
     }
 
     fn with_scalar(&self, expr: &Expr, binary: &Binary, mut series: Vec<Series>, scalar: &[f64], scalar_left: bool) -> Result<Vec<Series>> {
@@ -270,10 +271,9 @@ impl Join<'_> {
         (0..grid.count).map(|step| filled || (any(self.many, step) && any(self.one, step))).collect()
     }
 
-    /// Fills for the many and the one side.
+    /// Fills for the many and the one side. `fill_left` is the many side's even where that stands on the right.
     fn fills(&self) -> (Option<f64>, Option<f64>) {
-        let (left, right) = (self.binary.fill_left, self.binary.fill_right);
-        if self.swapped { (right, left) } else { (left, right) }
+        (self.binary.fill_left, self.binary.fill_right)
     }
 
     fn step(
@@ -326,7 +326,7 @@ impl Join<'_> {
     fn duplicate(&self, signature: &Labels, first: &Labels, second: &Labels) -> QueryError {
         let side = if self.swapped { "left" } else { "right" };
         let mut pair = [first, second];
-        pair.sort_by(|a, b| b.cmp(a));
+        pair.sort();
         QueryError::Execution(format!(
             "found duplicate series for the match group {signature} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
             pair[0], pair[1]

@@ -23,7 +23,7 @@ impl Evaluator<'_> {
         let pattern = self.text(&args[4], grid)?;
         let regex = regexp::compile_anchored(&pattern)
             .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-        if target.is_empty() {
+        if target.is_empty() || target.contains(char::REPLACEMENT_CHARACTER) {
             return Err(QueryError::Execution(format!("invalid destination label name in label_replace(): {target}")));
         }
         let mut series = self.vector(&args[0], grid)?;
@@ -44,7 +44,7 @@ impl Evaluator<'_> {
         let target = self.text(&args[1], grid)?;
         let separator = self.text(&args[2], grid)?;
         let sources = args[3..].iter().map(|a| self.text(a, grid)).collect::<Result<Vec<String>>>()?;
-        if target.is_empty() {
+        if target.is_empty() || target.contains(char::REPLACEMENT_CHARACTER) {
             return Err(QueryError::Execution(format!("invalid destination label name in label_join(): {target}")));
         }
         let mut series = self.vector(&args[0], grid)?;

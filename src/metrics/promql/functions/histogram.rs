@@ -87,7 +87,7 @@ impl ClassicHistogram {
     /// The share of observations in `(lower, upper]`.
     pub fn fraction(&self, lower: f64, upper: f64) -> f64 {
         let total = self.buckets.last().map_or(0.0, |b| b.count);
-        if self.buckets.len() < 2 || total == 0.0 || total.is_nan() || lower.is_nan() || upper.is_nan() {
+        if total == 0.0 || total.is_nan() || lower.is_nan() || upper.is_nan() {
             return f64::NAN;
         }
         if lower >= upper {
@@ -107,8 +107,14 @@ impl ClassicHistogram {
                 return below;
             }
             if value < bucket.bound {
-                let open = lower == f64::NEG_INFINITY || bucket.bound == f64::INFINITY;
-                return if open { below } else { below + (bucket.count - below) * (value - lower) / (bucket.bound - lower) };
+                // Within an infinite bucket nothing can be interpolated: the first counts whole, the last not at all.
+                return if lower == f64::NEG_INFINITY {
+                    bucket.count
+                } else if bucket.bound == f64::INFINITY {
+                    below
+                } else {
+                    below + (bucket.count - below) * (value - lower) / (bucket.bound - lower)
+                };
             }
             (lower, below) = (bucket.bound, bucket.count);
         }

@@ -2,6 +2,7 @@
 
 use super::math::{quantile, sort_nan_first, variance};
 use super::rate::{self, DELTA, INCREASE, RATE};
+use crate::metrics::histogram;
 use crate::metrics::kahan::{KahanSum, mean};
 use crate::metrics::promql::annotations::Annotations;
 use crate::metrics::promql::eval::{Cell, Window};
@@ -106,46 +107,32 @@ fn sum(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
     if w.histograms.is_empty() {
         return Some(Cell::Float(w.values.iter().copied().collect::<KahanSum>().value()));
     }
-    histogram_sum(call, w).map(|h| Cell::Histogram(h.into()))
+    histogram_sum(call, w, false)
 }
 
-fn histogram_sum(call: &Call<'_>, w: &Window<'_>) -> Option<crate::metrics::histogram::Histogram> {
+fn histogram_sum(call: &Call<'_>, w: &Window<'_>, mean: bool) -> Option<Cell> {
     if !w.ts.is_empty() {
         call.warn_mixed_kinds();
         return None;
     }
-    let mut total = (*w.histograms.first()?.histogram).clone();
-    let mut conflict = false;
-    for sample in &w.histograms[1..] {
-        match total.add(&sample.histogram) {
-            Ok(notes) => {
-                conflict |= notes.conflicting_resets;
-                if notes.reconciled_bounds {
-                    call.info("mismatched custom buckets were reconciled during aggregation".to_owned());
-                }
-            }
-            Err(_) => {
-                call.warn_mixed_layouts();
-                return None;
-            }
-        }
+    let Ok((total, notes)) = histogram::sum(w.histograms.iter().map(|h| &*h.histogram), mean) else {
+        call.warn_mixed_layouts();
+        return None;
+    };
+    if notes.reconciled_bounds {
+        call.info("mismatched custom buckets were reconciled during aggregation".to_owned());
     }
-    use crate::metrics::histogram::ResetHint;
-    let has = |hint: ResetHint| w.histograms.iter().any(|h| h.histogram.hint == hint);
-    if conflict || (has(ResetHint::Reset) && has(ResetHint::NotReset)) {
+    if notes.conflicting_resets {
         call.warn("conflicting counter resets during histogram aggregation".to_owned());
     }
-    total.compact();
-    Some(total)
+    Some(Cell::Histogram(total.into()))
 }
 
 fn avg(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
     if w.histograms.is_empty() {
         return Some(Cell::Float(mean(w.values.iter().copied())));
     }
-    let mut total = histogram_sum(call, w)?;
-    total.divide(w.histograms.len() as f64);
-    Some(Cell::Histogram(total.into()))
+    histogram_sum(call, w, true)
 }
 
 fn last(_: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
@@ -193,7 +180,7 @@ fn changes(w: &Window<'_>) -> Option<Cell> {
     let all = w.merged();
     let changed = |pair: &&[(i64, Cell)]| match (&pair[0].1, &pair[1].1) {
         (Cell::Float(a), Cell::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
-        (Cell::Histogram(a), Cell::Histogram(b)) => a != b,
+        (Cell::Histogram(a), Cell::Histogram(b)) => !a.same_observations(b),
         _ => true,
     };
     Some(Cell::Float(all.windows(2).filter(changed).count() as f64))
@@ -247,9 +234,8 @@ fn smoothing(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
     let [factor, trend_factor] = call.scalars;
     let [first, second, ..] = w.values else { return None };
     let (mut level, mut trend) = (*first, second - first);
-    for (at, value) in w.values.iter().enumerate().skip(1) {
-        let expected = if at == 1 { level + trend } else { level + trend };
-        let next = factor * value + (1.0 - factor) * expected;
+    for value in &w.values[1..] {
+        let next = factor * value + (1.0 - factor) * (level + trend);
         trend = trend_factor * (next - level) + (1.0 - trend_factor) * trend;
         level = next;
     }

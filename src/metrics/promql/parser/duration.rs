@@ -3,6 +3,9 @@ use crate::metrics::promql::ast::{Duration, DurationExpr, DurationKind, Duration
 use crate::metrics::promql::lexer::Token;
 use crate::model::time::MILLI;
 
+/// The precedence of `^`, which binds tighter than a sign before it.
+const POWER: u8 = 3;
+
 impl Parser {
     /// A duration with arithmetic, as ranges and steps take it. A literal one must be positive.
     pub(super) fn duration(&mut self, what: &str) -> Result<Duration, ParseError> {
@@ -19,7 +22,7 @@ impl Parser {
 
     /// What may follow `offset`: a literal with a sign, a call, or a parenthesis.
     pub(super) fn offset_duration(&mut self) -> Result<Duration, ParseError> {
-        let expr = self.deeper(Parser::duration_unary)?;
+        let expr = self.duration_signed(Parser::duration_primary)?;
         fixed(expr)
     }
 
@@ -47,18 +50,23 @@ impl Parser {
             "*" => Some((DurationOp::Mul, 2)),
             "/" => Some((DurationOp::Div, 2)),
             "%" => Some((DurationOp::Mod, 2)),
-            "^" => Some((DurationOp::Pow, 3)),
+            "^" => Some((DurationOp::Pow, POWER)),
             _ => None,
         }
     }
 
     fn duration_unary(&mut self) -> Result<DurationExpr, ParseError> {
+        self.duration_signed(|p| p.duration_binary(POWER))
+    }
+
+    /// A sign before what `operand` reads, or a primary.
+    fn duration_signed(&mut self, operand: fn(&mut Self) -> Result<DurationExpr, ParseError>) -> Result<DurationExpr, ParseError> {
         let negative = self.is_symbol("-");
         if !negative && !self.is_symbol("+") {
             return self.duration_primary();
         }
         let (_, span) = self.next();
-        let inner = self.deeper(Parser::duration_unary)?;
+        let inner = self.deeper(operand)?;
         let span = Span::new(span.start, inner.span.end);
         let kind = match inner.kind {
             DurationKind::Number { value, written } => DurationKind::Number { value: if negative { -value } else { value }, written },
@@ -113,5 +121,5 @@ fn fixed(expr: DurationExpr) -> Result<Duration, ParseError> {
     if !nanos.is_finite() || nanos.abs() >= i64::MAX as f64 {
         return Err(ParseError::new(expr.span, "duration out of range"));
     }
-    Ok(Duration::Fixed((nanos / MILLI as f64) as i64))
+    Ok(Duration::Fixed(nanos.round() as i64 / MILLI))
 }

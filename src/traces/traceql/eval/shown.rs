@@ -125,6 +125,12 @@ impl Shown {
         self.mentions.iter().any(|m| m.field == name && m.value(subject).is_some())
     }
 
+    /// What is known of the span, by the canonical text of each field.
+    pub fn labels(&self, subject: Subject<'_>) -> Vec<(String, Value<'static>)> {
+        let known = self.mentions.iter().filter_map(|m| Some((m.field.to_string(), m.value(subject)?.into_owned())));
+        known.filter(|(_, value)| !matches!(value, Value::Nil | Value::Array(_))).collect()
+    }
+
     /// One value a key, without scope.
     pub fn attributes<'a>(&self, subject: Subject<'a>) -> Vec<(String, Value<'a>)> {
         let mut out: Vec<(String, Value<'a>)> = Vec::new();

@@ -1,0 +1,223 @@
+//! Names and values of tags, both versions (contracts/tempo.md 1.5).
+
+use super::error::ApiError;
+use super::search::check_size;
+use super::{Api, time};
+use crate::traces::schema::AttributeScope;
+use crate::traces::tags::{Lenient, Names, names, values};
+use crate::traces::traceql::ast::{Field, Intrinsic, KIND_WORDS, STATUS_WORDS, Scope};
+use crate::traces::traceql::eval::Value as Found;
+use crate::traces::traceql::parse_field;
+use crate::web::{Params, json_response};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Offered as names beside the attributes.
+const INTRINSICS: [&str; 25] = [
+    "duration",
+    "event:name",
+    "event:timeSinceStart",
+    "instrumentation:name",
+    "instrumentation:version",
+    "kind",
+    "link:spanID",
+    "link:traceID",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "span:duration",
+    "span:id",
+    "span:kind",
+    "span:name",
+    "span:parentID",
+    "span:status",
+    "span:statusMessage",
+    "status",
+    "statusMessage",
+    "trace:duration",
+    "trace:id",
+    "trace:rootName",
+    "trace:rootService",
+    "traceDuration",
+];
+
+/// Which names are asked for.
+struct Wanted {
+    scopes: Vec<AttributeScope>,
+    intrinsics: bool,
+    by_name: bool,
+}
+
+const SCOPES: [(&str, AttributeScope); 5] = [
+    ("span", AttributeScope::Span),
+    ("resource", AttributeScope::Resource),
+    ("event", AttributeScope::Event),
+    ("link", AttributeScope::Link),
+    ("instrumentation", AttributeScope::Instrumentation),
+];
+
+fn wanted(params: &Params) -> Result<Wanted, ApiError> {
+    let named = |scopes, intrinsics| Wanted { scopes, intrinsics, by_name: true };
+    match params.non_empty("scope").unwrap_or("none") {
+        "none" => Ok(Wanted { scopes: SCOPES.map(|(_, scope)| scope).to_vec(), intrinsics: true, by_name: false }),
+        "intrinsic" => Ok(named(Vec::new(), true)),
+        "trace" => Ok(named(Vec::new(), false)),
+        name => match SCOPES.iter().find(|(n, _)| *n == name) {
+            Some((_, scope)) => Ok(named(vec![*scope], false)),
+            None => Err(ApiError::bad_request(format!("invalid scope: {name}"))),
+        },
+    }
+}
+
+fn filter(params: &Params) -> Result<Lenient, ApiError> {
+    let text = params.non_empty("q").unwrap_or("");
+    check_size(text)?;
+    Lenient::parse(text).map_err(ApiError::bad_request)
+}
+
+/// 0 and nonsense mean no limit.
+fn limit(params: &Params, name: &str) -> usize {
+    params.non_empty(name).and_then(|text| text.parse().ok()).filter(|n| *n > 0).unwrap_or(usize::MAX)
+}
+
+async fn names_of(api: Api, params: &Params, answer: impl FnOnce(Names) -> Response) -> Result<Response, ApiError> {
+    let range = time::search_range(params, api.clock.now())?;
+    let (filter, wanted) = (filter(params)?, wanted(params)?);
+    api.query("tempo_tags", params, move |ctx, sources| names(ctx, sources, range, &filter, &wanted.scopes), answer).await
+}
+
+pub async fn names_v2(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let max = limit(&params, "limit");
+    let with_intrinsics = wanted(&params)?.intrinsics;
+    let answer = move |names: Names| {
+        let mut scopes: Vec<Value> = Vec::new();
+        for (name, scope) in SCOPES {
+            let tags: Vec<&String> = names.get(&scope).into_iter().flatten().take(max).collect();
+            if !tags.is_empty() {
+                scopes.push(json!({ "name": name, "tags": tags }));
+            }
+        }
+        if with_intrinsics {
+            scopes.push(json!({ "name": "intrinsic", "tags": INTRINSICS }));
+        }
+        json_response(StatusCode::OK, json!({ "scopes": scopes, "metrics": {} }).to_string())
+    };
+    names_of(api, &params, answer).await
+}
+
+pub async fn names_v1(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let max = limit(&params, "limit");
+    let wanted = wanted(&params)?;
+    let answer = move |names: Names| {
+        let mut all: BTreeSet<String> = names.into_values().flatten().collect();
+        if wanted.intrinsics && wanted.by_name {
+            all.extend(INTRINSICS.map(str::to_owned));
+        }
+        let tags: Vec<String> = all.into_iter().take(max).collect();
+        json_response(StatusCode::OK, json!({ "tagNames": tags, "metrics": {} }).to_string())
+    };
+    names_of(api, &params, answer).await
+}
+
+fn typed(value: &Found<'_>) -> Value {
+    let name = match value {
+        Found::Int(_) => "int",
+        Found::Float(_) => "float",
+        Found::Bool(_) => "bool",
+        Found::Duration(_) => "duration",
+        Found::Status(_) | Found::Kind(_) => "keyword",
+        Found::Nil | Found::String(_) | Found::Array(_) => "string",
+    };
+    json!({ "type": name, "value": value.text() })
+}
+
+/// What needs no look at the data: keywords, and values too many or too fine to offer.
+fn fixed(field: &Field) -> Option<Vec<Value>> {
+    let keywords = |words: &[&str]| Some(words.iter().map(|w| json!({ "type": "keyword", "value": w })).collect());
+    let Field::Intrinsic(intrinsic) = field else { return None };
+    match intrinsic {
+        Intrinsic::Status => keywords(&STATUS_WORDS),
+        Intrinsic::Kind => keywords(&KIND_WORDS),
+        Intrinsic::Name
+        | Intrinsic::StatusMessage
+        | Intrinsic::RootName
+        | Intrinsic::RootService
+        | Intrinsic::EventName
+        | Intrinsic::InstrumentationName
+        | Intrinsic::InstrumentationVersion => None,
+        Intrinsic::Duration
+        | Intrinsic::TraceDuration
+        | Intrinsic::EventTimeSinceStart
+        | Intrinsic::Parent
+        | Intrinsic::NestedSetLeft
+        | Intrinsic::NestedSetRight
+        | Intrinsic::NestedSetParent
+        | Intrinsic::TraceId
+        | Intrinsic::SpanId
+        | Intrinsic::ParentId
+        | Intrinsic::ChildCount
+        | Intrinsic::LinkTraceId
+        | Intrinsic::LinkSpanId => Some(Vec::new()),
+    }
+}
+
+fn answer_values(values: &[Value]) -> Response {
+    json_response(StatusCode::OK, json!({ "tagValues": values, "metrics": {} }).to_string())
+}
+
+pub async fn values_v2(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
+    let field = parse_field(&name)
+        .map_err(|e| ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {e}")))?;
+    let range = time::search_range(&params, api.clock.now())?;
+    let (filter, max) = (filter(&params)?, limit(&params, "limit"));
+    if let Some(values) = fixed(&field) {
+        return Ok(answer_values(&values[..values.len().min(max)]));
+    }
+    let answer = |found: Vec<Found<'static>>| answer_values(&found.iter().filter(|v| !is_empty(v)).map(typed).collect::<Vec<_>>());
+    api.query("tempo_tag_values", &params, move |ctx, sources| values(ctx, sources, range, &filter, &field, max), answer).await
+}
+
+/// A span without a status message, or a root that has not come, offers no value.
+fn is_empty(value: &Found<'_>) -> bool {
+    matches!(value, Found::String(text) if text.is_empty())
+}
+
+pub async fn values_v1(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
+    let range = time::search_range(&params, api.clock.now())?;
+    let max = limit(&params, "limit");
+    let field = match name.as_str() {
+        "status.code" => return Ok(answer_values(&STATUS_WORDS.map(Value::from))),
+        "error" => return Ok(answer_values(&[Value::from("true")])),
+        "name" => Field::Intrinsic(Intrinsic::Name),
+        "root.name" => Field::Intrinsic(Intrinsic::RootName),
+        "root.service.name" => Field::Intrinsic(Intrinsic::RootService),
+        _ => Field::Attribute { scope: Scope::Any, parent: false, name },
+    };
+    let answer = |found: Vec<Found<'static>>| {
+        let texts: BTreeSet<String> = found.iter().filter(|v| !is_empty(v)).map(Found::text).collect();
+        answer_values(&texts.into_iter().map(Value::from).collect::<Vec<_>>())
+    };
+    let all = Lenient::parse("").map_err(ApiError::bad_request)?;
+    api.query("tempo_tag_values", &params, move |ctx, sources| values(ctx, sources, range, &all, &field, max), answer).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_intrinsics_are_those_of_the_contract_in_order() {
+        assert!(INTRINSICS.is_sorted());
+        assert!(INTRINSICS.iter().all(|name| parse_field(name).is_ok()));
+    }
+
+    #[test]
+    fn an_unknown_scope_is_refused() {
+        let params = |scope: &str| Params::from_pairs([("scope", scope)]);
+        assert_eq!(wanted(&params("x")).err().unwrap().message, "invalid scope: x");
+        assert_eq!(wanted(&params("")).ok().unwrap().scopes.len(), 5);
+    }
+}
