@@ -249,8 +249,8 @@ mod tests {
 
     #[test]
     fn intersections_of_ranges() {
-        assert_eq!(intersect(&[0..10, 20..30], &[5..25]), [5..10, 20..25]);
-        assert_eq!(intersect(&[0..10], &[10..20]), Vec::<std::ops::Range<u64>>::new());
+        assert_eq!(intersect(&[0..10, 20..30], &[5..25, 40..50]), [5..10, 20..25]);
+        assert_eq!(intersect(&[0..10, 20..30], &[10..20, 30..40]), [0..0; 0]);
         assert_eq!(intersect(&[0..5, 6..9], &[0..2, 3..7, 8..9]), [0..2, 3..5, 6..7, 8..9]);
     }
 }
