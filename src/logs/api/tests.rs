@@ -218,7 +218,7 @@ fn shop(name: &str) -> Option<Vec<String>> {
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/conformance/upstream").into());
     let path = Path::new(&root).parent()?.join("dataset").join(name);
     let Ok(bytes) = OsDisk.read(&path) else {
-        println!("skipped: {} is not there", path.display());
+        eprintln!("skipped: {} is not there", path.display());
         return None;
     };
     let mut text = String::new();
