@@ -73,7 +73,8 @@ pub async fn query_range(State(api): State<Api>, params: Params) -> Result<Respo
         let step = format_go_duration(step);
         return Err(ApiError::bad_request(format!("step of {step} is too small, minimum step for given range is {least}")));
     }
-    let range = Range { grid: if start < end { Grid::range(start, end, step) } else { Grid::empty(start) }, exemplars: exemplars(&params, &query) };
+    let range =
+        Range { grid: if start < end { Grid::range(start, end, step) } else { Grid::empty(start) }, exemplars: exemplars(&params, &query) };
     let max = max_series(&params);
     let one = move |series: &Series| {
         let samples = series.samples.iter().enumerate().filter_map(|(i, v)| Some(sample(range.grid.stamp(i), (*v)?)));
