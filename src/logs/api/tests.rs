@@ -30,6 +30,12 @@ struct House {
 }
 
 fn open(directory: &Path, config: Config) -> House {
+    let house = open_unrecovered(directory, config);
+    house.store.recover().unwrap();
+    house
+}
+
+fn open_unrecovered(directory: &Path, config: Config) -> House {
     let world = World { clock: Arc::new(ManualClock::at(BASE + 3_600_000_000_000)), disk: Arc::new(OsDisk) };
     let layout = Layout::new(directory);
     world.disk.create_dir_all(directory).unwrap();
@@ -39,7 +45,6 @@ fn open(directory: &Path, config: Config) -> House {
     let spec = LogsSpec::new(config, world.clock.clone());
     let store_config = StoreConfig { lane, head_max_bytes: 256 << 20 };
     let store = Arc::new(Store::open(spec, world.clone(), layout, catalog, store_config, telemetry.store.clone()).unwrap());
-    store.recover().unwrap();
     let door = Arc::new(Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(512 << 20)));
     let pool = Pool::new(PoolConfig { parallel: 2, waiting_max: 16, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 });
     let api = Api::new(door, pool, Tenancy::Off, world.clock.clone(), telemetry.query.clone());
@@ -159,6 +164,28 @@ async fn bad_entries_do_not_spoil_good_ones_and_are_not_replayed() {
     let value = data(&house, RANGE, &lines).await;
     assert_eq!(value["data"]["result"][0]["values"].as_array().unwrap().len(), 1, "{value}");
     assert_eq!(data(&house, "/loki/api/v1/query", &count).await["data"]["result"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_cut_during_replay_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let house = open(directory.path(), Config::default());
+        for i in 0..300 {
+            let body = format!(r#"{{"streams":[{{"stream":{{"app":"x"}},"values":[["{}","line {i}"]]}}]}}"#, at(10));
+            assert_eq!(push(&house, &body).await.0, 204);
+        }
+    }
+    let house = open_unrecovered(directory.path(), Config::default());
+    let replayed = house.store.clone();
+    let replay = std::thread::spawn(move || replayed.recover().unwrap());
+    while !replay.is_finished() {
+        house.store.cut().unwrap();
+    }
+    replay.join().unwrap();
+    let count = [("query", r#"sum(count_over_time({app="x"}[1m]))"#), ("time", &at(20))].map(|(n, v)| (n, v.to_string()));
+    let count: Vec<(&str, &str)> = count.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    assert_eq!(data(&house, "/loki/api/v1/query", &count).await["data"]["result"][0]["value"][1], "300");
 }
 
 #[tokio::test]
