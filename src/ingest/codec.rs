@@ -24,6 +24,8 @@ pub enum Encoding {
     Zstd = 2,
     /// zlib, as HTTP's `deflate` is defined, or the raw DEFLATE that many clients send under that name.
     Deflate = 3,
+    /// An LZ4 frame; only Loki's OTLP route takes it, so [`Encoding::parse`] does not know it.
+    Lz4 = 4,
 }
 
 impl Encoding {
@@ -42,7 +44,7 @@ impl Encoding {
     }
 
     pub fn from_stored(number: u8) -> Option<Encoding> {
-        [Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate].into_iter().find(|e| *e as u8 == number)
+        [Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4].into_iter().find(|e| *e as u8 == number)
     }
 
     /// The body decompressed. Fails with `TooLarge` as soon as more than `max` bytes come out, and with `Invalid` for
@@ -60,6 +62,7 @@ impl Encoding {
             Encoding::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(input), max, reserve),
             Encoding::Deflate if is_zlib(input) => read_bounded(flate2::read::ZlibDecoder::new(input), max, reserve),
             Encoding::Deflate => read_bounded(flate2::read::DeflateDecoder::new(input), max, reserve),
+            Encoding::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(input), max, reserve),
             Encoding::Zstd => {
                 let bad = |e: std::io::Error| Failure::invalid(format!("cannot decompress body: {e}"));
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(bad)?;
@@ -116,7 +119,10 @@ mod tests {
         zlib.write_all(&data).unwrap();
         let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
         raw.write_all(&data).unwrap();
+        let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        lz4.write_all(&data).unwrap();
         let bodies = [
+            (Encoding::Lz4, lz4.finish().unwrap().into()),
             (Encoding::Identity, Bytes::from(data.clone())),
             (Encoding::Gzip, gzip(&data)),
             (Encoding::Zstd, zstd::encode_all(&data[..], 1).unwrap().into()),
@@ -146,7 +152,7 @@ mod tests {
     fn damage_is_invalid_and_unknown_names_are_unsupported() {
         let mut body = gzip(b"hello").to_vec();
         body.truncate(12);
-        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4] {
             assert_eq!(encoding.decode(&body.clone().into(), 100).unwrap_err().kind, FailureKind::Invalid, "{encoding:?}");
         }
         assert_eq!(Encoding::parse(Some("br")).unwrap_err().kind, FailureKind::UnsupportedMedia);

@@ -159,7 +159,7 @@ impl LogsBuilder {
         Ok(())
     }
 
-    /// With `optional`, `observed_ts` stands only when it is asked for.
+    /// The column `observed_ts` stands only `with_observed`.
     pub fn finish(&mut self, with_observed: bool) -> Result<RecordBatch, ArrowError> {
         let mut fields = vec![
             field(STREAM_ID, DataType::Int64, false, 1),

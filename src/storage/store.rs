@@ -140,6 +140,8 @@ impl<S: Spec> Store<S> {
     /// Replays the lane into the head and opens the store. Blocks; takes about as long as the ingest of what the lane
     /// holds.
     pub fn recover(&self) -> io::Result<()> {
+        // A cut would take the generation away while rows are still being applied to it.
+        let _no_cut_meanwhile = self.cut_lock();
         let generation = self.open_generation();
         let mut untranslatable = 0u64;
         let mut rows = 0u64;

@@ -153,8 +153,9 @@ fn push_categories(out: &mut String, entry: &FoundEntry) {
     out.push('}');
 }
 
-/// A matrix, or for an instant query a vector or scalar. `in_order` keeps the order of the engine.
-pub fn metric(value: Value, steps: &Steps, in_order: bool, stats: &str) -> String {
+/// A matrix, or for an instant query a vector or scalar. `in_order` keeps the order of the engine; only `series_max`
+/// series are shown, with a warning if there are more.
+pub fn metric(value: Value, steps: &Steps, in_order: bool, series_max: usize, stats: &str) -> String {
     if let (Value::Scalar(scalar), true) = (&value, steps.instant) {
         let mut out = String::from(r#"{"status":"success","data":{"resultType":"scalar","result":"#);
         push_sample(&mut out, steps.start, *scalar);
@@ -166,12 +167,18 @@ pub fn metric(value: Value, steps: &Steps, in_order: bool, stats: &str) -> Strin
     if !in_order {
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
-    matrix(&series, steps, stats)
+    let warning = if series.len() > series_max {
+        series.truncate(series_max);
+        format!(r#""warnings":["maximum number of series ({series_max}) reached for a single query; returning partial results"],"#)
+    } else {
+        String::new()
+    };
+    matrix(&series, steps, &warning, stats)
 }
 
-fn matrix(series: &[Series], steps: &Steps, stats: &str) -> String {
+fn matrix(series: &[Series], steps: &Steps, warning: &str, stats: &str) -> String {
     let kind = if steps.instant { "vector" } else { "matrix" };
-    let mut out = format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":["#);
+    let mut out = format!(r#"{{"status":"success",{warning}"data":{{"resultType":"{kind}","result":["#);
     for (i, one) in series.iter().enumerate() {
         out.push_str(if i > 0 { r#",{"metric":"# } else { r#"{"metric":"# });
         push_object(&mut out, one.labels.iter());

@@ -145,10 +145,10 @@ fn look_at(entry: &FoundEntry, parsers: &[&'static str], fields: &mut Fields) {
     for (name, value, category) in &entry.labels {
         match category {
             Category::Stream => {}
-            Category::Metadata => note(fields, name, value),
+            Category::Metadata => note(fields, name, value, value.clone()),
             Category::Parsed if name.starts_with("__error") => {}
             Category::Parsed => {
-                note(fields, name, value);
+                note(fields, name, value, pasteable(value));
                 if let Some(field) = fields.get_mut(name) {
                     field.parsers.extend(parsers);
                 }
@@ -176,7 +176,7 @@ fn look_at(entry: &FoundEntry, parsers: &[&'static str], fields: &mut Fields) {
         }
         let metadata = entry.labels.iter().any(|(n, _, c)| *n == name && *c == Category::Metadata);
         if !metadata {
-            note(fields, &name, &value);
+            note(fields, &name, &value, pasteable(&value));
         }
         if let Some(field) = fields.get_mut(&name) {
             field.parsers.insert(parser);
@@ -187,11 +187,15 @@ fn look_at(entry: &FoundEntry, parsers: &[&'static str], fields: &mut Fields) {
     }
 }
 
-fn note(fields: &mut Fields, name: &str, value: &str) {
+fn note(fields: &mut Fields, name: &str, value: &str, shown: String) {
     let field = fields.entry(name.to_owned()).or_default();
     field.kind = kind_of(value);
-    let sized = field.kind == "bytes";
-    field.values.insert(if sized { si_bytes(value) } else { value.to_owned() });
+    field.values.insert(shown);
+}
+
+/// A size that was parsed from a line in the form in which a filter reads it.
+fn pasteable(value: &str) -> String {
+    if kind_of(value) == "bytes" { si_bytes(value) } else { value.to_owned() }
 }
 
 fn json_members(s: &mut Scanner<'_>, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) -> Result<Flow, JsonError> {

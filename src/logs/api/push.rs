@@ -91,6 +91,7 @@ async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
     };
     let encoding = match text(&parts.headers, "content-encoding") {
         name @ ("" | "gzip" | "zstd" | "deflate") => Encoding::parse(Some(name))?,
+        "lz4" => Encoding::Lz4,
         other => {
             return Err(Failure::invalid(format!("unsupported content encoding {other}: only gzip, lz4 and zstd are supported")));
         }

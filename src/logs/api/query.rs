@@ -33,7 +33,7 @@ pub async fn instant(State(api): State<Api>, params: Params) -> Response {
         let Expr::Metric(expr) = parsed(&asked)? else {
             return Err(invalid("log queries are not supported as an instant query type, please change your query to a range query type"));
         };
-        metric(&Engine { view, ctx, now }, &expr, &Steps::instant(at), &config)
+        metric(&Engine { view, ctx, now }, &expr, &Steps::instant(at), &config, takes_part(&asked))
     })
     .await
 }
@@ -62,7 +62,7 @@ pub async fn range(State(api): State<Api>, params: Params) -> Response {
                 let stats = answer::stats(&stats, entries.len(), started.elapsed());
                 Ok(json(answer::streams(&entries, encoding_flags(&asked).as_deref(), &stats)))
             }
-            Expr::Metric(expr) => metric(&Engine { view, ctx, now }, &expr, &aligned(start, end, step), &config),
+            Expr::Metric(expr) => metric(&Engine { view, ctx, now }, &expr, &aligned(start, end, step), &config, takes_part(&asked)),
         }
     })
     .await
@@ -89,7 +89,13 @@ fn aligned(start: i64, end: i64, step: i64) -> Steps {
     Steps { start: first, end: last, step, instant: false }
 }
 
-fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config) -> Result<Response, QueryError> {
+/// Whether the client can show a part of the series: Logs Drilldown says who it is, and relies on it.
+fn takes_part(params: &Params) -> bool {
+    let tags = params.headers.get("x-query-tags").and_then(|v| v.to_str().ok()).unwrap_or("");
+    tags.split(',').any(|tag| tag.trim().eq_ignore_ascii_case("source=grafana-lokiexplore-app"))
+}
+
+fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config, takes_part: bool) -> Result<Response, QueryError> {
     let started = Instant::now();
     let mut stats = Stats::default();
     let value = run_metric(engine, expr, steps, &mut stats)?;
@@ -97,7 +103,7 @@ fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config
         Value::Scalar(_) => 1,
         Value::Vector(series) => series.len(),
     };
-    if series > config.query_series_max {
+    if series > config.query_series_max && !takes_part {
         return Err(QueryError::TooMuch(format!(
             "maximum number of series ({}) reached for a single query; consider reducing query cardinality by adding more specific stream \
              selectors, reducing the time range, or aggregating results with functions like sum(), count() or topk()",
@@ -107,7 +113,7 @@ fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config
     let mut sorts = false;
     expr.walk(&mut |e| sorts |= matches!(e, MetricExpr::Vector(v) if matches!(v.op, VectorOp::Sort | VectorOp::SortDesc)));
     let stats = answer::stats(&stats, series, started.elapsed());
-    Ok(json(answer::metric(value, steps, sorts && steps.instant, &stats)))
+    Ok(json(answer::metric(value, steps, sorts && steps.instant, config.query_series_max, &stats)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.10, 1.13 to 1.15).
 
 use super::{Api, answer};
-use crate::logs::logql::parse;
+use crate::logs::logql::{parse, pretty};
 use crate::web::{Params, json_response, text_response};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -72,9 +72,9 @@ pub async fn rules(method: Method) -> Response {
 pub async fn format_query(params: Params) -> Response {
     let mut out = String::new();
     match parse(params.get("query").unwrap_or("")) {
-        Ok(_) => {
+        Ok(expr) => {
             out.push_str(r#"{"status":"success","data":"#);
-            answer::push_string(&mut out, params.get("query").unwrap_or("").trim());
+            answer::push_string(&mut out, &pretty(&expr));
             out.push_str("}\n");
             super::json(out)
         }

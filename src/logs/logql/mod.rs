@@ -11,3 +11,4 @@ mod print;
 mod template;
 
 pub use parse::{ParseError, parse, parse_selector};
+pub use print::pretty;

@@ -10,10 +10,10 @@ pub use streams::{Run, stream_table};
 use super::head::Chunk;
 use super::schema;
 use super::spec::LogsSpec;
-use crate::model::{Labels, Matcher, TimeRange};
+use crate::model::{Labels, Matcher, TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
-use crate::storage::{Predicate, Scan, View};
+use crate::storage::{Predicate, Scan, Value, View};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,6 +49,17 @@ pub struct Selection {
     parts: Vec<Part>,
     /// For each stream the parts that hold it, with the times of its oldest and newest entry there.
     spans: Vec<Vec<(u32, i64, i64)>>,
+}
+
+/// What a query looks at in the rows of a block. The head has all in memory, so there nothing is left out.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    /// Lines are not read.
+    pub without_line: bool,
+    /// Names of the structured metadata that is looked at; `None` for all.
+    pub metadata: Option<Vec<String>>,
+    /// Only rows with this trace id can matter.
+    pub trace_id: Option<TraceId>,
 }
 
 /// Rows of one part that match by stream and time.
@@ -156,8 +167,31 @@ impl Selection {
         matches!(self.parts[part].source, Source::Chunk(_)) || self.spans[stream as usize].iter().any(other)
     }
 
-    /// The matching rows of a part that lie in `range`, too; in the order of the part.
-    pub fn read(&self, part: usize, range: TimeRange) -> Result<Box<dyn Iterator<Item = Result<Rows, QueryError>> + '_>, QueryError> {
+    /// Needs without what would make answers wrong: twins are told apart by all of a row, and a stream label hides
+    /// metadata of the same name.
+    fn possible(&self, part: usize, needs: &Needs) -> Needs {
+        let mut needs = needs.clone();
+        let twins = |w: &Wanted| {
+            let spans = &self.spans[w.stream as usize];
+            let own = spans.iter().find(|(p, _, _)| *p as usize == part);
+            own.is_some_and(|(_, min, max)| spans.iter().any(|(p, a, b)| *p as usize != part && a <= max && b >= min))
+        };
+        if self.parts[part].wanted.iter().any(twins) {
+            (needs.without_line, needs.metadata) = (false, None);
+        }
+        if self.streams.iter().any(|labels| labels.get(schema::TRACE_ID).is_some()) {
+            needs.trace_id = None;
+        }
+        needs
+    }
+
+    /// The matching rows of a part that lie in `range`, too; in the order of the part. Of a block, only what is needed.
+    pub fn read(
+        &self,
+        part: usize,
+        range: TimeRange,
+        needs: &Needs,
+    ) -> Result<Box<dyn Iterator<Item = Result<Rows, QueryError>> + '_>, QueryError> {
         let range = TimeRange::new(range.start.max(self.range.start), range.end.min(self.range.end));
         let Part { source, wanted, .. } = &self.parts[part];
         match source {
@@ -171,15 +205,36 @@ impl Selection {
                 }
                 Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
             }
-            Source::Block(block) => read_block(block, wanted, range),
+            Source::Block(block) => read_block(block, wanted, range, &self.possible(part, needs)),
         }
     }
+}
+
+/// The columns that hold what is needed; `None` for all.
+fn columns_of(needs: &Needs, has_column: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    let names = needs.metadata.as_ref()?;
+    let mut columns = vec![schema::STREAM_ID.to_owned(), schema::TS.to_owned()];
+    if !needs.without_line {
+        columns.push(schema::LINE.to_owned());
+    }
+    for name in names {
+        match name.as_str() {
+            schema::SEVERITY_NUMBER => columns.push(schema::SEVERITY.to_owned()),
+            schema::OBSERVED_TIMESTAMP => columns.push(schema::OBSERVED_TS.to_owned()),
+            schema::TRACE_ID | schema::SPAN_ID => columns.push(name.clone()),
+            _ => {}
+        }
+        let dense = format!("{}{name}", schema::METADATA_PREFIX);
+        columns.push(if has_column(&dense) { dense } else { schema::METADATA_REST.to_owned() });
+    }
+    Some(columns)
 }
 
 fn read_block<'a>(
     block: &Arc<Block>,
     wanted: &'a [Wanted],
     range: TimeRange,
+    needs: &Needs,
 ) -> Result<Box<dyn Iterator<Item = Result<Rows, QueryError>> + 'a>, QueryError> {
     let Some(table) = block.table(schema::LOGS).map_err(|e| unreadable(&e))? else { return Ok(Box::new(std::iter::empty())) };
     let mut ranges: Vec<Range<u64>> = wanted.iter().map(|w| w.rows.clone()).collect();
@@ -188,6 +243,10 @@ fn read_block<'a>(
     if !(range.start <= block.meta().min_time && block.meta().max_time < range.end) {
         let max = range.end.saturating_sub(1);
         scan = scan.with(Predicate::Between { column: schema::TS.into(), min: range.start, max });
+    }
+    scan.columns = columns_of(needs, |name| table.has_column(name));
+    if let Some(id) = needs.trace_id {
+        scan = scan.with(Predicate::OneOf { column: schema::TRACE_ID.into(), values: vec![Value::Bytes(id.0.to_vec())] });
     }
     let by_id: HashMap<i64, u32> = wanted.iter().map(|w| (w.id, w.stream)).collect();
     let batches = table.scan(&scan).map_err(|e| unreadable(&e))?;
@@ -198,4 +257,19 @@ fn read_block<'a>(
         let rows = (0..columns.len() as u32).filter_map(|row| stream(&row)).collect();
         Ok(Rows { columns, rows })
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_those_that_hold_what_is_needed() {
+        let has = |name: &str| name == "md.a";
+        let needs =
+            |names: &[&str]| Needs { without_line: true, metadata: Some(names.iter().map(|n| (*n).to_owned()).collect()), trace_id: None };
+        assert_eq!(columns_of(&Needs::default(), has), None);
+        assert_eq!(columns_of(&needs(&[]), has).unwrap(), ["stream_id", "ts"]);
+        assert_eq!(columns_of(&needs(&["a", "severity_number"]), has).unwrap(), ["stream_id", "ts", "md.a", "severity", "md_rest"]);
+    }
 }

@@ -45,6 +45,7 @@ struct Candidate {
 pub fn run_log(engine: &Engine<'_>, log: &LogExpr, query: &LogQuery, stats: &mut Stats) -> Result<Vec<FoundEntry>, QueryError> {
     let pipeline = Pipeline::compile(&log.stages, None).map_err(|e| QueryError::Parse(e.to_string()))?;
     let selection = select(engine.view, query.range, &log.matchers, engine.ctx)?;
+    let needs = pipeline.needs(true);
     let mut order: Vec<usize> = (0..selection.parts()).collect();
     match query.direction {
         Direction::Forward => order.sort_by_key(|p| selection.bounds(*p).0),
@@ -58,7 +59,7 @@ pub fn run_log(engine: &Engine<'_>, log: &LogExpr, query: &LogQuery, stats: &mut
             continue;
         }
         let mut position = 0;
-        for rows in selection.read(part, range)? {
+        for rows in selection.read(part, range, &needs)? {
             engine.ctx.check()?;
             let rows = rows?;
             for (row, stream) in &rows.rows {
@@ -70,7 +71,7 @@ pub fn run_log(engine: &Engine<'_>, log: &LogExpr, query: &LogQuery, stats: &mut
                 if !found.open_range().contains(ts) || !pipeline.admits(line) {
                     continue;
                 }
-                let labels = LabelSet::of_row(&selection.streams[*stream as usize], &rows.columns, row);
+                let labels = LabelSet::of_row(&selection.streams[*stream as usize], &rows.columns, row, None);
                 let mut entry = pipeline.entry(line, (ts, engine.now), labels);
                 if !pipeline.process(&mut entry) {
                     continue;

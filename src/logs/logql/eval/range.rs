@@ -28,7 +28,8 @@ pub fn run(
     let windows = Windows { steps: *steps, range: range.range, offset: range.offset };
     let mut samples: HashMap<Labels, Vec<(i64, f64)>> = HashMap::new();
     let by_bytes = matches!(aggregation.op, RangeOp::Bytes | RangeOp::BytesRate);
-    each_entry(engine, &range.log, &pipeline, windows.read_range(), stats, &mut |entry| {
+    let needs = pipeline.needs(by_bytes);
+    each_entry(engine, &range.log, (&pipeline, &needs), windows.read_range(), stats, &mut |entry| {
         let value = match pipeline.unwrapper() {
             Some(unwrapper) => match unwrapper.value(entry) {
                 Some(value) => value,

@@ -1,7 +1,7 @@
 use super::{Engine, Stats};
 use crate::logs::logql::ast::LogExpr;
 use crate::logs::logql::pipeline::{Entry, LabelSet, Pipeline};
-use crate::logs::source::{Selection, select};
+use crate::logs::source::{Needs, select};
 use crate::model::{Labels, TimeRange};
 use crate::query::QueryError;
 use std::collections::HashSet;
@@ -11,15 +11,15 @@ use std::collections::HashSet;
 pub fn each_entry(
     engine: &Engine<'_>,
     log: &LogExpr,
-    pipeline: &Pipeline,
+    (pipeline, needs): (&Pipeline, &Needs),
     range: TimeRange,
     stats: &mut Stats,
     visit: &mut dyn FnMut(&mut Entry<'_>) -> Result<(), QueryError>,
-) -> Result<Selection, QueryError> {
+) -> Result<(), QueryError> {
     let selection = select(engine.view, range, &log.matchers, engine.ctx)?;
     let mut seen: HashSet<(u32, i64, u128)> = HashSet::new();
     for part in 0..selection.parts() {
-        for rows in selection.read(part, range)? {
+        for rows in selection.read(part, range, needs)? {
             engine.ctx.check()?;
             let rows = rows?;
             for (row, stream) in &rows.rows {
@@ -38,7 +38,7 @@ pub fn each_entry(
                     }
                 }
                 let labels: &Labels = &selection.streams[*stream as usize];
-                let labels = LabelSet::of_row(labels, &rows.columns, row);
+                let labels = LabelSet::of_row(labels, &rows.columns, row, needs.metadata.as_deref());
                 let mut entry = pipeline.entry(line, (ts, engine.now), labels);
                 if pipeline.process(&mut entry) {
                     stats.kept += 1;
@@ -47,7 +47,7 @@ pub fn each_entry(
             }
         }
     }
-    Ok(selection)
+    Ok(())
 }
 
 /// Memory of one remembered fingerprint.

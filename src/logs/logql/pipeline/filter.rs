@@ -3,7 +3,8 @@ use super::{Entry, errors};
 use crate::logs::logql::ast::{Comparison, LabelFilter};
 use crate::logs::logql::convert;
 use crate::logs::logql::parse::ParseError;
-use crate::model::Matcher;
+use crate::logs::schema::Binary;
+use crate::model::{MatchOp, Matcher, TraceId};
 
 /// A label filter (contracts/loki.md 3.5).
 pub enum Filter {
@@ -31,6 +32,18 @@ impl Filter {
             LabelFilter::And(a, b) => Filter::And(Box::new(Filter::compile(a)?), Box::new(Filter::compile(b)?)),
             LabelFilter::Or(a, b) => Filter::Or(Box::new(Filter::compile(a)?), Box::new(Filter::compile(b)?)),
         })
+    }
+
+    /// The trace id that an entry must have to be kept, if it is one in its stored form.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        match self {
+            Filter::Matcher(m) if m.op == MatchOp::Equal => match Binary::of(&m.name, &m.value) {
+                Some(Binary::Trace(id)) => Some(id),
+                _ => None,
+            },
+            Filter::And(a, b) => a.trace_id().or_else(|| b.trace_id()),
+            _ => None,
+        }
     }
 
     pub fn keeps(&self, entry: &mut Entry<'_>) -> bool {

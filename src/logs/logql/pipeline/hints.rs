@@ -34,9 +34,11 @@ impl Hints {
         self.wanted.as_ref().is_some_and(|w| found.count_ones() as usize == w.len())
     }
 
-    /// Whether nobody looks at any label.
-    pub fn nothing(&self) -> bool {
-        self.satisfied(0)
+    /// Names of structured metadata that give a wanted label; `None` for all.
+    pub fn metadata(&self) -> Option<Vec<String>> {
+        let wanted = self.wanted.as_ref()?;
+        let bases = wanted.iter().filter_map(|w| w.strip_suffix("_extracted"));
+        Some(wanted.iter().map(String::as_str).chain(bases).map(str::to_owned).collect())
     }
 
     /// The bits of the wanted labels that `name` gives; `None` if it need not be extracted.

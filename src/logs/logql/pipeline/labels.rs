@@ -28,10 +28,15 @@ pub const ERROR: &str = "__error__";
 pub const ERROR_DETAILS: &str = "__error_details__";
 
 impl<'a> LabelSet<'a> {
-    /// Stream labels, and the metadata of a row; a pair whose name the stream has, too, becomes `<name>_extracted`.
-    pub fn of_row(stream: &'a Labels, columns: &'a Columns, row: usize) -> LabelSet<'a> {
+    /// Stream labels, and the metadata of a row, only that with the `wanted` names if there are any; a pair whose name
+    /// the stream has, too, becomes `<name>_extracted`.
+    pub fn of_row(stream: &'a Labels, columns: &'a Columns, row: usize, wanted: Option<&[String]>) -> LabelSet<'a> {
         let mut set = LabelSet::of_stream(stream);
-        columns.each_metadata(row, |name, value| set.add_metadata(name, value));
+        columns.each_metadata(row, |name, value| {
+            if wanted.is_none_or(|w| w.iter().any(|n| n == name)) {
+                set.add_metadata(name, value);
+            }
+        });
         set
     }
 

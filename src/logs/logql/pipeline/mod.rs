@@ -17,6 +17,8 @@ pub use unwrap::Unwrapper;
 
 use super::ast::{LabelTest, Stage, Unwrap};
 use super::parse::ParseError;
+use crate::logs::source::Needs;
+use crate::model::TraceId;
 use filter::Filter;
 use format::{LabelFormats, LineFormat};
 use line::LineFilter;
@@ -103,6 +105,20 @@ impl Pipeline {
 
     pub fn hinted(self, hints: Hints) -> Pipeline {
         Pipeline { hints, ..self }
+    }
+
+    /// What the pipeline looks at, if nobody behind it looks at more than hinted; `reads_line` says whether the line is
+    /// among that.
+    pub fn needs(&self, reads_line: bool) -> Needs {
+        let labels_only = |s: &Step| matches!(s, Step::Filter(_) | Step::Drop(_) | Step::Keep(_));
+        let without_line = !reads_line && self.prefilters.is_empty() && self.steps.iter().all(labels_only);
+        Needs { without_line, metadata: self.hints.metadata(), trace_id: self.trace_id() }
+    }
+
+    /// A trace id without which no entry passes; not behind a parser, which might set the label.
+    fn trace_id(&self) -> Option<TraceId> {
+        let untouched = self.steps.iter().take_while(|s| matches!(s, Step::Filter(_) | Step::Line(_)));
+        untouched.filter_map(|s| if let Step::Filter(f) = s { f.trace_id() } else { None }).next()
     }
 
     /// An entry for [`Pipeline::process`].
