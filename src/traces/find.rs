@@ -1,12 +1,13 @@
 //! Searching: which traces satisfy a query, newest first (contracts/tempo.md 1.4).
 //!
-//! Conditions are evaluated with the columns they need only; what is shown is read of the traces that match.
+//! Conditions on spans come first, with the columns they need only; traces that pass are judged as a whole; what is shown
+//! is read of those that match.
 
 use super::columns::Projection;
 use super::source::{Sources, TraceRef};
 use super::trace::{ServiceCounts, Trace};
 use super::traceql::ast::{Body, Field, Intrinsic, Pipeline, Query};
-use super::traceql::eval::{Program, Set, Shown, Subject, TraceFacts, Value, first_pipeline, need, need_pipeline};
+use super::traceql::eval::{Program, Set, Shown, Sieve, Subject, TraceFacts, Value, first_pipeline, need, need_pipeline};
 use super::traceql::{check, parse};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
@@ -55,11 +56,61 @@ pub struct Inspected {
 
 /// A checked query that can be run.
 pub struct Search {
-    program: Program,
+    judge: Judge,
     shown: Shown,
-    /// What judging a trace reads, and what showing it does.
-    judged: Projection,
+    /// What showing a trace reads.
     displayed: Projection,
+}
+
+/// Runs a pipeline on traces.
+pub struct Judge {
+    /// Where it reads less than the whole.
+    sieve: Option<Sieve>,
+    program: Program,
+    reads: Projection,
+}
+
+impl Judge {
+    /// `reads` is what is read beside what the pipeline needs.
+    pub fn new(pipeline: &Pipeline, mut reads: Projection) -> Judge {
+        need_pipeline(&mut reads, pipeline);
+        let sieve = Sieve::new(pipeline).filter(|s| s.reads != reads);
+        Judge { sieve, program: Program::new(pipeline), reads }
+    }
+
+    /// Whether no trace can ever match.
+    pub fn is_never(&self) -> bool {
+        self.program.is_never()
+    }
+
+    /// Gives the traces that match, with their spansets, to `each`, in order.
+    pub fn run(
+        &self,
+        ctx: &Context,
+        sources: &Sources,
+        traces: &[TraceRef],
+        inspected: &mut Inspected,
+        mut each: impl FnMut(&TraceRef, &TraceFacts<'_>, Vec<Set>) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        inspected.traces += traces.len() as u64;
+        inspected.spans += traces.iter().map(TraceRef::spans).sum::<u64>();
+        let mut candidates = traces;
+        let passed: Vec<TraceRef>;
+        if let Some(sieve) = &self.sieve {
+            let loaded = sources.load(ctx, traces, &sieve.reads)?;
+            passed = traces.iter().zip(&loaded).filter(|(_, t)| sieve.passes(&TraceFacts::new(t))).map(|(p, _)| p.clone()).collect();
+            candidates = &passed;
+        }
+        for (place, trace) in candidates.iter().zip(sources.load(ctx, candidates, &self.reads)?) {
+            ctx.check()?;
+            let facts = TraceFacts::new(&trace);
+            let sets = self.program.run(&facts).map_err(|e| QueryError::Execution(e.to_string()))?;
+            if !sets.is_empty() {
+                each(place, &facts, sets)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,20 +140,18 @@ impl Search {
 
     fn of_pipeline(pipeline: &Pipeline) -> Search {
         let shown = Shown::new(pipeline);
-        let mut judged = Projection::none();
-        need_pipeline(&mut judged, pipeline);
         let mut displayed = Projection::none();
         shown.fields().for_each(|field| need(&mut displayed, field));
         for intrinsic in [Intrinsic::RootName, Intrinsic::RootService, Intrinsic::Duration, Intrinsic::Status] {
             need(&mut displayed, &Field::Intrinsic(intrinsic));
         }
-        Search { program: Program::new(pipeline), shown, judged, displayed }
+        Search { judge: Judge::new(pipeline, Projection::none()), shown, displayed }
     }
 
     pub fn run(&self, ctx: &Context, sources: &Sources, bounds: Bounds) -> Result<(Vec<FoundTrace>, Inspected), QueryError> {
         let mut found = Vec::new();
         let mut inspected = Inspected::default();
-        if self.program.is_never() {
+        if self.judge.is_never() {
             return Ok((found, inspected));
         }
         let candidates = sources.traces(ctx, bounds.range)?;
@@ -112,31 +161,15 @@ impl Search {
             let (now, later) = rest.split_at(step.min(rest.len()));
             rest = later;
             step = (step * STEP_GROWTH).min(STEP_MAX);
-            let matching = self.judge(ctx, sources, now, &mut inspected)?;
+            let mut matching = Vec::new();
+            self.judge.run(ctx, sources, now, &mut inspected, |place, _, sets| {
+                matching.push((place.clone(), sets));
+                Ok(())
+            })?;
             let room = bounds.limit - found.len();
             self.show(ctx, sources, &matching[..matching.len().min(room)], bounds.spans_per_set, &mut found)?;
         }
         Ok((found, inspected))
-    }
-
-    fn judge(
-        &self,
-        ctx: &Context,
-        sources: &Sources,
-        traces: &[TraceRef],
-        inspected: &mut Inspected,
-    ) -> Result<Vec<(TraceRef, Vec<Set>)>, QueryError> {
-        let mut matching = Vec::new();
-        for (place, trace) in traces.iter().zip(sources.load(ctx, traces, &self.judged)?) {
-            ctx.check()?;
-            inspected.traces += 1;
-            inspected.spans += trace.spans.len() as u64;
-            let sets = self.program.run(&TraceFacts::new(&trace)).map_err(|e| QueryError::Execution(e.to_string()))?;
-            if !sets.is_empty() {
-                matching.push((place.clone(), sets));
-            }
-        }
-        Ok(matching)
     }
 
     fn show(

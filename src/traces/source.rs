@@ -36,6 +36,13 @@ pub struct TraceRef {
     parts: Vec<(usize, Part)>,
 }
 
+impl TraceRef {
+    /// Its spans, duplicates included.
+    pub fn spans(&self) -> u64 {
+        self.parts.iter().map(|(_, part)| part.spans.end - part.spans.start).sum()
+    }
+}
+
 /// One instant of a tenant's traces.
 pub struct Sources {
     sources: Vec<Source>,

@@ -250,3 +250,24 @@ fn what_is_mentioned_is_shown_where_it_satisfies_a_condition() {
         assert_eq!(shown(query, span), expected, "{query}");
     }
 }
+
+#[test]
+fn a_sieve_lets_every_match_through_and_reads_less() {
+    let trace = trace();
+    let facts = TraceFacts::new(&trace);
+    for (query, expected) in [
+        ("{ span.n = 4 } >> { span.n = \"x\" }", Some(false)),
+        ("{ span.n = 4 } >> { nestedSetParent < 0 && span.n = 2.5 }", Some(true)),
+        ("{ span.n = 9 } !>> { status = error }", Some(true)),
+        ("{ span.n = 9 } || { status = error }", Some(true)),
+        ("{ span.n = 9 } || { rootName = \"x\" }", None),
+        ("{ rootName = \"x\" || span.n = 9 }", None),
+        ("{ } | { span.n = 9 } | count() > 1", Some(false)),
+        ("{ span.n / 0 = 1 }", Some(true)),
+        ("{ }", None),
+    ] {
+        let sieve = Sieve::new(&pipeline(query));
+        assert_eq!(sieve.as_ref().map(|s| s.passes(&facts)), expected, "{query}");
+        assert!(sieve.is_none_or(|s| !s.reads.reads("parent_span_id")), "{query}");
+    }
+}
