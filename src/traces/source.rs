@@ -48,7 +48,7 @@ pub struct Sources {
     sources: Vec<Source>,
 }
 
-fn storage(error: ReadError) -> QueryError {
+pub fn storage(error: ReadError) -> QueryError {
     QueryError::Storage(error.to_string())
 }
 
@@ -64,9 +64,14 @@ impl Sources {
         Sources { sources: blocks.chain(chunks).collect() }
     }
 
+    /// Those that may have a span in `range`.
+    pub fn within(&self, range: TimeRange) -> impl Iterator<Item = &Source> {
+        self.sources.iter().filter(move |s| s.overlaps(range))
+    }
+
     /// Whether some span may lie in `range`.
     pub fn overlap(&self, range: TimeRange) -> bool {
-        self.sources.iter().any(|s| s.overlaps(range))
+        self.within(range).next().is_some()
     }
 
     /// The places of one trace, wherever they are.
