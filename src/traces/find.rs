@@ -4,7 +4,7 @@
 //! is read of those that match.
 
 use super::columns::Projection;
-use super::source::{Sources, TraceRef};
+use super::source::{Sources, TraceRef, steps};
 use super::trace::{ServiceCounts, Trace};
 use super::traceql::ast::{Body, Field, Intrinsic, Pipeline, Query};
 use super::traceql::eval::{Program, Set, Shown, Sieve, Subject, TraceFacts, Value, first_pipeline, need, need_pipeline};
@@ -156,11 +156,10 @@ impl Search {
         }
         let candidates = sources.traces(ctx, bounds.range)?;
         let mut rest = &candidates[..];
-        let mut step = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
-        while !rest.is_empty() && found.len() < bounds.limit {
-            let (now, later) = rest.split_at(step.min(rest.len()));
-            rest = later;
-            step = (step * STEP_GROWTH).min(STEP_MAX);
+        let mut traces_max = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
+        while let Some(now) = steps(rest, traces_max).next().filter(|_| found.len() < bounds.limit) {
+            rest = &rest[now.len()..];
+            traces_max = (traces_max * STEP_GROWTH).min(STEP_MAX);
             let mut matching = Vec::new();
             self.judge.run(ctx, sources, now, &mut inspected, |place, _, sets| {
                 matching.push((place.clone(), sets));

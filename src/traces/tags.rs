@@ -2,7 +2,7 @@
 
 use super::columns::Projection;
 use super::schema::AttributeScope;
-use super::source::Sources;
+use super::source::{Sources, steps};
 use super::span::Span;
 use super::traceql::ast::{Body, Expr, Field, Op, Scope, Spanset, Stage};
 use super::traceql::eval::{Filter, Subject, TraceFacts, Value, need, need_expr};
@@ -100,7 +100,7 @@ fn spans(
     if let Some(expr) = &filter.0 {
         need_expr(&mut projection, expr);
     }
-    for step in sources.traces(ctx, range)?.chunks(STEP) {
+    for step in steps(&sources.traces(ctx, range)?, STEP) {
         for trace in sources.load(ctx, step, &projection)? {
             ctx.check()?;
             let facts = TraceFacts::new(&trace);

@@ -8,7 +8,7 @@ use crate::model::TimeRange;
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
 use crate::traces::find::{Inspected, Judge};
-use crate::traces::source::Sources;
+use crate::traces::source::{Sources, steps};
 use crate::traces::traceql::ast::{Field, Intrinsic, Metrics, MetricsFunction, MetricsQuery, Op, SecondStage, Static};
 use crate::traces::traceql::eval::{Shown, Subject, Value, need};
 use std::collections::HashMap;
@@ -127,7 +127,7 @@ impl QueryPlan {
         // In order of trace id, which is the order of rows in blocks.
         let mut traces = if self.judge.is_never() { Vec::new() } else { sources.traces(ctx, time)? };
         traces.sort_by_key(|t| t.trace_id);
-        for step in traces.chunks(STEP) {
+        for step in steps(&traces, STEP) {
             self.judge.run(ctx, sources, step, inspected, |_, facts, sets| {
                 for index in sets.iter().flat_map(|s| &s.spans) {
                     let subject = Subject::new(facts, *index);
