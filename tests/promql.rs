@@ -4,6 +4,8 @@
 //! repository; without either it says so and passes. Each evaluation is a case: it passes if its result and notes are as
 //! expected, at other times with pinned selectors, and as a step of a range query.
 
+#![allow(clippy::print_stdout)]
+
 #[path = "promql/check.rs"]
 mod check;
 #[path = "promql/compare.rs"]

@@ -5,7 +5,7 @@ use monocle::model::time::{MILLI, parse_prometheus_duration};
 pub enum Command {
     Clear,
     Load { gap: i64, with_nhcb: bool, lines: Vec<String> },
-    Eval(Eval),
+    Eval(Box<Eval>),
 }
 
 /// Times in milliseconds.
@@ -72,7 +72,7 @@ pub fn parse(text: &str) -> Result<Vec<Command>, String> {
                 let lines = block.iter().map(|l| (*l).to_owned()).collect();
                 commands.push(Command::Load { gap, with_nhcb: word == "load_with_nhcb", lines });
             }
-            _ if word.starts_with("eval") => commands.push(Command::Eval(eval(number, line, &block).map_err(error)?)),
+            _ if word.starts_with("eval") => commands.push(Command::Eval(Box::new(eval(number, line, &block).map_err(error)?))),
             _ => return Err(error(format!("unknown command {line:?}"))),
         }
     }

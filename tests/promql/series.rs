@@ -41,7 +41,8 @@ fn labels_end(line: &str) -> usize {
                 c if c.is_whitespace() && !inside => {
                     // A blank may stand between name and brace, but then no value starts with a single brace.
                     let rest = line[at..].trim_start();
-                    if !(rest.starts_with('{') && !rest.starts_with("{{")) {
+                    let opens_labels = rest.starts_with('{') && !rest.starts_with("{{");
+                    if !opens_labels {
                         return at;
                     }
                 }

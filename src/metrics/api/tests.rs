@@ -1,1 +1,210 @@
+use super::*;
+use crate::ingest::Limits;
+use crate::metrics::Config;
+use crate::model::time::SECOND;
+use crate::query::PoolConfig;
+use crate::runtime::{Budget, ManualClock, World};
+use crate::storage::catalog::Catalog;
+use crate::storage::layout::Layout;
+use crate::storage::wal::{LaneConfig, SyncMode};
+use crate::storage::{Store, StoreConfig};
+use crate::telemetry::Telemetry;
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
 
+const NOW: i64 = 1_773_145_500;
+
+/// The room over a real store in a directory of its own.
+struct Server {
+    directory: tempfile::TempDir,
+    store: Arc<Store<MetricsSpec>>,
+    router: Router,
+}
+
+fn open(directory: tempfile::TempDir) -> Server {
+    let clock = Arc::new(ManualClock::at(NOW * SECOND));
+    let world = World { clock: clock.clone(), ..World::real() };
+    let layout = Layout::new(directory.path());
+    let catalog = Arc::new(Catalog::open(&world, &layout).unwrap());
+    let telemetry = Telemetry::default();
+    let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: 64 << 20 };
+    let config = StoreConfig { lane, head_max_bytes: 64 << 20 };
+    let spec = MetricsSpec::new(Config::default(), clock.clone());
+    let store = Arc::new(Store::open(spec, world, layout, catalog, config, telemetry.store.clone()).unwrap());
+    store.recover().unwrap();
+    let door = Door::new(store.clone(), clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(64 << 20));
+    let pool = Pool::new(PoolConfig { parallel: 1, waiting_max: 8, timeout: Duration::from_secs(60), memory_max_bytes: 64 << 20 });
+    let api = Api::new(Arc::new(door), pool, Tenancy::Off, clock, telemetry.query.clone());
+    Server { directory, store, router: query_routes(api.clone()).merge(otlp_routes(api)) }
+}
+
+impl Server {
+    fn new() -> Server {
+        open(tempfile::tempdir().unwrap())
+    }
+
+    /// Loses the head, as `kill -9` does.
+    fn killed(self) -> Server {
+        drop(self.router);
+        drop(self.store);
+        open(self.directory)
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// A gauge `x{n="..."}` with one point a (seconds before now, value).
+    async fn write(&self, series: &str, points: &[(i64, f64)]) -> Value {
+        let points: Vec<String> = points
+            .iter()
+            .map(|(ago, v)| {
+                let ns = (NOW - ago) * SECOND;
+                format!(r#"{{"timeUnixNano":"{ns}","asDouble":{v},"attributes":[{{"key":"n","value":{{"stringValue":"{series}"}}}}]}}"#)
+            })
+            .collect();
+        let metric = format!(r#"{{"name":"x","unit":"s","description":"an x","gauge":{{"dataPoints":[{}]}}}}"#, points.join(","));
+        let body = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#);
+        let request = Request::post("/v1/metrics").header("content-type", "application/json").body(Body::from(body)).unwrap();
+        let (status, answer) = self.send(request).await;
+        assert_eq!(status, 200);
+        answer
+    }
+
+    async fn values(&self, query: &str) -> Value {
+        let query = percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC);
+        let (status, answer) = self.get(&format!("/api/v1/query?query={query}&time={NOW}")).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["data"]["result"].clone()
+    }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_answered_from_head_blocks_and_replay_alike() {
+    let want = json(r#"[{"metric":{"__name__":"x_seconds","n":"a"},"values":[[1773145480,"1.5"],[1773145490,"2"],[1773145500,"NaN"]]}]"#);
+    let mut server = Server::new();
+    server.write("a", &[(20, 1.5), (10, 2.0)]).await;
+    let body = server.write("a", &[(10, 2.0)]).await;
+    assert_eq!(body, json("{}"));
+    server.store.cut().unwrap();
+    let point =
+        format!(r#"{{"timeUnixNano":"{}","asDouble":"NaN","attributes":[{{"key":"n","value":{{"stringValue":"a"}}}}]}}"#, NOW * SECOND);
+    let body = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"x","unit":"s","gauge":{{"dataPoints":[{point}]}}}}]}}]}}]}}"#
+    );
+    let request = Request::post("/api/v1/otlp/v1/metrics").header("content-type", "application/json").body(Body::from(body)).unwrap();
+    assert_eq!(server.send(request).await.0, 200);
+    assert_eq!(server.values("x_seconds[1m]").await, want);
+    server = server.killed();
+    assert_eq!(server.values("x_seconds[1m]").await, want);
+    server.store.cut().unwrap();
+    assert_eq!(server.values("x_seconds[1m]").await, want);
+    server = server.killed();
+    assert_eq!(server.values("x_seconds[1m]").await, want);
+}
+
+#[tokio::test]
+async fn the_newest_sample_of_a_series_is_known_after_a_restart() {
+    let server = Server::new();
+    server.write("a", &[(0, 1.0)]).await;
+    server.store.cut().unwrap();
+    let server = server.killed();
+    let refused = server.write("a", &[(601, 5.0), (0, 1.0), (0, 2.0), (600, 3.0)]).await;
+    assert_eq!(refused["partialSuccess"]["rejectedDataPoints"], "2");
+    let message = refused["partialSuccess"]["errorMessage"].as_str().unwrap();
+    assert!(message.contains("duplicate sample for timestamp") && message.contains("too old sample"), "{message}");
+    let want = json(r#"[{"metric":{"__name__":"x_seconds","n":"a"},"values":[[1773144900,"3"],[1773145500,"1"]]}]"#);
+    assert_eq!(server.values("x_seconds[20m]").await, want);
+    // What was refused stays refused in replay.
+    let server = server.killed();
+    assert_eq!(server.values("x_seconds[20m]").await, want);
+}
+
+#[tokio::test]
+async fn labels_series_and_metadata() {
+    let server = Server::new();
+    server.write("a", &[(0, 1.0)]).await;
+    server.store.cut().unwrap();
+    server.write("b", &[(0, 1.0)]).await;
+    let data = |answer: (StatusCode, Value)| answer.1["data"].clone();
+    assert_eq!(data(server.get("/api/v1/labels").await), json(r#"["__name__","n"]"#));
+    assert_eq!(data(server.get("/api/v1/label/n/values").await), json(r#"["a","b"]"#));
+    assert_eq!(data(server.get("/api/v1/label/n/values?start=0&end=10").await), json("[]"));
+    let (_, limited) = server.get("/api/v1/label/n/values?limit=1").await;
+    assert_eq!((&limited["data"], &limited["warnings"]), (&json(r#"["a"]"#), &json(r#"["results truncated due to limit"]"#)));
+    assert_eq!(data(server.get("/api/v1/series?match[]=x_seconds{n=%22b%22}").await), json(r#"[{"__name__":"x_seconds","n":"b"}]"#));
+    let want = json(r#"{"x_seconds":[{"type":"gauge","help":"an x","unit":"seconds"}]}"#);
+    assert_eq!(data(server.get("/api/v1/metadata?limit=40000").await), want);
+    let (status, error) = server.get("/api/v1/series").await;
+    assert_eq!((status.as_u16(), error["errorType"].as_str()), (400, Some("bad_data")));
+}
+
+#[tokio::test]
+async fn parameters_are_judged_as_prometheus_does() {
+    let server = Server::new();
+    for (path, status, text) in [
+        ("/api/v1/query?query=1%2B1&time=4", 200, ""),
+        ("/api/v1/query?query=", 400, "invalid parameter \"query\": unknown position: parse error: no expression found in input"),
+        (
+            "/api/v1/query?query=up&time=abc",
+            400,
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"abc\" to a valid timestamp",
+        ),
+        ("/api/v1/query?query=up&limit=-1", 400, "invalid parameter \"limit\": limit must be non-negative"),
+        ("/api/v1/query?query=up&lookback_delta=x", 400, "error parsing lookback delta duration: cannot parse \"x\" to a valid duration"),
+        (
+            "/api/v1/query_range?query=up&start=2&end=1&step=1",
+            400,
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ),
+        ("/api/v1/query_range?query=up&start=0&end=11000&step=1", 200, ""),
+        (
+            "/api/v1/query_range?query=up&start=0&end=11001&step=1",
+            400,
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=1&step=0",
+            400,
+            "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        (
+            "/api/v1/query_range?query=up[1m]&start=0&end=1&step=1",
+            400,
+            "invalid parameter \"query\": invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
+        ),
+        ("/api/v1/query_exemplars?query=test&start=1773145500000&end=1773145600000", 200, ""),
+        ("/api/v1/status/buildinfo", 200, ""),
+        ("/api/v1/rules", 200, ""),
+        ("/api/v1/write", 404, "/api/v1/write is not supported"),
+    ] {
+        let (got, body) = server.get(path).await;
+        assert_eq!((got.as_u16(), body["error"].as_str().unwrap_or("")), (status, text), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_and_the_url_are_merged() {
+    let server = Server::new();
+    let request = Request::post("/api/v1/query?stats=all")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("query=1%2B1&time=4"))
+        .unwrap();
+    let (_, body) = server.send(request).await;
+    assert_eq!(body["data"]["result"], json(r#"[4,"2"]"#));
+    assert!(body["data"]["stats"]["timings"]["evalTotalTime"].is_number());
+}

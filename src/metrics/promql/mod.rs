@@ -11,6 +11,8 @@ mod functions;
 mod lexer;
 mod parser;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use crate::metrics::histogram::{Histogram, ResetHint};
 pub use crate::metrics::rows::HistogramSample;

@@ -73,7 +73,7 @@ impl Evaluator<'_> {
         let mut since_check = 0usize;
         let series = range.map(grid, |data, window| {
             since_check += 1;
-            if since_check % 4_096 == 0
+            if since_check.is_multiple_of(4_096)
                 && failure.is_none()
                 && let Err(error) = self.storage.check()
             {

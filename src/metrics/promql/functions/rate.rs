@@ -137,7 +137,8 @@ fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Op
     if counter && samples.iter().any(gauge) {
         call.warn(format!("this native histogram metric is not a counter: {:?}", call.name));
     }
-    if !counter && !(gauge(&samples[0]) && gauge(&samples[samples.len() - 1])) {
+    let ends_are_gauges = gauge(&samples[0]) && gauge(&samples[samples.len() - 1]);
+    if !counter && !ends_are_gauges {
         call.warn(format!("this native histogram metric is not a gauge: {:?}", call.name));
     }
     if relevant.iter().any(|s| s.histogram.is_custom() != relevant[0].histogram.is_custom()) {

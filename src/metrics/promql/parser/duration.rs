@@ -27,10 +27,9 @@ impl Parser {
     }
 
     fn duration_binary(&mut self, minimum: u8) -> Result<DurationExpr, ParseError> {
-        let depth = self.depth;
         let mut left = self.duration_unary()?;
         while let Some((op, precedence)) = self.duration_op().filter(|(_, p)| *p >= minimum) {
-            self.depth += 1;
+            self.count_operator()?;
             self.next();
             let tighter = if op == DurationOp::Pow { precedence } else { precedence + 1 };
             let right = self.deeper(|p| p.duration_binary(tighter))?;
@@ -38,7 +37,6 @@ impl Parser {
             let kind = DurationKind::Binary { op, left: Box::new(left), right: Box::new(right) };
             left = DurationExpr { kind, span };
         }
-        self.depth = depth;
         Ok(left)
     }
 

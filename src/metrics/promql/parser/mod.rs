@@ -10,8 +10,12 @@ use super::ast::{Expr, Kind, Selector, Span};
 use super::check;
 use super::lexer::{Token, lex};
 
-/// Nesting and operators on one path from the root of the tree at most.
-const DEPTH_MAX: usize = 200;
+/// Parentheses, arguments and signs inside each other at most: what the parser itself recurses into.
+const NESTING_MAX: usize = 64;
+/// Operators in one query at most: a chain of them is parsed in a loop, but makes the tree deep.
+const OPERATORS_MAX: usize = 1_000;
+/// Nodes on one path from the root of the tree at most: what everything else recurses into.
+const DEPTH_MAX: usize = 250;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
@@ -42,9 +46,25 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
     }
     let expr = parser.expr()?;
     parser.expect_end()?;
+    check_depth(&expr)?;
     check::check(&expr)?;
     Ok(expr)
 }
+
+fn check_depth(expr: &Expr) -> Result<(), ParseError> {
+    let mut level = vec![expr];
+    for _ in 0..DEPTH_MAX {
+        let mut below = Vec::new();
+        level.iter().for_each(|e| e.for_each_child(&mut |child| below.push(child)));
+        if below.is_empty() {
+            return Ok(());
+        }
+        level = below;
+    }
+    Err(ParseError::new(expr.span, TOO_DEEP))
+}
+
+const TOO_DEEP: &str = "expression is nested too deeply";
 
 /// Parses a series selector without modifiers, as `match[]` takes it.
 pub fn parse_selector(text: &str) -> Result<Selector, ParseError> {
@@ -61,11 +81,12 @@ pub(super) struct Parser {
     tokens: Vec<(Token, Span)>,
     at: usize,
     depth: usize,
+    operators: usize,
 }
 
 impl Parser {
     fn new(text: &str) -> Result<Parser, ParseError> {
-        Ok(Parser { tokens: lex(text)?, at: 0, depth: 0 })
+        Ok(Parser { tokens: lex(text)?, at: 0, depth: 0, operators: 0 })
     }
 
     fn peek(&self) -> &Token {
@@ -138,13 +159,18 @@ impl Parser {
     }
 
     fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
-        if self.depth >= DEPTH_MAX {
-            return Err(ParseError::new(self.span(), "expression is nested too deeply"));
+        if self.depth >= NESTING_MAX {
+            return Err(ParseError::new(self.span(), TOO_DEEP));
         }
         self.depth += 1;
         let result = parse(self);
         self.depth -= 1;
         result
+    }
+
+    fn count_operator(&mut self) -> Result<(), ParseError> {
+        self.operators += 1;
+        if self.operators > OPERATORS_MAX { Err(ParseError::new(self.span(), TOO_DEEP)) } else { Ok(()) }
     }
 
     fn expr(&mut self) -> Result<Expr, ParseError> {

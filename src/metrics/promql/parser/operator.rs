@@ -20,17 +20,9 @@ impl Parser {
 
     /// An expression of operators that bind at least as tightly as `minimum`.
     pub(super) fn binary(&mut self, minimum: u8) -> Result<Expr, ParseError> {
-        let depth = self.depth;
-        let result = self.binary_chain(minimum);
-        self.depth = depth;
-        result
-    }
-
-    fn binary_chain(&mut self, minimum: u8) -> Result<Expr, ParseError> {
         let mut left = self.unary()?;
         while let Some(op) = self.binary_op().filter(|op| op.precedence() >= minimum) {
-            // Each operator of a chain makes the tree one deeper on its left side.
-            self.depth += 1;
+            self.count_operator()?;
             self.next();
             let mut binary = self.modifiers(op)?;
             let tighter = if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 };
