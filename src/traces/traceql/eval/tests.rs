@@ -4,6 +4,7 @@ use crate::traces::span::{Event, Link, Resource, Span};
 use crate::traces::trace::Trace;
 use crate::traces::traceql::ast::{Body, Pipeline};
 use crate::traces::traceql::{check, parse};
+use proptest::prelude::*;
 use std::sync::Arc;
 
 fn text(s: &str) -> AttributeValue {
@@ -22,7 +23,7 @@ fn resource(service: &str) -> Arc<Resource> {
 fn trace() -> Trace {
     let span = |id: u8, parent: u8, kind: i32, service: &str| Span {
         span_id: SpanId([id + 1; 8]),
-        parent_span_id: (parent > 0).then(|| SpanId([parent; 8])),
+        parent_span_id: (parent > 0).then_some(SpanId([parent; 8])),
         name: format!("s{id}"),
         kind,
         start: 1_000 + i64::from(id),
@@ -269,5 +270,37 @@ fn a_sieve_lets_every_match_through_and_reads_less() {
         let sieve = Sieve::new(&pipeline(query));
         assert_eq!(sieve.as_ref().map(|s| s.passes(&facts)), expected, "{query}");
         assert!(sieve.is_none_or(|s| !s.reads.reads("parent_span_id")), "{query}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_query_panics_and_none_finds_what_its_sieve_keeps_back(
+        words in proptest::collection::vec(proptest::sample::select(vec![
+            "{ span.n = 4 }", "{ .r = \"own\" }", "{ nestedSetParent < 0 && span.n > 2 }", "{ kind = client }", "{ event:name = \"retry\" }",
+            "{ span.n * 2 > 5 || rootName = \"s0\" }", "{ !span.ok }", "{ span.nosuch = nil }", "{ .list != \"b\" }", "{ }", "(", ")", "&&", "||", ">", ">>",
+            "<", "<<", "~", "!>", "!~", "&>>", "&~", "|", "| by(span.n)", "| by(name)", "| count() > 1", "| avg(span.n) > 0", "| coalesce()",
+            "| select(name, .r)",
+        ]), 1..9)
+    ) {
+        let text = words.join(" ");
+        let Ok(query) = parse(&text) else { return Ok(()) };
+        let (Ok(()), Body::Spansets(pipeline)) = (check(&query), &query.body) else { return Ok(()) };
+        let trace = trace();
+        let facts = TraceFacts::new(&trace);
+        let (program, shown) = (Program::new(pipeline), Shown::new(pipeline));
+        let Ok(sets) = program.run(&facts) else { return Ok(()) };
+        for set in &sets {
+            prop_assert!(!set.spans.is_empty() && set.spans.is_sorted(), "{text}: {set:?}");
+            for span in &set.spans {
+                let _ = shown.attributes(Subject::new(&facts, *span));
+            }
+        }
+        if !sets.is_empty() {
+            prop_assert!(!program.is_never(), "{text}");
+            prop_assert!(Sieve::new(pipeline).is_none_or(|s| s.passes(&facts)), "{text}");
+        }
     }
 }
