@@ -7,8 +7,8 @@ use super::columns::Projection;
 use super::source::{Sources, TraceRef, steps};
 use super::trace::{ServiceCounts, Trace};
 use super::traceql::ast::{Body, Field, Intrinsic, Pipeline, Query};
-use super::traceql::eval::{Program, Set, Shown, Sieve, Subject, TraceFacts, Value, first_pipeline, need, need_pipeline};
-use super::traceql::{check, parse};
+use super::traceql::eval::{Set, Shown, Subject, TraceFacts, Value, first_pipeline, need};
+use super::traceql::{Inspected, Judge, check, parse};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use std::collections::BTreeMap;
@@ -47,70 +47,12 @@ pub struct FoundSpan {
     pub attributes: Vec<(String, Value<'static>)>,
 }
 
-/// What was looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Inspected {
-    pub traces: u64,
-    pub spans: u64,
-}
-
 /// A checked query that can be run.
 pub struct Search {
     judge: Judge,
     shown: Shown,
     /// What showing a trace reads.
     displayed: Projection,
-}
-
-/// Runs a pipeline on traces.
-pub struct Judge {
-    /// Where it reads less than the whole.
-    sieve: Option<Sieve>,
-    program: Program,
-    reads: Projection,
-}
-
-impl Judge {
-    /// `reads` is what is read beside what the pipeline needs.
-    pub fn new(pipeline: &Pipeline, mut reads: Projection) -> Judge {
-        need_pipeline(&mut reads, pipeline);
-        let sieve = Sieve::new(pipeline).filter(|s| s.reads != reads);
-        Judge { sieve, program: Program::new(pipeline), reads }
-    }
-
-    /// Whether no trace can ever match.
-    pub fn is_never(&self) -> bool {
-        self.program.is_never()
-    }
-
-    /// Gives the traces that match, with their spansets, to `each`, in order.
-    pub fn run(
-        &self,
-        ctx: &Context,
-        sources: &Sources,
-        traces: &[TraceRef],
-        inspected: &mut Inspected,
-        mut each: impl FnMut(&TraceRef, &TraceFacts<'_>, Vec<Set>) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
-        inspected.traces += traces.len() as u64;
-        inspected.spans += traces.iter().map(TraceRef::spans).sum::<u64>();
-        let mut candidates = traces;
-        let passed: Vec<TraceRef>;
-        if let Some(sieve) = &self.sieve {
-            let loaded = sources.load(ctx, traces, &sieve.reads)?;
-            passed = traces.iter().zip(&loaded).filter(|(_, t)| sieve.passes(&TraceFacts::new(t))).map(|(p, _)| p.clone()).collect();
-            candidates = &passed;
-        }
-        for (place, trace) in candidates.iter().zip(sources.load(ctx, candidates, &self.reads)?) {
-            ctx.check()?;
-            let facts = TraceFacts::new(&trace);
-            let sets = self.program.run(&facts).map_err(|e| QueryError::Execution(e.to_string()))?;
-            if !sets.is_empty() {
-                each(place, &facts, sets)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -7,10 +7,10 @@ use super::{Grid, Labels, NAME, Series, math, stages};
 use crate::model::TimeRange;
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
-use crate::traces::find::{Inspected, Judge};
 use crate::traces::source::{Sources, steps};
 use crate::traces::traceql::ast::{Field, Intrinsic, Metrics, MetricsFunction, MetricsQuery, Op, SecondStage, Static};
 use crate::traces::traceql::eval::{Shown, Subject, Value, need};
+use crate::traces::traceql::{Inspected, Judge};
 use std::collections::HashMap;
 
 /// Traces that are read at a time.
