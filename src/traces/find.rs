@@ -1,13 +1,14 @@
 //! Searching: which traces satisfy a query, newest first (contracts/tempo.md 1.4).
 //!
-//! Conditions are evaluated with the columns they need only; what is shown is read of the traces that match.
+//! Conditions on spans come first, with the columns they need only; traces that pass are judged as a whole; what is shown
+//! is read of those that match.
 
 use super::columns::Projection;
-use super::source::{Sources, TraceRef};
+use super::source::{Sources, TraceRef, steps};
 use super::trace::{ServiceCounts, Trace};
 use super::traceql::ast::{Body, Field, Intrinsic, Pipeline, Query};
-use super::traceql::eval::{Program, Set, Shown, Subject, TraceFacts, Value, first_pipeline, need, need_pipeline};
-use super::traceql::{check, parse};
+use super::traceql::eval::{Set, Shown, Subject, TraceFacts, Value, first_pipeline, need};
+use super::traceql::{Inspected, Judge, check, parse};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use std::collections::BTreeMap;
@@ -46,19 +47,11 @@ pub struct FoundSpan {
     pub attributes: Vec<(String, Value<'static>)>,
 }
 
-/// What was looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Inspected {
-    pub traces: u64,
-    pub spans: u64,
-}
-
 /// A checked query that can be run.
 pub struct Search {
-    program: Program,
+    judge: Judge,
     shown: Shown,
-    /// What judging a trace reads, and what showing it does.
-    judged: Projection,
+    /// What showing a trace reads.
     displayed: Projection,
 }
 
@@ -89,54 +82,35 @@ impl Search {
 
     fn of_pipeline(pipeline: &Pipeline) -> Search {
         let shown = Shown::new(pipeline);
-        let mut judged = Projection::none();
-        need_pipeline(&mut judged, pipeline);
         let mut displayed = Projection::none();
         shown.fields().for_each(|field| need(&mut displayed, field));
         for intrinsic in [Intrinsic::RootName, Intrinsic::RootService, Intrinsic::Duration, Intrinsic::Status] {
             need(&mut displayed, &Field::Intrinsic(intrinsic));
         }
-        Search { program: Program::new(pipeline), shown, judged, displayed }
+        Search { judge: Judge::new(pipeline, Projection::none()), shown, displayed }
     }
 
     pub fn run(&self, ctx: &Context, sources: &Sources, bounds: Bounds) -> Result<(Vec<FoundTrace>, Inspected), QueryError> {
         let mut found = Vec::new();
         let mut inspected = Inspected::default();
-        if self.program.is_never() {
+        if self.judge.is_never() {
             return Ok((found, inspected));
         }
         let candidates = sources.traces(ctx, bounds.range)?;
         let mut rest = &candidates[..];
-        let mut step = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
-        while !rest.is_empty() && found.len() < bounds.limit {
-            let (now, later) = rest.split_at(step.min(rest.len()));
-            rest = later;
-            step = (step * STEP_GROWTH).min(STEP_MAX);
-            let matching = self.judge(ctx, sources, now, &mut inspected)?;
+        let mut traces_max = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
+        while let Some(now) = steps(rest, traces_max).next().filter(|_| found.len() < bounds.limit) {
+            rest = &rest[now.len()..];
+            traces_max = (traces_max * STEP_GROWTH).min(STEP_MAX);
+            let mut matching = Vec::new();
+            self.judge.run(ctx, sources, now, &mut inspected, |place, _, sets| {
+                matching.push((place.clone(), sets));
+                Ok(())
+            })?;
             let room = bounds.limit - found.len();
             self.show(ctx, sources, &matching[..matching.len().min(room)], bounds.spans_per_set, &mut found)?;
         }
         Ok((found, inspected))
-    }
-
-    fn judge(
-        &self,
-        ctx: &Context,
-        sources: &Sources,
-        traces: &[TraceRef],
-        inspected: &mut Inspected,
-    ) -> Result<Vec<(TraceRef, Vec<Set>)>, QueryError> {
-        let mut matching = Vec::new();
-        for (place, trace) in traces.iter().zip(sources.load(ctx, traces, &self.judged)?) {
-            ctx.check()?;
-            inspected.traces += 1;
-            inspected.spans += trace.spans.len() as u64;
-            let sets = self.program.run(&TraceFacts::new(&trace)).map_err(|e| QueryError::Execution(e.to_string()))?;
-            if !sets.is_empty() {
-                matching.push((place.clone(), sets));
-            }
-        }
-        Ok(matching)
     }
 
     fn show(

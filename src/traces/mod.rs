@@ -5,6 +5,7 @@ pub mod columns;
 mod cut;
 mod find;
 mod head;
+mod names;
 pub mod otlp;
 mod schema;
 mod source;

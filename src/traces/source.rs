@@ -16,6 +16,7 @@ use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How far before and after the time of a query the rest of a trace is looked for, nanoseconds.
 const TRACE_SPREAD: i64 = 3600 * crate::model::time::SECOND;
@@ -36,12 +37,44 @@ pub struct TraceRef {
     parts: Vec<(usize, Part)>,
 }
 
+impl TraceRef {
+    /// Its spans, duplicates included.
+    pub fn spans(&self) -> u64 {
+        self.parts.iter().map(|(_, part)| part.spans.end - part.spans.start).sum()
+    }
+}
+
+/// Spans that are put together at a time, unless one trace has more.
+const STEP_SPANS: u64 = 32 << 10;
+
+/// What a decoded span takes, about.
+const SPAN_BYTES: u64 = size_of::<Span>() as u64 + 256;
+
+/// Runs of traces of bounded size, at most `traces_max` traces each, at least one.
+pub fn steps(traces: &[TraceRef], traces_max: usize) -> impl Iterator<Item = &[TraceRef]> {
+    let mut rest = traces;
+    std::iter::from_fn(move || {
+        let mut spans = 0;
+        let fits = |trace: &&TraceRef| {
+            let before = spans;
+            spans += trace.spans();
+            before == 0 || spans <= STEP_SPANS
+        };
+        let count = rest.iter().take(traces_max).take_while(fits).count();
+        let (step, later) = rest.split_at(count);
+        rest = later;
+        (!step.is_empty()).then_some(step)
+    })
+}
+
 /// One instant of a tenant's traces.
 pub struct Sources {
     sources: Vec<Source>,
+    /// Bytes of the largest step so far, which the query's budget holds.
+    largest: AtomicU64,
 }
 
-fn storage(error: ReadError) -> QueryError {
+pub fn storage(error: ReadError) -> QueryError {
     QueryError::Storage(error.to_string())
 }
 
@@ -54,12 +87,17 @@ impl Sources {
     pub fn new(view: View<TracesSpec>) -> Sources {
         let blocks = view.blocks.into_iter().map(Source::Block);
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
-        Sources { sources: blocks.chain(chunks).collect() }
+        Sources { sources: blocks.chain(chunks).collect(), largest: AtomicU64::new(0) }
+    }
+
+    /// Those that may have a span in `range`.
+    pub fn within(&self, range: TimeRange) -> impl Iterator<Item = &Source> {
+        self.sources.iter().filter(move |s| s.overlaps(range))
     }
 
     /// Whether some span may lie in `range`.
     pub fn overlap(&self, range: TimeRange) -> bool {
-        self.sources.iter().any(|s| s.overlaps(range))
+        self.within(range).next().is_some()
     }
 
     /// The places of one trace, wherever they are.
@@ -113,6 +151,7 @@ impl Sources {
 
     /// The traces, put together, in the order asked for. Span ids, kinds and starts are read whatever the projection.
     pub fn load(&self, ctx: &Context, traces: &[TraceRef], projection: &Projection) -> Result<Vec<Trace>, QueryError> {
+        self.hold(ctx, traces.iter().map(TraceRef::spans).sum::<u64>() * SPAN_BYTES)?;
         let mut projection = projection.clone();
         projection.add_columns(&["span_id", "kind", "start"]);
         let mut by_source: HashMap<usize, Vec<(usize, &Part)>> = HashMap::new();
@@ -143,6 +182,14 @@ impl Sources {
             }
         }
         Ok(traces.iter().zip(spans).map(|(trace, spans)| Trace::assemble(trace.trace_id, spans)).collect())
+    }
+}
+
+impl Sources {
+    /// Steps come one after another, so that only the largest counts.
+    fn hold(&self, ctx: &Context, bytes: u64) -> Result<(), QueryError> {
+        let largest = self.largest.fetch_max(bytes, Ordering::Relaxed);
+        ctx.reserve(bytes.saturating_sub(largest))
     }
 }
 
@@ -314,4 +361,28 @@ fn place<'a>(parts: &[&Part], row: u64, out: &'a mut [Vec<Span>]) -> Option<&'a 
     let part = parts.partition_point(|p| p.spans.end <= row);
     let index = row.checked_sub(parts.get(part)?.spans.start)?;
     out.get_mut(part)?.get_mut(index as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(spans: u64) -> TraceRef {
+        let part = Part { trace_id: TraceId::default(), start: 0, end: 0, spans: 5..5 + spans, events: 0..0, links: 0..0 };
+        TraceRef { trace_id: TraceId::default(), start: 0, end: 0, parts: vec![(0, part)] }
+    }
+
+    #[test]
+    fn steps_are_bounded_by_traces_and_by_spans() {
+        let traces: Vec<TraceRef> = [1, 1, 1, 20_000, 20_000, 100_000, 1].map(trace).into();
+        let sizes: Vec<usize> = steps(&traces, 2).map(<[TraceRef]>::len).collect();
+        assert_eq!(sizes, [2, 2, 1, 1, 1]);
+        assert_eq!(steps(&traces, 100).map(<[TraceRef]>::len).collect::<Vec<_>>(), [4, 1, 1, 1]);
+        assert_eq!(steps(&[], 3).count(), 0);
+    }
+
+    #[test]
+    fn ranges_that_touch_are_read_as_one() {
+        assert_eq!(merged([0..2, 2..3, 5..5, 7..9].into_iter()), [0..3, 7..9]);
+    }
 }

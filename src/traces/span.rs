@@ -65,9 +65,10 @@ pub struct Span {
     pub name: String,
     /// OTLP's number, also one that OTLP does not define yet.
     pub kind: i32,
+    /// 0 and an empty message where no status was sent: both mean the same.
     pub status_code: i32,
     pub status_message: String,
-    /// Whether OTLP's `status` was sent at all is not kept: absent and empty mean the same.
+    /// Nanoseconds since the epoch; a later one than fits is refused.
     pub start: i64,
     /// End minus start, nanoseconds, wrapped to 64 bits: negative when a sender's clock went back.
     pub duration: i64,

@@ -1,8 +1,8 @@
 //! Names and values of attributes, for autocompletion (contracts/tempo.md 1.5).
 
-use super::columns::{Keys, Projection};
+use super::columns::Projection;
 use super::schema::AttributeScope;
-use super::source::Sources;
+use super::source::{Sources, steps};
 use super::span::Span;
 use super::traceql::ast::{Body, Expr, Field, Op, Scope, Spanset, Stage};
 use super::traceql::eval::{Filter, Subject, TraceFacts, Value, need, need_expr};
@@ -100,7 +100,7 @@ fn spans(
     if let Some(expr) = &filter.0 {
         need_expr(&mut projection, expr);
     }
-    for step in sources.traces(ctx, range)?.chunks(STEP) {
+    for step in steps(&sources.traces(ctx, range)?, STEP) {
         for trace in sources.load(ctx, step, &projection)? {
             ctx.check()?;
             let facts = TraceFacts::new(&trace);
@@ -121,15 +121,17 @@ fn spans(
 pub type Names = BTreeMap<AttributeScope, BTreeSet<String>>;
 
 pub fn names(ctx: &Context, sources: &Sources, range: TimeRange, filter: &Lenient, scopes: &[AttributeScope]) -> Result<Names, QueryError> {
+    if filter.0.is_none() {
+        return super::names::all(ctx, sources, range, scopes);
+    }
     let mut projection = Projection::none();
     scopes.iter().for_each(|scope| projection.add_all_attributes(*scope));
-    let wanted = projection.clone();
     let mut names = Names::new();
     spans(ctx, sources, range, filter, projection, |subject| {
         for scope in scopes {
             let names = names.entry(*scope).or_default();
             each_attribute(subject.span(), *scope, |attribute| {
-                if *wanted.keys(*scope) == Keys::All && !names.contains(&attribute.key) {
+                if !names.contains(&attribute.key) {
                     names.insert(attribute.key.clone());
                 }
             });

@@ -98,6 +98,33 @@ impl Trace {
         root_of(&self.spans)
     }
 
+    /// The trace as a client shows it that knows spans by their ids alone: where a client and its server share an id, as
+    /// Zipkin's do, the server gets one of its own, below the client, and takes along what hangs from it
+    /// (contracts/tempo.md 1.3).
+    pub fn with_unique_ids(mut self) -> Trace {
+        let mut used: HashSet<SpanId> = self.spans.iter().map(|s| s.span_id).collect();
+        if used.len() == self.spans.len() {
+            return self;
+        }
+        let of_clients: HashSet<SpanId> = self.spans.iter().filter(|s| s.kind != KIND_SERVER).map(|s| s.span_id).collect();
+        let mut renamed: HashMap<SpanId, SpanId> = HashMap::new();
+        for span in self.spans.iter_mut().filter(|s| s.kind == KIND_SERVER && of_clients.contains(&s.span_id)) {
+            let mut number = u64::from_be_bytes(span.span_id.0);
+            while number == 0 || used.contains(&SpanId(number.to_be_bytes())) {
+                number = number.wrapping_add(1);
+            }
+            let fresh = SpanId(number.to_be_bytes());
+            used.insert(fresh);
+            renamed.insert(span.span_id, fresh);
+            span.parent_span_id = Some(span.span_id);
+            span.span_id = fresh;
+        }
+        for span in self.spans.iter_mut().filter(|s| s.kind != KIND_SERVER) {
+            span.parent_span_id = span.parent_span_id.map(|parent| renamed.get(&parent).copied().unwrap_or(parent));
+        }
+        self
+    }
+
     pub fn services(&self) -> BTreeMap<String, ServiceCounts> {
         services_of(&self.spans)
     }
@@ -260,6 +287,18 @@ mod tests {
         let trace = Trace::assemble(TraceId::default(), vec![named("first", 5), named("second", 1), span(3, 7, 1)]);
         assert_eq!(trace.spans.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["", "first"]);
         assert_eq!((trace.root().unwrap().name.as_str(), trace.start()), ("first", 3));
+    }
+
+    #[test]
+    fn a_server_that_shares_its_clients_id_gets_one_of_its_own() {
+        let spans = vec![span(1, 0, 2), span(2, 1, 3), span(2, 1, 2), span(3, 2, 1), span(4, 2, 2)];
+        let before = nested_sets(&spans);
+        let trace = Trace { trace_id: TraceId::default(), spans }.with_unique_ids();
+        let fresh = SpanId([2, 2, 2, 2, 2, 2, 2, 3]);
+        assert_eq!((trace.spans[2].span_id, trace.spans[2].parent_span_id), (fresh, Some(SpanId([2; 8]))));
+        assert_eq!((trace.spans[3].parent_span_id, trace.spans[4].parent_span_id), (Some(fresh), Some(SpanId([2; 8]))));
+        assert_eq!(nested_sets(&trace.spans), before, "the tree is the same");
+        assert_eq!(trace.clone().with_unique_ids(), trace);
     }
 
     #[test]

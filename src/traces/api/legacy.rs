@@ -5,11 +5,12 @@ use crate::model::time::parse_go_duration;
 use crate::model::{Attribute, AttributeValue, quote};
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
-use crate::traces::find::{Bounds, FoundTrace, Inspected, summary};
+use crate::traces::find::{Bounds, FoundTrace, summary};
 use crate::traces::schema::AttributeScope;
-use crate::traces::source::Sources;
+use crate::traces::source::{Sources, steps};
 use crate::traces::span::{Span, attribute};
 use crate::traces::trace::Trace;
+use crate::traces::traceql::Inspected;
 use crate::traces::traceql::ast::STATUS_WORDS;
 use crate::web::Params;
 
@@ -60,7 +61,7 @@ impl Legacy {
         }
         let mut found = Vec::new();
         let mut inspected = Inspected::default();
-        for step in sources.traces(ctx, bounds.range)?.chunks(STEP) {
+        for step in steps(&sources.traces(ctx, bounds.range)?, STEP) {
             for trace in sources.load(ctx, step, &projection)? {
                 ctx.check()?;
                 inspected.traces += 1;

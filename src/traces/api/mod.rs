@@ -87,6 +87,7 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
         .route("/api/metrics/query_range", get(metrics::query_range))
         .route("/api/metrics/query", get(metrics::query_instant))
+        .route("/tempopb.StreamingQuerier/{method}", post(status::no_streaming))
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
         .with_state(api)

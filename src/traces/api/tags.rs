@@ -84,7 +84,7 @@ fn limit(params: &Params, name: &str) -> usize {
 }
 
 async fn names_of(api: Api, params: &Params, answer: impl FnOnce(Names) -> Response) -> Result<Response, ApiError> {
-    let range = time::search_range(params, api.clock.now())?;
+    let range = time::tags_range(params, api.clock.now())?;
     let (filter, wanted) = (filter(params)?, wanted(params)?);
     api.query("tempo_tags", params, move |ctx, sources| names(ctx, sources, range, &filter, &wanted.scopes), answer).await
 }
@@ -171,7 +171,7 @@ fn answer_values(values: &[Value]) -> Response {
 pub async fn values_v2(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
     let field = parse_field(&name)
         .map_err(|e| ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {e}")))?;
-    let range = time::search_range(&params, api.clock.now())?;
+    let range = time::tags_range(&params, api.clock.now())?;
     let (filter, max) = (filter(&params)?, limit(&params, "limit"));
     if let Some(values) = fixed(&field) {
         return Ok(answer_values(&values[..values.len().min(max)]));
@@ -186,7 +186,7 @@ fn is_empty(value: &Found<'_>) -> bool {
 }
 
 pub async fn values_v1(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let range = time::search_range(&params, api.clock.now())?;
+    let range = time::tags_range(&params, api.clock.now())?;
     let max = limit(&params, "limit");
     let field = match name.as_str() {
         "status.code" => return Ok(answer_values(&STATUS_WORDS.map(Value::from))),

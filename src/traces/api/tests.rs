@@ -176,6 +176,80 @@ async fn every_message_that_the_plugin_takes_for_granted_is_on_the_wire() {
 }
 
 #[tokio::test]
+async fn tags_and_values_are_offered_from_head_and_blocks() {
+    let house = House::new();
+    let attributes = json!([
+        { "key": "http/route", "value": { "stringValue": "/a" } }, { "key": "n", "value": { "intValue": "7" } },
+        { "key": "list", "value": { "arrayValue": { "values": [{ "stringValue": "x" }, { "stringValue": "y" }] } } },
+    ]);
+    let events = json!([{ "name": "retry", "attributes": [{ "key": "why", "value": { "boolValue": true } }] }]);
+    house.export(request("shop", vec![span("00000000000000a1", "", json!({ "attributes": attributes, "events": events }))])).await;
+    let other = json!({ "attributes": [{ "key": "n", "value": { "doubleValue": 0.5 } }], "name": "get" });
+    house.export(request("cart", vec![span("00000000000000a2", "00000000000000a1", other)])).await;
+    for cut in [false, true] {
+        if cut {
+            house.store.cut().unwrap();
+        }
+        let scopes = |value: Value| -> Vec<(String, Value)> {
+            let scopes = value["scopes"].as_array().unwrap().clone();
+            scopes.into_iter().map(|s| (s["name"].as_str().unwrap().to_owned(), s["tags"].clone())).collect()
+        };
+        let times = "start=1773144000&end=1773145800";
+        let all = scopes(house.json(&format!("/api/v2/search/tags?{times}")).await);
+        let expected = [("span", json!(["http/route", "list", "n"])), ("resource", json!(["service.name"])), ("event", json!(["why"]))];
+        assert_eq!(all[..3], expected.map(|(name, tags)| (name.to_owned(), tags)));
+        assert_eq!((all.len(), all[3].0.as_str()), (4, "intrinsic"));
+        let filtered = house.json(&format!("/api/v2/search/tags?{times}&scope=span&q=%7Bname%3D%22get%22%20%26%26%20span.")).await;
+        assert_eq!(scopes(filtered), [("span".to_owned(), json!(["n"]))]);
+        let limited = house.json(&format!("/api/v2/search/tags?{times}&scope=span&limit=1")).await;
+        assert_eq!(scopes(limited), [("span".to_owned(), json!(["http/route"]))]);
+        let values =
+            async |tag: &str, more: &str| house.json(&format!("/api/v2/search/tag/{tag}/values?{times}{more}")).await["tagValues"].clone();
+        assert_eq!(values("span.n", "").await, json!([{ "type": "float", "value": "0.5" }, { "type": "int", "value": "7" }]));
+        assert_eq!(values("span.n", "&q=%7Bname%3D%22get%22%7D").await, json!([{ "type": "float", "value": "0.5" }]));
+        assert_eq!(values(".list", "").await, json!([{ "type": "string", "value": "x" }, { "type": "string", "value": "y" }]));
+        assert_eq!(values("span.http%2Froute", "").await, json!([{ "type": "string", "value": "/a" }]));
+        assert_eq!(values("event:name", "&limit=5").await, json!([{ "type": "string", "value": "retry" }]));
+        assert_eq!(values("kind", "&limit=1").await, json!([{ "type": "keyword", "value": "unspecified" }]));
+        assert_eq!(values("duration", "").await, json!([]));
+        assert_eq!(house.json(&format!("/api/search/tag/n/values?{times}")).await["tagValues"], json!(["0.5", "7"]));
+        let names = json!(["http/route", "list", "n", "service.name", "why"]);
+        assert_eq!(house.json(&format!("/api/search/tags?{times}")).await["tagNames"], names);
+    }
+    let (status, _) = house.get("/api/v2/search/tag/nosuch/values").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn metrics_answer_in_the_forms_of_the_contract() {
+    let house = House::new();
+    house.export(request("shop", vec![span("00000000000000a1", "", json!({}))])).await;
+    let times = "start=1773144000&end=1773144002&step=2s";
+    let found = house.json(&format!("/api/metrics/query_range?q=%7B%7D%7Crate()&{times}")).await;
+    let series = &found["series"][0];
+    assert_eq!(series["labels"], json!([{ "key": "__name__", "value": { "stringValue": "rate" } }]));
+    let samples = json!([{ "timestampMs": "1773144000000" }, { "timestampMs": "1773144002000", "value": 0.5 }]);
+    assert_eq!(series["samples"], samples);
+    let exemplar = &series["exemplars"][0];
+    assert_eq!(exemplar["labels"], json!([{ "key": "trace:id", "value": { "stringValue": "a0b1" } }]));
+    assert_eq!((&exemplar["value"], &exemplar["timestampMs"]), (&json!(0.5), &json!("1773144001000")));
+    let instant =
+        house.json("/api/metrics/query?q=%7B%7D%7Ccount_over_time()%20by(resource.service.name)&start=1773144000&end=1773144002").await;
+    let label = json!([{ "key": "resource.service.name", "value": { "stringValue": "shop" } }]);
+    assert_eq!(instant["series"], json!([{ "labels": label, "value": 1.0 }]));
+    for (query, message) in [
+        ("q=%7B%7D&start=1&end=2", "compiling query: not a metrics query"),
+        ("q=%7B%7D%7Crate()&start=2&end=1", "end must be greater than start"),
+        ("q=%7B%7D%7Crate()&start=1&end=100000", "metrics query time range exceeds the maximum allowed duration of 24h0m0s"),
+        ("q=%7B%7D%7Crate()&start=1&end=3601&step=1ms", "step of 1ms is too small, minimum step for given range is 360ms"),
+        ("q=%7B%7D%7Crate(&start=1&end=2", "compiling query: parse error at line 1, col 9: syntax error: unexpected $end, expecting )"),
+    ] {
+        let (status, body) = house.get(&format!("/api/metrics/query_range?{query}")).await;
+        assert_eq!((status, &body[..]), (StatusCode::BAD_REQUEST, message.as_bytes()), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn bad_searches_say_why() {
     let house = House::new();
     for (query, message) in [

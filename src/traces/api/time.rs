@@ -58,6 +58,17 @@ pub fn search_range(params: &Params, now: i64) -> Result<TimeRange, ApiError> {
     }
 }
 
+/// The range of names and values of tags, however wide; that of a search if none is given.
+pub fn tags_range(params: &Params, now: i64) -> Result<TimeRange, ApiError> {
+    match (seconds(params, "start")?, seconds(params, "end")?) {
+        (Some(start), Some(end)) => {
+            in_order(start, end)?;
+            Ok(range(start, end))
+        }
+        _ => Ok(TimeRange::new(now.saturating_sub(SEARCH_DEFAULT), now.saturating_add(1))),
+    }
+}
+
 /// What a metrics query without times looks at, nanoseconds.
 const SINCE_DEFAULT: i64 = 3600 * SECOND;
 

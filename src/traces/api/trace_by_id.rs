@@ -40,7 +40,7 @@ fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
     Ok(Box::new(move |ctx, sources| {
         let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(TraceMessage::default()) };
         let traces = sources.load(ctx, &[found], &Projection::all())?;
-        Ok(traces.first().map_or_else(TraceMessage::default, message))
+        Ok(traces.into_iter().next().map_or_else(TraceMessage::default, |trace| message(&trace.with_unique_ids())))
     }))
 }
 

@@ -167,6 +167,8 @@ pub struct SpanReader<'a> {
     attributes: AttributeReader<'a>,
     resource: AttributeReader<'a>,
     scope: AttributeReader<'a>,
+    /// Shared by the spans of which neither is read.
+    nothing: (Arc<Resource>, Arc<Scope>),
 }
 
 impl<'a> SpanReader<'a> {
@@ -194,6 +196,7 @@ impl<'a> SpanReader<'a> {
             attributes: AttributeReader::new(batch, AttributeScope::Span, projection),
             resource: AttributeReader::new(batch, AttributeScope::Resource, projection),
             scope: AttributeReader::new(batch, AttributeScope::Instrumentation, projection),
+            nothing: Default::default(),
         }
     }
 
@@ -228,6 +231,9 @@ impl<'a> SpanReader<'a> {
     }
 
     fn read_resource(&self, row: usize) -> Arc<Resource> {
+        if self.service_name.is_none() && self.res_schema_url.is_none() && self.resource.is_empty() {
+            return self.nothing.0.clone();
+        }
         let service = self.service_name.filter(|c| c.is_valid(row));
         let service = service.map(|c| Attribute::new(SERVICE_NAME_KEY, AttributeValue::String(c.value(row).to_owned())));
         Arc::new(Resource {
@@ -239,7 +245,7 @@ impl<'a> SpanReader<'a> {
 
     fn read_scope(&self, row: usize) -> Arc<Scope> {
         if self.scope_name.is_none() && self.scope_version.is_none() && self.scope_schema_url.is_none() && self.scope.is_empty() {
-            return Arc::default();
+            return self.nothing.1.clone();
         }
         Arc::new(Scope {
             name: text(self.scope_name, row),

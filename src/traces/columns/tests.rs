@@ -3,7 +3,7 @@
 use super::typed_json::tests::any_value;
 use super::*;
 use crate::model::{Attribute, SpanId, TraceId};
-use crate::traces::head::{Chunk, read_chunk};
+use crate::traces::head::{Chunk, merge, read_chunk};
 use crate::traces::span::{Event, Link, Resource, Scope, Span};
 use crate::traces::trace::Trace;
 use proptest::collection::vec;

@@ -3,6 +3,7 @@
 pub mod ast;
 mod check;
 pub mod eval;
+mod judge;
 mod lex;
 pub mod metrics;
 mod parse;
@@ -10,6 +11,7 @@ mod print;
 mod token;
 
 pub use check::{CheckError, check};
+pub use judge::{Inspected, Judge};
 pub use parse::{parse, parse_field};
 pub use token::ParseError;
 

@@ -7,10 +7,10 @@ use super::{Grid, Labels, NAME, Series, math, stages};
 use crate::model::TimeRange;
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
-use crate::traces::find::Inspected;
-use crate::traces::source::Sources;
+use crate::traces::source::{Sources, steps};
 use crate::traces::traceql::ast::{Field, Intrinsic, Metrics, MetricsFunction, MetricsQuery, Op, SecondStage, Static};
-use crate::traces::traceql::eval::{Program, Shown, Subject, TraceFacts, Value, need, need_pipeline};
+use crate::traces::traceql::eval::{Shown, Subject, Value, need};
+use crate::traces::traceql::{Inspected, Judge};
 use std::collections::HashMap;
 
 /// Traces that are read at a time.
@@ -32,13 +32,12 @@ pub enum Plan {
 }
 
 pub struct QueryPlan {
-    program: Program,
+    judge: Judge,
     function: MetricsFunction,
     by: Vec<Field>,
     stages: Vec<SecondStage>,
     shown: Shown,
     comparison: Option<Comparison>,
-    reads: Projection,
 }
 
 impl Plan {
@@ -97,7 +96,6 @@ enum Seen {
 impl QueryPlan {
     fn new(query: &MetricsQuery) -> QueryPlan {
         let mut reads = Projection::none();
-        need_pipeline(&mut reads, &query.pipeline);
         let shown = Shown::new(&query.pipeline);
         shown.fields().chain(query.function.field()).chain(&query.by).for_each(|field| need(&mut reads, field));
         let comparison = match &query.function {
@@ -109,13 +107,12 @@ impl QueryPlan {
             _ => None,
         };
         QueryPlan {
-            program: Program::new(&query.pipeline),
+            judge: Judge::new(&query.pipeline, reads),
             function: query.function.clone(),
             by: query.by.clone(),
             stages: query.stages.clone(),
             shown,
             comparison,
-            reads,
         }
     }
 
@@ -128,24 +125,20 @@ impl QueryPlan {
         let mut observed = Observed { plan: self, ctx, grid, series: HashMap::new(), chooser: Chooser::new(range.exemplars, grid) };
         let mut comparison = self.comparison.as_ref().map(|c| c.start(grid));
         // In order of trace id, which is the order of rows in blocks.
-        let mut traces = if self.program.is_never() { Vec::new() } else { sources.traces(ctx, time)? };
+        let mut traces = if self.judge.is_never() { Vec::new() } else { sources.traces(ctx, time)? };
         traces.sort_by_key(|t| t.trace_id);
-        for step in traces.chunks(STEP) {
-            for trace in sources.load(ctx, step, &self.reads)? {
-                ctx.check()?;
-                inspected.traces += 1;
-                inspected.spans += trace.spans.len() as u64;
-                let facts = TraceFacts::new(&trace);
-                let sets = self.program.run(&facts).map_err(|e| QueryError::Execution(e.to_string()))?;
+        for step in steps(&traces, STEP) {
+            self.judge.run(ctx, sources, step, inspected, |_, facts, sets| {
                 for index in sets.iter().flat_map(|s| &s.spans) {
-                    let subject = Subject::new(&facts, *index);
+                    let subject = Subject::new(facts, *index);
                     let Some(interval) = grid.index(subject.span().start) else { continue };
                     match &mut comparison {
                         Some(comparison) => comparison.observe(ctx, subject, interval)?,
                         None => observed.observe(subject, interval)?,
                     }
                 }
-            }
+                Ok(())
+            })?;
         }
         let series = match comparison {
             Some(comparison) => comparison.finish(),

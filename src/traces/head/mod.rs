@@ -1,6 +1,9 @@
-//! Acknowledged spans that are not in a block yet: one chunk a request, laid out as a small block would be.
+//! Acknowledged spans that are not in a block yet, in chunks that are laid out as small blocks would be: one a request, and
+//! small ones made one by and by.
 
-use super::columns::{Plan, Projection, merge, write_events, write_links, write_spans};
+mod merge;
+
+use super::columns::{EventReader, LinkReader, Plan, Projection, SpanReader, write_events, write_links, write_spans};
 use super::span::Span;
 use super::trace::{Part, parts_of};
 use super::{cut, otlp};
@@ -12,6 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use merge::merge;
 
 /// Rows that arrived together, sorted by trace id, start and span id, without duplicates among them.
 #[derive(Debug)]
@@ -169,7 +174,6 @@ impl TraceHead {
 
 /// Rows of a chunk, decoded; with events and links if the projection has them. `rows` lie within the chunk.
 pub fn read_chunk(chunk: &Chunk, part: &Part, projection: &Projection) -> Vec<Span> {
-    use super::columns::{EventReader, LinkReader, SpanReader};
     let index = |range: &Range<u64>| range.start as usize..range.end as usize;
     let reader = SpanReader::new(&chunk.spans, projection);
     let mut spans: Vec<Span> = index(&part.spans).map(|row| reader.read(row)).collect();

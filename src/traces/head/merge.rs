@@ -1,8 +1,8 @@
 //! Several chunks of a head made one, column by column, without decoding what is in them.
 
-use super::write::exact;
+use super::Chunk;
 use crate::model::{SpanId, TraceId};
-use crate::traces::head::Chunk;
+use crate::traces::columns::exact;
 use crate::traces::trace::Part;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType};
