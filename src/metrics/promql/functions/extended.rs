@@ -186,13 +186,13 @@ pub fn value_at(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
         Samples::Histograms(samples) => {
             let before = samples.iter().rfind(|s| s.0 <= at)?;
             match samples.iter().find(|s| s.0 > at) {
+                Some(after) if before.0 < at && before.1.is_custom() != after.1.is_custom() => {
+                    call.warn_mixed_layouts();
+                    None
+                }
                 Some(after) if before.0 < at => {
                     let counter = after.1.hint != ResetHint::Gauge;
-                    let value = between(before, after, at, counter).map(|v| Cell::Histogram(v.0));
-                    if value.is_none() {
-                        call.warn_mixed_layouts();
-                    }
-                    value
+                    between(before, after, at, counter).map(|v| Cell::Histogram(v.0))
                 }
                 _ => Some(Cell::Histogram(before.1.clone())),
             }
