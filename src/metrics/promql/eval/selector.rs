@@ -183,6 +183,7 @@ impl Evaluator<'_> {
         }
         let count = usize::try_from((end - start) / step).unwrap_or(usize::MAX).saturating_add(1);
         self.count_samples(count as u64)?;
+        self.storage.reserve(count as u64 * 16)?;
         let inner = Grid { start, step, count };
         let Value::Vector(values) = self.reading(Reading::Buckets, || self.eval(&subquery.expr, inner))? else {
             return Err(QueryError::Execution("a subquery needs an instant vector".to_owned()));
