@@ -140,7 +140,8 @@ fn nothing_is_left_for_later() {
     let stub = format!("fn f() {{ {}!() }}\n// {}: later\nlet s = \"{}\";", concat!("to", "do"), concat!("FIX", "ME"), concat!("X", "XX"));
     assert_eq!(lines("stubs", "src/logs/mod.rs", &stub), [1, 2, 3]);
     assert_eq!(lines("stubs", "src/logs/mod.rs", &format!("{}!()", concat!("unimpl", "emented"))), [1]);
-    assert_eq!(lines("stubs", "src/logs/mod.rs", "#[allow(dead_code)]\nfn f() {}\n#[test]\n#[ignore = \"slow\"]\nfn g() {}"), [1, 4]);
+    let unused = format!("#[allow(dead_code)]\nfn f() {{}}\n#[test]\n#[{} = \"slow\"]\nfn g() {{}}", concat!("ign", "ore"));
+    assert_eq!(lines("stubs", "src/logs/mod.rs", &unused), [1, 4]);
     assert_eq!(lines("stubs", "src/logs/mod.rs", "let todo = 1; // the todo list\nfn ignore() {}"), [0; 0]);
 }
 

@@ -101,8 +101,9 @@ fn spans_of(chunks: &Chunks, places: &[Place], days: &RangeInclusive<i64>) -> Ve
     let mut out = Vec::new();
     for trace in places.chunk_by(|a, b| a.0 == b.0) {
         let parts = trace.iter().flat_map(|(_, chunk, part)| read_chunk(&chunks[*chunk], &chunks[*chunk].parts[*part], &everything));
-        let of_day = parts.filter(|s| days.contains(&time::day_of(s.start))).collect();
-        out.extend(Trace::assemble(trace[0].0, of_day).spans);
+        // Duplicates go before days are told apart, since they may differ in their start.
+        let whole = Trace::assemble(trace[0].0, parts.collect());
+        out.extend(whole.spans.into_iter().filter(|s| days.contains(&time::day_of(s.start))));
     }
     out
 }

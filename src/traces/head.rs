@@ -1,6 +1,6 @@
 //! Acknowledged spans that are not in a block yet: one chunk a request, laid out as a small block would be.
 
-use super::columns::{Plan, Projection, write_events, write_links, write_spans};
+use super::columns::{Plan, Projection, merge, write_events, write_links, write_spans};
 use super::span::Span;
 use super::trace::{Part, parts_of};
 use super::{cut, otlp};
@@ -116,7 +116,10 @@ impl Head for TraceHead {
         stats.rows += rows.len() as u64;
         stats.bytes += rows.bytes as u64;
         drop(stats);
-        Arc::make_mut(&mut self.chunks.write()).push(rows.chunk);
+        let mut chunks = self.chunks.write();
+        let chunks = Arc::make_mut(&mut chunks);
+        chunks.push(rows.chunk);
+        self.seal(chunks);
     }
 
     fn snapshot(&self) -> Arc<Vec<Arc<Chunk>>> {
@@ -129,6 +132,38 @@ impl Head for TraceHead {
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {
         Box::new(cut::drafts(self.snapshot()))
+    }
+}
+
+/// Rows from which on a chunk is left as it is.
+const SEALED_ROWS: usize = 4 << 10;
+
+/// Smaller chunks at the end of a head at most.
+const SMALL_CHUNKS_MAX: usize = 64;
+
+impl TraceHead {
+    /// Makes the small chunks at the end one, when they are many or have rows enough: a query visits every chunk.
+    fn seal(&self, chunks: &mut Vec<Arc<Chunk>>) {
+        let rows = |c: &Arc<Chunk>| c.spans.num_rows();
+        let first = chunks.iter().rposition(|c| rows(c) >= SEALED_ROWS).map_or(0, |i| i + 1);
+        let small = &chunks[first..];
+        if small.len() < 2 || (small.len() < SMALL_CHUNKS_MAX && small.iter().map(rows).sum::<usize>() < SEALED_ROWS) {
+            return;
+        }
+        match merge(small) {
+            Ok(merged) => {
+                let before: usize = small.iter().map(|c| c.bytes()).sum();
+                let gone = small.iter().map(rows).sum::<usize>() - merged.spans.num_rows();
+                let mut stats = self.stats.lock();
+                stats.bytes = (stats.bytes + merged.bytes() as u64).saturating_sub(before as u64);
+                stats.rows = stats.rows.saturating_sub(gone as u64);
+                drop(stats);
+                chunks.truncate(first);
+                chunks.push(Arc::new(merged));
+            }
+            // They are right as they are, only slower.
+            Err(error) => tracing::warn!(%error, "chunks of the head are not merged"),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub fn column_name(scope: AttributeScope, key: &str, column_type: ColumnType) ->
 }
 
 /// The key and type of an attribute column of the scope; `None` for any other column.
-pub fn parse_column<'a>(scope: AttributeScope, field: &'a Field) -> Option<(&'a str, ColumnType)> {
+pub fn parse_column(scope: AttributeScope, field: &Field) -> Option<(&str, ColumnType)> {
     let rest = field.name().strip_prefix(scope.prefix())?.strip_prefix('.')?;
     let column_type = ColumnType::of(field.data_type())?;
     Some((rest.strip_suffix(column_type.suffix())?, column_type))

@@ -185,7 +185,7 @@ fn parse_points(text: &str) -> Result<Vec<Option<f64>>, String> {
             _ if word == "_" => points.push(None),
             None => points.push(Some(float(word)?)),
             Some((base, n)) => {
-                let sign = base.char_indices().filter(|(at, c)| *at > 0 && matches!(c, '+' | '-')).map(|(at, _)| at).last();
+                let sign = base.char_indices().filter(|(at, c)| *at > 0 && matches!(c, '+' | '-')).map(|(at, _)| at).next_back();
                 let (start, step) = match sign {
                     Some(at) => (float(&base[..at])?, float(&base[at..])?),
                     None => (float(base)?, 0.0),

@@ -178,7 +178,7 @@ async fn volumes(api: &Api, params: &Params, ranged: bool) -> Response {
         for (i, (labels, volumes)) in groups.iter().enumerate() {
             out.push_str(if i > 0 { r#",{"metric":"# } else { r#"{"metric":"# });
             push_object(&mut out, labels.iter());
-            let samples = volumes.iter().enumerate().filter(|(_, v)| **v > 0.0 || volumes.len() == 1);
+            let mut samples = volumes.iter().enumerate().filter(|(_, v)| **v > 0.0 || volumes.len() == 1);
             if several {
                 out.push_str(r#","values":["#);
                 for (i, (at, bytes)) in samples.enumerate() {
@@ -190,7 +190,7 @@ async fn volumes(api: &Api, params: &Params, ranged: bool) -> Response {
                 out.push_str("]}");
             } else {
                 out.push_str(r#","value":"#);
-                let (at, bytes) = samples.last().map_or((0, 0.0), |(at, bytes)| (at, *bytes));
+                let (at, bytes) = samples.next_back().map_or((0, 0.0), |(at, bytes)| (at, *bytes));
                 push_sample(&mut out, time(at), bytes.round());
                 out.push('}');
             }

@@ -12,12 +12,12 @@ mod small;
 
 use super::spec::LogsSpec;
 use crate::ingest::Door;
-use crate::model::TenantId;
+use crate::model::Failure;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::storage::View;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy, text_response};
+use crate::web::{Params, Tenancy, http_status, text_response};
 use axum::Router;
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -44,10 +44,6 @@ impl Api {
         self.door.store().spec().config()
     }
 
-    fn tenant(&self, params: &Params) -> Result<TenantId, Response> {
-        self.tenancy.tenant(&params.headers).map_err(|f| text_response(crate::web::http_status(f.kind), format!("{}\n", f.message)))
-    }
-
     /// Runs `work` on the query pool over the tenant's data as it is now, and makes its answer or its failure a response.
     async fn answer<W>(&self, params: &Params, work: W) -> Response
     where
@@ -58,12 +54,13 @@ impl Api {
         let outcome = match &result {
             Ok(_) => "ok",
             Err(Refused::Query(error)) => answer::outcome(error),
-            Err(Refused::Tenant(_)) => "unauthenticated",
+            Err(Refused::Tenant(_)) => "tenant",
         };
         self.telemetry.answered("loki", outcome, started.elapsed());
         match result {
-            Ok(response) | Err(Refused::Tenant(response)) => response,
+            Ok(response) => response,
             Err(Refused::Query(error)) => answer::failure(&error),
+            Err(Refused::Tenant(failure)) => text_response(http_status(failure.kind), format!("{}\n", failure.message)),
         }
     }
 
@@ -71,7 +68,7 @@ impl Api {
     where
         W: FnOnce(&View<LogsSpec>, &Context) -> Result<Response, QueryError> + Send + 'static,
     {
-        let tenant = self.tenant(params).map_err(Refused::Tenant)?;
+        let tenant = self.tenancy.tenant(&params.headers).map_err(Refused::Tenant)?;
         if !self.door.store().is_ready() {
             return Err(Refused::Query(QueryError::NotReady));
         }
@@ -82,7 +79,7 @@ impl Api {
 }
 
 enum Refused {
-    Tenant(Response),
+    Tenant(Failure),
     Query(QueryError),
 }
 

@@ -4,8 +4,11 @@ use crate::logs::schema;
 use crate::model::time::DAY;
 use arrow_array::Array as _;
 
-fn rows(stream: &str, entries: &[(i64, &str, &[(&str, &str)])]) -> LogRows {
-    let entry = |(index, (ts, line, md)): (usize, &(i64, &str, &[(&str, &str)]))| Entry {
+/// Time, line and metadata.
+type Given<'a> = (i64, &'a str, &'a [(&'a str, &'a str)]);
+
+fn rows(stream: &str, entries: &[Given<'_>]) -> LogRows {
+    let entry = |(index, (ts, line, md)): (usize, &Given<'_>)| Entry {
         index: index as u32,
         ts: *ts,
         line: (*line).to_owned(),

@@ -249,8 +249,10 @@ mod tests {
 
     #[test]
     fn intersections_of_ranges() {
-        assert_eq!(intersect(&[0..10, 20..30], &[5..25]), [5..10, 20..25]);
-        assert_eq!(intersect(&[0..10], &[10..20]), Vec::<std::ops::Range<u64>>::new());
-        assert_eq!(intersect(&[0..5, 6..9], &[0..2, 3..7, 8..9]), [0..2, 3..5, 6..7, 8..9]);
+        let list = |pairs: &[(u64, u64)]| pairs.iter().map(|(from, to)| *from..*to).collect::<Vec<_>>();
+        let both = |a: &[(u64, u64)], b: &[(u64, u64)]| intersect(&list(a), &list(b));
+        assert_eq!(both(&[(0, 10), (20, 30)], &[(5, 25)]), list(&[(5, 10), (20, 25)]));
+        assert_eq!(both(&[(0, 10)], &[(10, 20)]), list(&[]));
+        assert_eq!(both(&[(0, 5), (6, 9)], &[(0, 2), (3, 7), (8, 9)]), list(&[(0, 2), (3, 5), (6, 7), (8, 9)]));
     }
 }

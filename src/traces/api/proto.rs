@@ -36,9 +36,12 @@ pub struct TraceByIdMetrics {
     pub inspected_bytes: u64,
 }
 
+/// The spans of one resource, by scope.
+type OfResource<'a> = (&'a Resource, Vec<(&'a Scope, Vec<&'a Span>)>);
+
 /// Spans grouped by equal resource and equal scope, in order of their first span; inside, in order of start.
 pub fn message(trace: &Trace) -> TraceMessage {
-    let mut groups: Vec<(&Resource, Vec<(&Scope, Vec<&Span>)>)> = Vec::new();
+    let mut groups: Vec<OfResource<'_>> = Vec::new();
     for span in &trace.spans {
         let at = groups.iter().position(|(r, _)| **r == *span.resource).unwrap_or_else(|| {
             groups.push((&span.resource, Vec::new()));

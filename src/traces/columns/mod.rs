@@ -1,6 +1,7 @@
 //! Spans as columns and back: the same for the chunks of a head, which keep every attribute in the rest maps, and for
 //! blocks, which give a column to each attribute that occurs often.
 
+mod merge;
 mod plan;
 mod projection;
 mod read;
@@ -10,6 +11,7 @@ mod write;
 #[cfg(test)]
 pub mod tests;
 
+pub use merge::merge;
 pub use plan::Plan;
 pub use projection::{Keys, Projection};
 pub use read::{EventReader, LinkReader, SpanReader};

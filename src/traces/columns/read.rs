@@ -28,7 +28,7 @@ fn bytes(column: Option<&BinaryArray>, row: usize) -> Vec<u8> {
     column.map_or_else(Vec::new, |c| c.value(row).to_vec())
 }
 
-fn id<'a, const N: usize>(column: Option<&'a FixedSizeBinaryArray>, row: usize) -> Option<[u8; N]> {
+fn id<const N: usize>(column: Option<&FixedSizeBinaryArray>, row: usize) -> Option<[u8; N]> {
     column.filter(|c| c.is_valid(row)).and_then(|c| c.value(row).try_into().ok())
 }
 

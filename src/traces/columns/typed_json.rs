@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(read(&("[".repeat(1000) + &"]".repeat(1000))), None);
     }
 
-    pub(crate) fn any_value() -> impl Strategy<Value = AttributeValue> {
+    pub fn any_value() -> impl Strategy<Value = AttributeValue> {
         let leaf = prop_oneof![
             Just(AttributeValue::Empty),
             ".*".prop_map(AttributeValue::String),

@@ -148,7 +148,15 @@ fn ids<'a>(size: i32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<
 }
 
 fn batch(fields: Vec<Field>, arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+    exact(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}
+
+/// The batch in buffers that are no larger than what is in them: builders allocate for a thousand rows, and a request may
+/// have ten.
+pub fn exact(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (schema, mut columns, _) = batch.into_parts();
+    columns.iter_mut().for_each(arrow_array::Array::shrink_to_fit);
+    RecordBatch::try_new(schema, columns)
 }
 
 /// Rows of `spans`. Without `nested`, the columns of the nested-set numbers are left out, as in a head, where a trace is

@@ -1,1 +1,80 @@
+use super::*;
+use crate::model::{Attribute, AttributeValue, SpanId};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use proptest::prelude::*;
 
+fn request(spans: Vec<Span>) -> ExportTraceServiceRequest {
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+}
+
+fn span(trace_id: &[u8], span_id: &[u8], parent: &[u8]) -> Span {
+    Span { trace_id: trace_id.to_vec(), span_id: span_id.to_vec(), parent_span_id: parent.to_vec(), ..Span::default() }
+}
+
+#[test]
+fn a_bad_id_refuses_its_span_only() {
+    let (trace, id) = (&[1; 16][..], &[1; 8][..]);
+    let spans = vec![
+        span(&[1; 15], id, &[]),
+        span(trace, id, &[]),
+        span(&[0; 16], id, &[]),
+        span(trace, &[0; 8], &[]),
+        span(trace, &[1; 7], &[]),
+        span(trace, &[2; 8], &[0; 8]),
+        span(trace, &[3; 8], &[1; 3]),
+        Span { start_time_unix_nano: u64::MAX, ..span(trace, &[4; 8], &[]) },
+    ];
+    let translated = translate(request(spans));
+    let kept: Vec<(u32, SpanId, bool)> = translated.spans.iter().map(|(i, s)| (*i, s.span_id, s.parent_span_id.is_none())).collect();
+    assert_eq!(kept, [(1, SpanId([1; 8]), true), (5, SpanId([2; 8]), true)]);
+    assert_eq!(translated.refusals.indexes(), [0, 2, 3, 4, 6, 7]);
+    let messages: Vec<String> = translated.refusals.reasons().map(|(_, _, m)| m.to_owned()).collect();
+    assert_eq!(messages[0], "span ids must be 64 bit and not all zero, received 64 bits");
+    assert_eq!(messages[2], "trace ids must be 128 bit, received 120 bits");
+}
+
+#[test]
+fn a_value_that_is_too_long_refuses_its_span() {
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+    let with = |length: usize| {
+        let value = AnyValue { value: Some(Value::StringValue("x".repeat(length))) };
+        let attributes = vec![KeyValue { key: "k".into(), value: Some(value), ..KeyValue::default() }];
+        request(vec![Span { attributes, ..span(&[1; 16], &[1; 8], &[]) }])
+    };
+    assert_eq!(translate(with(256 << 10)).spans.len(), 1);
+    assert_eq!(translate(with((256 << 10) + 1)).refusals.reasons().next().unwrap().0, "value_too_large");
+}
+
+#[test]
+fn times_come_back_bit_by_bit() {
+    for (start, end) in [(5, 9), (9, 5), (0, u64::MAX), (i64::MAX as u64, 0)] {
+        let times = Span { start_time_unix_nano: start, end_time_unix_nano: end, ..span(&[1; 16], &[1; 8], &[]) };
+        let translated = translate(request(vec![times]));
+        let (_, span) = &translated.spans[0];
+        assert_eq!((span.start.cast_unsigned(), span.end_unix_nano()), (start, end));
+    }
+}
+
+#[test]
+fn json_ids_are_hex_and_values_keep_their_types() {
+    let json = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"eee19b7ec3c1b174",
+        "attributes":[{"key":"b","value":{"intValue":"7"}},{"key":"a","value":{"doubleValue":7}},{"key":"c","value":{}}]}]}]}]}"#;
+    let translated = translate(decode(Kind::OtlpJson, json.as_bytes()).unwrap());
+    let (_, span) = &translated.spans[0];
+    assert_eq!((span.trace_id.to_hex().as_str(), span.span_id.to_hex().as_str()), ("5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"));
+    let expected = [("a", AttributeValue::Double(7.0)), ("b", AttributeValue::Int(7)), ("c", AttributeValue::Empty)];
+    assert_eq!(span.attributes, expected.map(|(key, value)| Attribute::new(key, value)));
+    assert!(decode(Kind::OtlpJson, b"[]").is_err() && decode(Kind::OtlpProtobuf, b"\xff").is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for kind in [Kind::OtlpProtobuf, Kind::OtlpJson] {
+            if let Ok(request) = decode(kind, &bytes) {
+                let _ = translate(request);
+            }
+        }
+    }
+}

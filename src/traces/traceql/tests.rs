@@ -47,6 +47,8 @@ const VALID: &[&str] = &[
     "{} | quantile_over_time(duration, 0, .5, 1) by (span.a, name)",
     "{} | compare({ status = error }, 5, 1, 2)",
     "(({} | rate()) * 100) + ({} | count_over_time()) | topk(5) > 10",
+    "-1.5 / ({} | rate())",
+    "max(duration) > -1 * 2s",
     "{ `back\\tick` = \"a`b\" }",
 ];
 
@@ -201,6 +203,7 @@ fn depth_and_size_are_bounded() {
     assert!(parse(&wide).unwrap_err().to_string().contains("operators"));
     assert!(parse(&format!("{{ {} }}", vec![".a = 1"; 400].join(" || "))).is_ok());
     assert!(parse(&format!("{{ {}1 }}", "-".repeat(100_000))).is_err());
+    assert!(parse(&"-".repeat(100_000)).is_err());
 }
 
 proptest! {

@@ -4,7 +4,6 @@ use crate::logs::logql::pipeline::{Category, Entry, LabelSet, Pipeline};
 use crate::logs::source::select;
 use crate::model::TimeRange;
 use crate::query::QueryError;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +71,7 @@ pub fn run_log(engine: &Engine<'_>, log: &LogExpr, query: &LogQuery, stats: &mut
                     continue;
                 }
                 let labels = LabelSet::of_row(&selection.streams[*stream as usize], &rows.columns, row);
-                let mut entry = Entry { ts, now: engine.now, line: Cow::Borrowed(line), labels };
+                let mut entry = pipeline.entry(line, (ts, engine.now), labels);
                 if !pipeline.process(&mut entry) {
                     continue;
                 }

@@ -54,26 +54,18 @@ pub fn run_metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, stats: 
     match expr {
         MetricExpr::Literal(value) => Ok(Value::Scalar(*value)),
         MetricExpr::Constant(value) => Ok(Value::Vector(vec![constant(*value, steps)])),
-        MetricExpr::Range(aggregation) => range::run(engine, aggregation, steps, &range::Outer::None, stats).map(Value::Vector),
+        MetricExpr::Range(aggregation) => range::run(engine, aggregation, steps, None, stats).map(Value::Vector),
         MetricExpr::Vector(aggregation) => {
             if aggregation.op == VectorOp::ApproxTopK && !steps.instant {
                 return Err(QueryError::Invalid("count min sketches are only supported on instant queries".into()));
             }
             let none = Grouping::default();
             let grouping = aggregation.grouping.as_ref().unwrap_or(&none);
-            if let MetricExpr::Range(inner) = &*aggregation.inner {
-                let additive = matches!(inner.op, RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Sum);
-                let outer = match aggregation.op {
-                    // A sum of sums is one sum, so entries are put into the groups at once.
-                    VectorOp::Sum if additive => range::Outer::Sum(grouping),
-                    VectorOp::Sort | VectorOp::SortDesc | VectorOp::TopK | VectorOp::BottomK | VectorOp::ApproxTopK => range::Outer::None,
-                    _ => range::Outer::Reads(grouping),
-                };
-                let series = range::run(engine, inner, steps, &outer, stats)?;
-                if matches!(outer, range::Outer::Sum(_)) {
-                    return Ok(Value::Vector(series));
-                }
-                return aggregate(engine, aggregation.op, aggregation.k, grouping, series, steps).map(Value::Vector);
+            if let (VectorOp::Sum, MetricExpr::Range(inner)) = (aggregation.op, &*aggregation.inner)
+                && matches!(inner.op, RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Sum)
+            {
+                // A sum of sums is one sum, so entries are put into the groups at once.
+                return range::run(engine, inner, steps, Some(grouping), stats).map(Value::Vector);
             }
             let inner = run_metric(engine, &aggregation.inner, steps, stats)?.into_series(steps);
             aggregate(engine, aggregation.op, aggregation.k, grouping, inner, steps).map(Value::Vector)

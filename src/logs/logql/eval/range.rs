@@ -2,34 +2,29 @@ use super::metric::Steps;
 use super::scan::each_entry;
 use super::{Engine, Series, Stats};
 use crate::logs::logql::ast::{RangeAggregation, RangeOp};
-use crate::logs::logql::pipeline::{LabelSet, Pipeline};
+use crate::logs::logql::pipeline::{Hints, LabelSet, Pipeline};
 use crate::model::{Labels, MatchOp, Matcher, TimeRange};
 use crate::query::{Grouping, QueryError};
 use std::collections::HashMap;
-
-/// What stands around a range aggregation: it decides which labels anybody looks at.
-pub enum Outer<'a> {
-    None,
-    /// A sum that is taken at once.
-    Sum(&'a Grouping),
-    /// An aggregation over the series.
-    Reads(&'a Grouping),
-}
 
 /// Memory of one sample, and of one series with its labels.
 const SAMPLE_BYTES: u64 = 16;
 const SERIES_BYTES: u64 = 200;
 
-/// Evaluates `op({…}[range])` at every step. A window is `(t - range - offset, t - offset]`.
+/// Evaluates `op({…}[range])` at every step. A window is `(t - range - offset, t - offset]`. With `sum`, series are
+/// summed by that grouping, which is right for operators that add up.
 pub fn run(
     engine: &Engine<'_>,
     aggregation: &RangeAggregation,
     steps: &Steps,
-    outer: &Outer<'_>,
+    sum: Option<&Grouping>,
     stats: &mut Stats,
 ) -> Result<Vec<Series>, QueryError> {
     let range = &aggregation.range;
     let pipeline = Pipeline::compile(&range.log.stages, range.unwrap.as_ref()).map_err(|e| QueryError::Parse(e.to_string()))?;
+    let nothing = Grouping::default();
+    let grouping = if aggregation.op == RangeOp::Absent { Some(&nothing) } else { aggregation.grouping.as_ref().or(sum) };
+    let pipeline = pipeline.hinted(Hints::of(&range.log.stages, range.unwrap.as_ref(), grouping));
     let windows = Windows { steps: *steps, range: range.range, offset: range.offset };
     let mut samples: HashMap<Labels, Vec<(i64, f64)>> = HashMap::new();
     let by_bytes = matches!(aggregation.op, RangeOp::Bytes | RangeOp::BytesRate);
@@ -48,7 +43,7 @@ pub fn run(
         if let Some(kind) = entry.labels.error() {
             return Err(pipeline_error(kind, &entry.labels));
         }
-        let labels = output_labels(&entry.labels, aggregation, outer);
+        let labels = output_labels(&entry.labels, aggregation, sum);
         let series = match samples.get_mut(&labels) {
             Some(series) => series,
             None => {
@@ -85,13 +80,9 @@ fn pipeline_error(kind: &str, labels: &LabelSet<'_>) -> QueryError {
 }
 
 /// Labels of the series that an entry belongs to: grouped, without the unwrapped label unless it is grouped by.
-fn output_labels(labels: &LabelSet<'_>, aggregation: &RangeAggregation, outer: &Outer<'_>) -> Labels {
+fn output_labels(labels: &LabelSet<'_>, aggregation: &RangeAggregation, sum: Option<&Grouping>) -> Labels {
     let unwrapped = aggregation.range.unwrap.as_ref().map(|u| u.label.as_str());
-    let grouping = match (&aggregation.grouping, outer) {
-        (Some(own), _) => Some(own),
-        (None, Outer::Sum(sum)) => Some(*sum),
-        _ => None,
-    };
+    let grouping = aggregation.grouping.as_ref().or(sum);
     let keep = |name: &str| match (&aggregation.grouping, grouping) {
         (Some(own), _) if !own.without => own.names.iter().any(|n| n == name),
         (_, Some(g)) => Some(name) != unwrapped && g.names.iter().any(|n| n == name) != g.without,

@@ -4,7 +4,6 @@ use crate::logs::logql::pipeline::{Entry, LabelSet, Pipeline};
 use crate::logs::source::{Selection, select};
 use crate::model::{Labels, TimeRange};
 use crate::query::QueryError;
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Calls `visit` for every distinct entry that survives the pipeline, stream by stream only within a part, in no order
@@ -40,7 +39,7 @@ pub fn each_entry(
                 }
                 let labels: &Labels = &selection.streams[*stream as usize];
                 let labels = LabelSet::of_row(labels, &rows.columns, row);
-                let mut entry = Entry { ts, now: engine.now, line: Cow::Borrowed(line), labels };
+                let mut entry = pipeline.entry(line, (ts, engine.now), labels);
                 if pipeline.process(&mut entry) {
                     stats.kept += 1;
                     visit(&mut entry)?;

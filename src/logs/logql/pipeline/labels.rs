@@ -96,11 +96,6 @@ impl<'a> LabelSet<'a> {
         }
     }
 
-    /// Whether a parser has set this name already, so that a further value would be ignored.
-    pub fn has_parsed(&self, name: &str) -> bool {
-        self.find(name).is_some_and(|at| self.labels[at].category == Category::Parsed)
-    }
-
     /// Replaces whatever has that name, as `label_format` does.
     pub fn replace(&mut self, name: &str, value: Cow<'a, str>) {
         match self.find(name) {

@@ -2,6 +2,7 @@
 
 mod filter;
 mod format;
+mod hints;
 mod ip;
 mod labels;
 mod line;
@@ -9,6 +10,7 @@ mod parsers;
 mod pattern;
 mod unwrap;
 
+pub use hints::Hints;
 pub use labels::{Category, Label, LabelSet};
 pub use parsers::sanitise;
 pub use unwrap::Unwrapper;
@@ -30,6 +32,24 @@ pub struct Entry<'a> {
     pub now: i64,
     pub line: Cow<'a, str>,
     pub labels: LabelSet<'a>,
+    hints: &'a Hints,
+    /// The wanted labels that parsers have found.
+    found: u64,
+}
+
+impl<'a> Entry<'a> {
+    /// A label that a parser found, unless nobody looks at it.
+    fn extract(&mut self, name: &str, value: impl Into<Cow<'a, str>>, overwrite: bool) {
+        if let Some(bits) = self.hints.bits(name) {
+            self.found |= bits;
+            self.labels.set_parsed(name, value.into(), overwrite);
+        }
+    }
+
+    /// Parsers need not go on.
+    fn is_satisfied(&self) -> bool {
+        self.hints.satisfied(self.found)
+    }
 }
 
 /// The errors that an entry may carry as `__error__`.
@@ -46,6 +66,7 @@ pub struct Pipeline {
     prefilters: Vec<LineFilter>,
     steps: Vec<Step>,
     unwrap: Option<Unwrapper>,
+    hints: Hints,
 }
 
 enum Step {
@@ -77,12 +98,16 @@ impl Pipeline {
             }
         }
         let unwrap = unwrap.map(Unwrapper::compile).transpose()?;
-        Ok(Pipeline { prefilters, steps, unwrap })
+        Ok(Pipeline { prefilters, steps, unwrap, hints: Hints::default() })
     }
 
-    /// Whether there is more than line filters in front.
-    pub fn reads_labels(&self) -> bool {
-        !self.steps.is_empty()
+    pub fn hinted(self, hints: Hints) -> Pipeline {
+        Pipeline { hints, ..self }
+    }
+
+    /// An entry for [`Pipeline::process`].
+    pub fn entry<'a>(&'a self, line: &'a str, (ts, now): (i64, i64), labels: LabelSet<'a>) -> Entry<'a> {
+        Entry { ts, now, line: Cow::Borrowed(line), labels, hints: &self.hints, found: 0 }
     }
 
     /// The filters that need nothing but the line.

@@ -41,6 +41,9 @@ impl Json {
     }
 
     pub fn process(&self, entry: &mut Entry<'_>) {
+        if entry.is_satisfied() {
+            return;
+        }
         let line = std::mem::take(&mut entry.line);
         let result = match self {
             Json::All => all(&line, entry),
@@ -70,8 +73,8 @@ fn members(scanner: &mut Scanner<'_>, prefix: &mut String, entry: &mut Entry<'_>
         }
         push_sanitised(prefix, key);
         match s.kind()? {
-            Kind::Object => members(s, prefix, entry)?,
-            Kind::Array => s.raw().map(|_| Flow::Go)?,
+            Kind::Object => return members(s, prefix, entry),
+            Kind::Array => return s.raw().map(|_| Flow::Go),
             Kind::Scalar => {
                 let value = match s.scalar()? {
                     Scalar::String(text) => text.into_owned(),
@@ -80,12 +83,11 @@ fn members(scanner: &mut Scanner<'_>, prefix: &mut String, entry: &mut Entry<'_>
                     Scalar::Null => return Ok(Flow::Go),
                 };
                 if !prefix.is_empty() {
-                    entry.labels.set_parsed(prefix, Cow::Owned(value), false);
+                    entry.extract(prefix, value, false);
                 }
-                Flow::Go
             }
-        };
-        Ok(Flow::Go)
+        }
+        Ok(if entry.is_satisfied() { Flow::Stop } else { Flow::Go })
     })
 }
 
@@ -131,7 +133,7 @@ fn fields_of(line: &str, fields: &[(String, Vec<PathPart>)], entry: &mut Entry<'
     }
     for (name, path) in fields {
         let value = if line.is_empty() { None } else { look_up(&mut Scanner::new(line), path)? };
-        entry.labels.set_parsed(name, Cow::Owned(value.unwrap_or_default()), true);
+        entry.extract(name, value.unwrap_or_default(), true);
     }
     Ok(())
 }
@@ -227,6 +229,9 @@ impl Logfmt {
     }
 
     pub fn process(&self, entry: &mut Entry<'_>) {
+        if entry.is_satisfied() {
+            return;
+        }
         let line = std::mem::take(&mut entry.line);
         let mut values: Vec<Option<String>> = vec![None; self.fields.len()];
         for pair in logfmt::Logfmt::new(&line) {
@@ -247,13 +252,16 @@ impl Logfmt {
             if self.fields.is_empty() && (self.keep_empty || !value.is_empty()) {
                 let name = sanitise(pair.key);
                 if !name.is_empty() {
-                    entry.labels.set_parsed(&name, Cow::Owned(value.into_owned()), false);
+                    entry.extract(&name, value.into_owned(), false);
+                    if entry.is_satisfied() {
+                        break;
+                    }
                 }
             }
         }
         entry.line = line;
         for ((name, _), value) in self.fields.iter().zip(values) {
-            entry.labels.set_parsed(name, Cow::Owned(value.unwrap_or_default()), true);
+            entry.extract(name, value.unwrap_or_default(), true);
         }
     }
 }
@@ -284,7 +292,7 @@ impl RegexpParser {
         if let Some(captures) = self.regex.captures(&line) {
             for (at, name) in &self.names {
                 let value = captures.get(*at).map_or("", |m| m.as_str());
-                entry.labels.set_parsed(&sanitise(name), Cow::Owned(value.to_owned()), false);
+                entry.extract(&sanitise(name), value.to_owned(), false);
             }
         }
         entry.line = line;

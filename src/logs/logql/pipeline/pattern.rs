@@ -1,6 +1,5 @@
 use super::Entry;
 use crate::logs::logql::parse::ParseError;
-use std::borrow::Cow;
 
 /// `<ip> - <_> "<method>`: literals and captures, which alternate but for the ends.
 #[derive(Debug)]
@@ -126,7 +125,7 @@ impl Pattern {
             if let Some(name) = name
                 && !line.is_empty()
             {
-                entry.labels.set_parsed(name, Cow::Owned(value.to_owned()), false);
+                entry.extract(name, value.to_owned(), false);
             }
             match after {
                 Some(after) => rest = after,

@@ -35,6 +35,12 @@ impl Template {
         parse::parse(text).map_err(|e| format!("template: {name}:1: {e}"))
     }
 
+    /// The labels that the template reads; `None` if it may read any.
+    pub fn fields(&self) -> Option<Vec<String>> {
+        let mut out = Vec::new();
+        parse::fields(&self.body, &mut out).then_some(out)
+    }
+
     pub fn execute(&self, input: &Input<'_>) -> Result<String, String> {
         execute::execute(self, input)
     }

@@ -465,3 +465,28 @@ impl Cursor {
         names
     }
 }
+
+/// Adds the names of the fields that `nodes` read; `false` if they may read any.
+pub fn fields(nodes: &[Node], out: &mut Vec<String>) -> bool {
+    nodes.iter().all(|node| match node {
+        Node::Text(_) | Node::Break | Node::Continue => true,
+        Node::Print(pipeline) => pipeline_fields(pipeline, out),
+        Node::If { condition: pipeline, then, otherwise }
+        | Node::With { value: pipeline, then, otherwise }
+        | Node::Range { over: pipeline, body: then, otherwise } => {
+            pipeline_fields(pipeline, out) && fields(then, out) && fields(otherwise, out)
+        }
+        Node::Call { .. } => false,
+    })
+}
+
+fn pipeline_fields(pipeline: &Pipeline, out: &mut Vec<String>) -> bool {
+    pipeline.commands.iter().flatten().all(|operand| match operand {
+        Operand::Constant(_) | Operand::Function(_) => true,
+        Operand::Field(names) | Operand::Variable(_, names) => {
+            out.extend(names.first().cloned());
+            !names.is_empty() || matches!(operand, Operand::Variable(name, _) if name != "$")
+        }
+        Operand::Nested(inner, _) => pipeline_fields(inner, out),
+    })
+}

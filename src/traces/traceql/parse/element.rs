@@ -41,8 +41,6 @@ impl Number {
     }
 }
 
-const MINUS: usize = 4;
-
 /// Binding strength of a symbol between elements, as between field expressions.
 fn precedence(symbol: &str) -> Option<usize> {
     Some(match symbol {
@@ -78,7 +76,7 @@ impl Parser {
             Token::Symbol("-") => {
                 self.advance();
                 let at = self.at();
-                let Element::Number(number) = self.expression(MINUS)? else {
+                let Element::Number(number) = self.deeper(Parser::operand)? else {
                     return Err(self.error_at(at, "syntax error: unexpected operand of -"));
                 };
                 let value = match number.value {
