@@ -88,6 +88,19 @@ pub struct HistogramSample {
     pub histogram: Arc<Histogram>,
 }
 
+impl Sample {
+    /// What it takes in a head, estimated.
+    pub fn bytes(&self) -> usize {
+        match &self.value {
+            Value::Float(_) => 28,
+            Value::Histogram(h) => 28 + h.heap_bytes(),
+        }
+    }
+}
+
+/// What an exemplar takes in a head, estimated.
+pub const EXEMPLAR_BYTES: usize = 200;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exemplar {
     /// Milliseconds since the epoch.
@@ -124,11 +137,7 @@ impl Rows for MetricRows {
     }
 
     fn bytes(&self) -> usize {
-        let histogram = |s: &Sample| match &s.value {
-            Value::Float(_) => 0,
-            Value::Histogram(h) => h.heap_bytes(),
-        };
         let series: usize = self.series.iter().map(|s| s.labels.heap_bytes()).sum();
-        series + 32 * self.samples.len() + self.samples.iter().map(histogram).sum::<usize>() + 128 * self.exemplars.len()
+        series + self.samples.iter().map(Sample::bytes).sum::<usize>() + EXEMPLAR_BYTES * self.exemplars.len()
     }
 }

@@ -108,7 +108,13 @@ pub fn hist() -> SchemaRef {
 }
 
 pub fn hist_options() -> TableOptions {
-    TableOptions { delta: vec!["ts".to_owned()], without_statistics: vec!["sum".to_owned()], ..TableOptions::default() }
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    TableOptions {
+        delta: names(&["ts", "start_ts", "positive_index/list/element", "negative_index/list/element"]),
+        split: names(&["sum", "count", "positive_count/list/element", "negative_count/list/element"]),
+        without_statistics: names(&["sum", "count", "positive_count/list/element", "negative_count/list/element"]),
+        ..TableOptions::default()
+    }
 }
 
 pub fn exemplars() -> SchemaRef {

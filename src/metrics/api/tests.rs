@@ -208,3 +208,37 @@ async fn a_form_and_the_url_are_merged() {
     assert_eq!(body["data"]["result"], json(r#"[4,"2"]"#));
     assert!(body["data"]["stats"]["timings"]["evalTotalTime"].is_number());
 }
+
+#[tokio::test]
+async fn every_float_comes_back_to_the_bit_from_blocks() {
+    use crate::metrics::promql::{Interval, Storage};
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1 as otlp;
+    use prost::Message;
+    let odd = [0u64, 1 << 63, 1, 0x7ff0_0000_0000_0000, 0xfff0_0000_0000_0000, 0x7ff8_dead_beef_0001, crate::metrics::STALE_NAN];
+    let plain = [1.5, 0.1, 1e15, 9_007_199_254_740_993.0, -3.25, 1e-300, f64::MAX].map(f64::to_bits);
+    let bits: Vec<u64> = odd.into_iter().chain(plain).chain((0..500u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let point = |(at, bits): (usize, &u64)| otlp::NumberDataPoint {
+        time_unix_nano: ((NOW - 600) * SECOND).unsigned_abs() + at as u64 * 1_000_000,
+        value: Some(otlp::number_data_point::Value::AsDouble(f64::from_bits(*bits))),
+        ..Default::default()
+    };
+    let data_points = bits.iter().enumerate().map(point).collect();
+    let metric =
+        otlp::Metric { name: "odd".into(), data: Some(otlp::metric::Data::Gauge(otlp::Gauge { data_points })), ..Default::default() };
+    let scope_metrics = vec![otlp::ScopeMetrics { metrics: vec![metric], ..Default::default() }];
+    let request = ExportMetricsServiceRequest { resource_metrics: vec![otlp::ResourceMetrics { scope_metrics, ..Default::default() }] };
+    let server = Server::new();
+    let post = Request::post("/otlp/v1/metrics").header("content-type", "application/x-protobuf").body(Body::from(request.encode_to_vec()));
+    assert_eq!(server.send(post.unwrap()).await.0, 200);
+    for cut in [false, true] {
+        if cut {
+            server.store.cut().unwrap();
+        }
+        let tenant = crate::model::TenantId::default_tenant();
+        let context = crate::query::Context::new(tenant.clone(), Duration::from_secs(60), 1 << 30);
+        let querier = Querier::new(server.store.view(&tenant), context);
+        let series = querier.select(&[crate::model::Matcher::equal("__name__", "odd")], Interval::ALL).unwrap();
+        assert_eq!(series[0].values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits, "cut: {cut}");
+    }
+}

@@ -1,6 +1,6 @@
-use crate::metrics::rows::{Exemplar, HistogramSample, Metadata, MetricRows, Value};
+use crate::metrics::rows::{EXEMPLAR_BYTES, Exemplar, HistogramSample, Metadata, MetricRows, Value};
 use crate::model::Labels;
-use crate::storage::{HeadStats, Rows};
+use crate::storage::HeadStats;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -104,12 +104,12 @@ impl Buffers {
         let mut new = Vec::new();
         let batch = self.batches;
         self.rows += rows.samples.len() as u64;
-        self.bytes += rows.bytes() as u64;
         for sample in rows.samples {
+            self.bytes += sample.bytes() as u64;
             let named = &rows.series[sample.series as usize];
             let Some(reference) = references[sample.series as usize] else { continue };
             let buffer = self.series.entry(reference).or_insert_with(|| {
-                self.bytes += SERIES_BYTES as u64;
+                self.bytes += (SERIES_BYTES + named.labels.heap_bytes()) as u64;
                 new.push(reference);
                 SeriesBuffer::new(named.labels.clone(), named.id, batch)
             });
@@ -120,6 +120,7 @@ impl Buffers {
         }
         for (series, _, exemplar) in rows.exemplars {
             let Some(buffer) = references[series as usize].and_then(|r| self.series.get_mut(&r)) else { continue };
+            self.bytes += EXEMPLAR_BYTES as u64;
             buffer.exemplars.push(exemplar);
             buffer.exemplar_batch.push(batch);
         }

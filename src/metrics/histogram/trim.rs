@@ -46,26 +46,16 @@ impl Histogram {
 
     /// Count of the kept part of a bucket, and the value that stands for its observations.
     fn kept_part(&self, bucket: Bucket, at: f64, keep_below: bool) -> (f64, f64) {
-        let Bucket { mut lower, upper, count, .. } = bucket;
-        let linear = self.is_custom() || (lower <= 0.0 && upper >= 0.0);
-        if lower == f64::NEG_INFINITY && upper > 0.0 && upper.is_finite() {
-            lower = 0.0;
+        let Bucket { lower, upper, count, .. } = bucket;
+        if lower == f64::NEG_INFINITY || upper == f64::INFINITY {
+            return self.kept_of_infinite(bucket, at, keep_below);
         }
-        let whole = if keep_below { upper <= at } else { lower >= at };
-        let none = if keep_below { lower >= at } else { upper <= at };
-        if none {
+        let (from, to) = if keep_below { (lower, upper.min(at)) } else { (lower.max(at), upper) };
+        if from >= to && !(lower == upper && from == to) {
             return (0.0, 0.0);
         }
-        if lower.is_infinite() || upper.is_infinite() {
-            let edge = if lower.is_infinite() { upper } else { lower };
-            return if whole { (count, edge) } else { (0.0, 0.0) };
-        }
-        let (from, to) = match (whole, keep_below) {
-            (true, _) => (lower, upper),
-            (false, true) => (lower, at),
-            (false, false) => (at, upper),
-        };
-        let share = if whole {
+        let linear = self.is_custom() || (lower <= 0.0 && upper >= 0.0);
+        let share = if from == lower && to == upper {
             1.0
         } else if linear {
             (to - from) / (upper - lower)
@@ -74,5 +64,29 @@ impl Histogram {
         };
         let middle = if linear { (from + to) / 2.0 } else { (from * to).sqrt().copysign(to) };
         (count * share, middle)
+    }
+
+    /// A bucket without an end cannot be divided: it stays whole where its finite end is on the kept side, and stands
+    /// for that end or the cut. A first custom bucket with a positive bound is taken to begin at 0.
+    fn kept_of_infinite(&self, bucket: Bucket, at: f64, keep_below: bool) -> (f64, f64) {
+        let Bucket { lower, upper, count, .. } = bucket;
+        let nothing = (0.0, 0.0);
+        let from_zero = Bucket { lower: 0.0, ..bucket };
+        match (lower == f64::NEG_INFINITY, upper == f64::INFINITY, keep_below) {
+            (true, true, _) if at == if keep_below { f64::INFINITY } else { f64::NEG_INFINITY } => (count, 0.0),
+            (true, true, _) => nothing,
+            (true, _, _) if upper > 0.0 => match (keep_below, at < 0.0) {
+                (false, true) if at > f64::NEG_INFINITY => nothing,
+                _ => self.kept_part(from_zero, at, keep_below),
+            },
+            (true, _, true) if at == f64::NEG_INFINITY => nothing,
+            (true, _, true) => (count, at.min(upper)),
+            (true, _, false) if at == f64::NEG_INFINITY => (count, upper),
+            (true, _, false) => nothing,
+            (_, _, true) if at == f64::INFINITY => (count, lower),
+            (_, _, true) => nothing,
+            (_, _, false) if at == f64::INFINITY => nothing,
+            (_, _, false) => (count, at.max(lower)),
+        }
     }
 }

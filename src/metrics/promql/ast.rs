@@ -346,6 +346,10 @@ impl BinaryOp {
         matches!(self, BinaryOp::Or | BinaryOp::And | BinaryOp::Unless)
     }
 
+    pub const fn is_trim(self) -> bool {
+        matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+    }
+
     pub const fn is_comparison(self) -> bool {
         use BinaryOp::{Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual};
         matches!(self, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual)

@@ -1,7 +1,7 @@
 use super::annotations::Annotations;
 use super::ast::{Expr, Kind, ValueType};
 use super::duration::{self, Times};
-use super::eval::{Cell, Evaluator, Grid, Series, Value};
+use super::eval::{Cell, Evaluator, Extension, Grid, Series, Value};
 use super::storage::Storage;
 use crate::metrics::histogram::Histogram;
 use crate::model::Labels;
@@ -160,6 +160,9 @@ fn matrix_series(series: &Series, grid: Grid) -> MatrixSeries {
 /// The samples in the window of an expression that is a range vector itself.
 fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Vec<MatrixSeries>, QueryError> {
     let range = evaluator.range_vector(expr, grid)?;
+    if range.extension != Extension::None {
+        return Err(QueryError::Execution("anchored and smoothed modifiers need a function around them".to_owned()));
+    }
     let mut result = Vec::new();
     range.map(grid, |data, window| {
         result.push(MatrixSeries {

@@ -10,6 +10,8 @@ mod eval;
 mod functions;
 mod lexer;
 mod parser;
+mod pretty;
+mod printer;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -17,8 +19,12 @@ mod tests;
 pub use crate::metrics::histogram::{Histogram, ResetHint};
 pub use crate::metrics::rows::HistogramSample;
 pub use annotations::Annotations;
-pub use ast::{AggregateOp, At, BinaryOp, Duration, DurationExpr, DurationKind, DurationOp, Expr, Kind, Selector, Span, ValueType};
+pub use ast::{
+    AggregateOp, Aggregation, At, Binary, BinaryOp, Duration, DurationExpr, DurationKind, DurationOp, Expr, Kind, Selector, Span, Subquery,
+    ValueType,
+};
 pub use engine::{Answer, Engine, MatrixSeries, Options, Point, QueryValue, VectorElement};
 pub use functions::{FUNCTIONS, Function};
 pub use parser::{ParseError, parse, parse_selector};
+pub use pretty::pretty;
 pub use storage::{Interval, SeriesData, Storage};

@@ -72,6 +72,38 @@ fn precedence_is_prometheuss() {
 }
 
 #[test]
+fn the_canonical_text_is_prometheuss() {
+    for (query, want) in [
+        ("sum(rate(foo{a=\"b\"}[5m]))by(x,y)", "sum by (x, y) (rate(foo{a=\"b\"}[5m]))"),
+        ("sum(x)", "sum(x)"),
+        ("sum without() (x)", "sum without () (x)"),
+        ("topk by (a) (3,x)", "topk by (a) (3, x)"),
+        ("a*on(x)group_left(y)b", "a * on (x) group_left (y) b"),
+        ("a + ignoring() b", "a + b"),
+        ("a>bool 1", "a > bool 1"),
+        ("x{c=~\"d\",a!=\"b\"} @ 1.5 offset -1h30m", "x{a!=\"b\",c=~\"d\"} @ 1.500 offset -1h30m"),
+        ("{\"utf 8\",__name__=~\"x\"}", "{\"utf 8\",__name__=~\"x\"}"),
+        ("rate(x[5m:1m]@ end())", "rate(x[5m:1m] @ end())"),
+        ("x[5m] anchored offset 1m", "x[5m] anchored offset 1m"),
+        ("a + fill(1) b", "a + fill (1) b"),
+        ("avg_over_time(x[2*step()+1m])", "avg_over_time(x[2 * step() + 1m])"),
+        ("-(1e3) + 5m", "-(1000) + 5m"),
+    ] {
+        let printed = parse(query).unwrap().to_string();
+        assert_eq!(printed, want);
+        assert_eq!(parse(&printed).unwrap().to_string(), want);
+    }
+}
+
+#[test]
+fn long_queries_are_split_at_arguments_and_operators() {
+    let long = format!("sum by (a) (rate({}[5m])) / b", "x".repeat(100));
+    let want = format!("  sum by (a) (\n    rate(\n      {}[5m]\n    )\n  )\n/\n  b", "x".repeat(100));
+    assert_eq!(pretty(&parse(&long).unwrap()), want);
+    assert_eq!(pretty(&parse("a+b").unwrap()), "a + b");
+}
+
+#[test]
 fn depth_is_bounded() {
     let deep = format!("{}1{}", "(".repeat(100_000), ")".repeat(100_000));
     assert!(error(&deep).contains("nested too deeply"));
@@ -152,6 +184,8 @@ proptest! {
     ]), 0..24)) {
         let text = tokens.join(" ");
         if let Ok(expr) = parse(&text) {
+            let printed = expr.to_string();
+            prop_assert_eq!(parse(&printed).map(|e| e.to_string()), Ok(printed));
             let storage = One(SeriesData::new(Labels::empty()));
             let engine = Engine::new(&storage, Options::default());
             let _ = engine.instant(&expr, 1_000);

@@ -4,8 +4,8 @@ use super::series::{ABSENT, without_name};
 use super::{Cell, Evaluator, Grid, Result, Series, Value, is_absent, merge_equal};
 use crate::metrics::promql::ast::{Binary, BinaryOp, Expr};
 use crate::model::Labels;
-use crate::query::{Cardinality, Matching, QueryError};
-use std::collections::{HashMap, HashSet};
+use crate::query::{Cardinality, QueryError};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The result of an operator on two floats. A comparison that does not hold is `None`.
@@ -336,19 +336,28 @@ impl Join<'_> {
 
 /// `and`, `or`, `unless`: by signature, step by step.
 fn set(binary: &Binary, mut left: Vec<Series>, mut right: Vec<Series>, grid: Grid) -> Vec<Series> {
-    let matching: &Matching = &binary.matching;
-    let signatures = |side: &[Series]| side.iter().map(|s| matching.signature(&s.labels)).collect::<Vec<_>>();
-    let (left_signatures, right_signatures) = (signatures(&left), signatures(&right));
+    let mut numbers: HashMap<Labels, usize> = HashMap::new();
+    let mut numbered = |side: &[Series]| -> Vec<usize> {
+        let number = |s: &Series| {
+            let next = numbers.len();
+            *numbers.entry(binary.matching.signature(&s.labels)).or_insert(next)
+        };
+        side.iter().map(number).collect()
+    };
+    let (left_numbers, right_numbers) = (numbered(&left), numbered(&right));
+    let keep = binary.op == BinaryOp::And;
+    let mut present = vec![false; numbers.len()];
     for step in 0..grid.count {
-        let present = |side: &[Series], names: &[Labels]| -> HashSet<Labels> {
-            side.iter().zip(names).filter(|(s, _)| s.has(step)).map(|(_, n)| n.clone()).collect()
+        let (reference, reference_numbers, filtered, filtered_numbers) = match binary.op {
+            BinaryOp::Or => (&left, &left_numbers, &mut right, &right_numbers),
+            _ => (&right, &right_numbers, &mut left, &left_numbers),
         };
-        let (reference, filtered, names, keep) = match binary.op {
-            BinaryOp::Or => (present(&left, &left_signatures), &mut right, &right_signatures, false),
-            op => (present(&right, &right_signatures), &mut left, &left_signatures, op == BinaryOp::And),
-        };
-        for (series, name) in filtered.iter_mut().zip(names) {
-            if reference.contains(name) != keep {
+        present.fill(false);
+        for (series, number) in reference.iter().zip(reference_numbers) {
+            present[*number] |= series.has(step);
+        }
+        for (series, number) in filtered.iter_mut().zip(filtered_numbers) {
+            if present[*number] != keep {
                 series.clear(step);
             }
         }

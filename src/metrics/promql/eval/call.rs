@@ -1,7 +1,7 @@
 //! Function calls.
 
 use super::series::{ABSENT, without_name};
-use super::{Cell, Evaluator, Grid, Result, Series, Value, is_absent, merge_equal};
+use super::{Cell, Evaluator, Extension, Grid, Result, Series, Value, is_absent, merge_equal};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, ValueType};
 use crate::metrics::promql::functions::over_time::{Call, range_function};
@@ -63,6 +63,7 @@ impl Evaluator<'_> {
             scalars.push(values);
         }
         let range = self.range_vector(&args[position], grid)?;
+        check_extension(name, range.extension)?;
         if name == "absent_over_time" {
             let present = range.map(grid, |_, _| Some(Cell::Float(1.0)));
             return Ok(absent(labels_of_absent(&args[position]), &present, grid));
@@ -145,6 +146,13 @@ impl Evaluator<'_> {
                 Ok(absent(labels_of_absent(&args[0]), &series, grid))
             }
             "timestamp" => self.timestamp(&args[0], grid),
+            "start_timestamp" => match &args[0].bare().kind {
+                Kind::Selector(selector) if self.options.use_start_timestamps => {
+                    let series = self.instant_starts(selector, grid)?;
+                    self.drop_names(series)
+                }
+                _ => Ok(Vec::new()),
+            },
             "round" => {
                 let to = match args.get(1) {
                     Some(arg) => self.scalar(arg, grid)?,
@@ -197,7 +205,7 @@ impl Evaluator<'_> {
 
     fn timestamp(&self, arg: &Expr, grid: Grid) -> Result<Vec<Series>> {
         if let Kind::Selector(selector) = &arg.bare().kind {
-            let series = self.instant_timestamps(arg, selector, grid)?;
+            let series = self.instant_timestamps(selector, grid)?;
             return self.drop_names(series);
         }
         let mut series = self.vector(arg, grid)?;
@@ -207,6 +215,18 @@ impl Evaluator<'_> {
         }
         self.drop_names(series)
     }
+}
+
+fn check_extension(name: &str, extension: Extension) -> Result<()> {
+    let (word, allowed) = match extension {
+        Extension::None => return Ok(()),
+        Extension::Anchored { .. } => ("anchored", &["changes", "delta", "increase", "rate", "resets"][..]),
+        Extension::Smoothed { .. } => ("smoothed", &["delta", "increase", "rate"][..]),
+    };
+    if allowed.contains(&name) {
+        return Ok(());
+    }
+    Err(QueryError::Execution(format!("{word} modifier can only be used with: {} - not with {name}", allowed.join(", "))))
 }
 
 /// The only value, else NaN.

@@ -2,7 +2,7 @@
 
 use super::{Evaluator, Grid, Result, Series, merge_equal};
 use crate::metrics::METRIC_NAME;
-use crate::metrics::promql::ast::{Expr, Kind, Selector};
+use crate::metrics::promql::ast::{At, Duration, Expr, Kind, Selector};
 use crate::model::{Labels, MatchOp, Matcher};
 use crate::query::QueryError;
 use std::collections::{BTreeSet, HashMap};
@@ -64,17 +64,63 @@ impl Evaluator<'_> {
     ) -> Result<HashMap<Labels, Vec<Series>>> {
         let mut matchers = names.to_vec();
         matchers.extend(wanted.iter().filter(|m| m.name != METRIC_NAME).cloned());
-        let (offset, at) = arg.selectors().first().map_or((None, None), |s| (s.offset.clone(), s.at));
-        let selector = Selector { matchers, offset, at, ..Selector::default() };
+        let (offset, at) = reference(arg).unwrap_or((0, None));
+        let selector = Selector { matchers, offset: Some(Duration::Fixed(offset)), at, ..Selector::default() };
         let identities: BTreeSet<Labels> = base.iter().map(|s| identity(&s.labels)).collect();
         let mut info: HashMap<Labels, Vec<Series>> = HashMap::new();
-        for series in self.instant_selector(arg, &selector, grid)? {
+        let mut found: HashMap<(Labels, String), Vec<(Series, Series)>> = HashMap::new();
+        let times = self.instant_timestamps(&selector, grid)?;
+        for (mut series, times) in self.instant_selector(arg, &selector, grid)?.into_iter().zip(times) {
             let key = identity(&series.labels);
-            if identities.contains(&key) {
-                info.entry(key).or_default().push(series);
+            if !identities.contains(&key) {
+                continue;
             }
+            // Of series of the same name and identity only the newest sample counts.
+            let same: &mut Vec<(Series, Series)> = found.entry((key, series.labels.value(METRIC_NAME).to_owned())).or_default();
+            for (other, other_times) in same.iter_mut() {
+                for step in 0..grid.count {
+                    let (Some(mine), Some(theirs)) = (times.float(step), other_times.float(step)) else { continue };
+                    if !other.has(step) || !series.has(step) {
+                        continue;
+                    }
+                    if mine == theirs {
+                        return Err(duplicate(other, &series, theirs));
+                    }
+                    if mine > theirs { other.clear(step) } else { series.clear(step) }
+                }
+            }
+            same.push((series, times));
+        }
+        for ((key, _), series) in found {
+            info.entry(key).or_default().extend(series.into_iter().map(|s| s.0));
         }
         Ok(info)
+    }
+}
+
+fn duplicate(existing: &Series, new: &Series, seconds: f64) -> QueryError {
+    let ms = (seconds * 1000.0).round();
+    QueryError::Execution(format!("found duplicate series for info metric: existing {} @ {ms}, new {} @ {ms}", existing.labels, new.labels))
+}
+
+/// The offset (milliseconds) and `@` at which the first selector in `expr` reads.
+fn reference(expr: &Expr) -> Option<(i64, Option<At>)> {
+    let ms = |offset: &Option<Duration>| offset.as_ref().map_or(0, Duration::ms);
+    match &expr.kind {
+        Kind::Selector(s) | Kind::Range { selector: s, .. } => Some((ms(&s.offset), s.at)),
+        Kind::Subquery(s) => {
+            let (offset, at) = reference(&s.expr)?;
+            if at.is_some() { Some((offset, at)) } else { Some((offset + ms(&s.offset), s.at)) }
+        }
+        _ => {
+            let mut first = None;
+            expr.for_each_child(&mut |child| {
+                if first.is_none() {
+                    first = reference(child);
+                }
+            });
+            first
+        }
     }
 }
 

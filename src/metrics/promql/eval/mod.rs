@@ -19,7 +19,7 @@ use crate::query::QueryError;
 use std::cell::{Cell as Counter, RefCell};
 
 pub use series::{Cell, Grid, Series, is_absent, merge_equal, without_name};
-pub use window::{RangeVector, Window};
+pub use window::{Extension, RangeVector, Timed, Window};
 
 /// What an expression is at the steps of a grid.
 pub enum Value {
@@ -30,6 +30,17 @@ pub enum Value {
 
 pub type Result<T> = std::result::Result<T, QueryError>;
 
+/// How selectors read histograms (contracts/prometheus.md 4.2, "Statistics reading").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As they are stored.
+    Whole,
+    /// Only counts and sums matter, so unknown resets are told while reading.
+    Statistics,
+    /// As `Whole`, whatever stands below.
+    Buckets,
+}
+
 pub struct Evaluator<'a> {
     pub storage: &'a dyn Storage,
     pub options: &'a Options,
@@ -38,11 +49,12 @@ pub struct Evaluator<'a> {
     pub times: Times,
     /// Samples read so far.
     samples: Counter<u64>,
+    reading: Counter<Reading>,
 }
 
 impl<'a> Evaluator<'a> {
     pub fn new(storage: &'a dyn Storage, options: &'a Options, times: Times) -> Evaluator<'a> {
-        Evaluator { storage, options, notes: RefCell::default(), times, samples: Counter::new(0) }
+        Evaluator { storage, options, notes: RefCell::default(), times, samples: Counter::new(0), reading: Counter::new(Reading::Whole) }
     }
 
     pub fn warn(&self, at: &Expr, message: impl Into<String>) {
@@ -67,6 +79,17 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
+    /// Evaluates in another way of reading; once buckets are needed, they are needed below, too.
+    fn reading<T>(&self, reading: Reading, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.reading.get();
+        if before != Reading::Buckets {
+            self.reading.set(reading);
+        }
+        let result = evaluate();
+        self.reading.set(before);
+        result
+    }
+
     pub fn eval(&self, expr: &Expr, grid: Grid) -> Result<Value> {
         self.storage.check()?;
         if grid.count > 1 && self.is_invariant(expr) {
@@ -86,9 +109,17 @@ impl<'a> Evaluator<'a> {
             Kind::Selector(selector) => self.instant_selector(expr, selector, grid).map(Value::Vector),
             Kind::Paren(inner) => self.eval(inner, grid),
             Kind::Unary { negative, expr: inner } => self.unary(*negative, inner, grid),
+            Kind::Binary(binary) if binary.op.is_trim() => self.reading(Reading::Buckets, || self.binary(expr, binary, grid)),
             Kind::Binary(binary) => self.binary(expr, binary, grid),
             Kind::Aggregation(aggregation) => self.aggregation(expr, aggregation, grid).map(Value::Vector),
-            Kind::Call { function, args } => self.call(expr, function, args, grid),
+            Kind::Call { function, args } => {
+                let reading = match function.name {
+                    "histogram_count" | "histogram_sum" | "histogram_avg" => Reading::Statistics,
+                    "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Reading::Buckets,
+                    _ => self.reading.get(),
+                };
+                self.reading(reading, || self.call(expr, function, args, grid))
+            }
             Kind::Range { .. } | Kind::Subquery(_) => Err(QueryError::Execution("a range vector stands where none can".to_owned())),
         }
     }

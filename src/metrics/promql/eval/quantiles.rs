@@ -6,9 +6,10 @@ use super::{Evaluator, Grid, Result, Series, Value, merge_equal};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::histogram::{Histogram, NanNote};
 use crate::metrics::promql::ast::Expr;
-use crate::metrics::promql::functions::histogram::{ClassicBucket, ClassicHistogram};
+use crate::metrics::promql::functions::histogram::{ClassicBucket, ClassicHistogram, Forced};
 use crate::model::Labels;
 use crate::model::number::{general_float, plain_float};
+use crate::model::time::{MILLI, format_rfc3339};
 use crate::query::QueryError;
 use std::collections::HashMap;
 
@@ -79,7 +80,8 @@ impl Evaluator<'_> {
         }
     }
 
-    fn ask(&self, function: &str, arg: &Expr, series: &[Series], question: &Question<'_>, grid: Grid) -> Result<Vec<Series>> {
+    fn ask(&self, function: &'static str, arg: &Expr, series: &[Series], question: &Question<'_>, grid: Grid) -> Result<Vec<Series>> {
+        let survey = Survey { evaluator: self, function, arg: arg.bare(), series, question, grid };
         let groups = self.histogram_groups(arg, series);
         let mut result = Vec::with_capacity(groups.len());
         for group in groups {
@@ -87,7 +89,7 @@ impl Evaluator<'_> {
             let mut answer = Series::new(group.labels.clone(), grid.count);
             answer.drop_name = group.drop_name;
             for step in 0..grid.count {
-                if let Some(value) = self.answer(function, arg, series, &group, question, step, grid) {
+                if let Some(value) = survey.answer(&group, step) {
                     answer.values[step] = value;
                 }
             }
@@ -96,88 +98,6 @@ impl Evaluator<'_> {
             }
         }
         self.drop_names(result)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn answer(
-        &self,
-        function: &str,
-        arg: &Expr,
-        series: &[Series],
-        group: &Group,
-        question: &Question<'_>,
-        step: usize,
-        grid: Grid,
-    ) -> Option<f64> {
-        let native = group.native.iter().find_map(|at| series[*at].histogram(step));
-        let buckets: Vec<ClassicBucket> =
-            group.classic.iter().filter_map(|(bound, at)| Some(ClassicBucket { bound: *bound, count: series[*at].float(step)? })).collect();
-        if native.is_some() && !buckets.is_empty() {
-            self.warn(arg.bare(), format!("vector contains a mix of classic and native histograms{}", self.for_metric(group)));
-            return None;
-        }
-        if let Some(native) = native {
-            return Some(self.native_answer(function, arg, group, native, question, step));
-        }
-        if buckets.is_empty() {
-            return None;
-        }
-        let classic = ClassicHistogram::new(buckets);
-        let Some(classic) = classic else { return Some(f64::NAN) };
-        if let (Some(forced), Question::Quantile(_)) = (classic.forced, question) {
-            let time = crate::model::time::format_rfc3339(grid.time(step).saturating_mul(crate::model::time::MILLI));
-            self.info(
-                arg.bare(),
-                format!(
-                    "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}, from buckets {} to {}, with a max diff of {}, over 1 samples from {time} to {time}",
-                    self.for_metric(group),
-                    general_float(forced.from),
-                    general_float(forced.to),
-                    two_digits(forced.difference_max),
-                ),
-            );
-        }
-        Some(match question {
-            Question::Quantile(q) => classic.quantile(q[step]),
-            Question::Fraction(lower, upper) => classic.fraction(lower[step], upper[step]),
-        })
-    }
-
-    fn native_answer(&self, function: &str, arg: &Expr, group: &Group, histogram: &Histogram, question: &Question<'_>, step: usize) -> f64 {
-        let suffix = self.for_metric(group);
-        match question {
-            Question::Quantile(q) => {
-                let (value, note) = histogram.quantile(q[step]);
-                match note {
-                    NanNote::None => {}
-                    NanNote::ResultIsNan => {
-                        self.info(arg.bare(), format!("input to histogram_quantile has NaN observations, result is NaN{suffix}"));
-                    }
-                    NanNote::SkewedHigher => {
-                        self.info(arg.bare(), format!("input to histogram_quantile has NaN observations, result is skewed higher{suffix}"));
-                    }
-                }
-                value
-            }
-            Question::Fraction(lower, upper) => {
-                if histogram.sum.is_nan() && histogram.count > 0.0 {
-                    self.info(
-                        arg.bare(),
-                        format!("input to {function} has NaN observations, which are excluded from all fractions{suffix}"),
-                    );
-                }
-                histogram.fraction(lower[step], upper[step])
-            }
-        }
-    }
-
-    /// The name of the metric for notes, which is known only while names are kept to the end.
-    fn for_metric(&self, group: &Group) -> String {
-        if self.options.delayed_name_removal && !group.name.is_empty() {
-            format!(" for metric name {:?}", group.name)
-        } else {
-            String::new()
-        }
     }
 
     /// Native histograms by their labels, classic buckets by their labels without `le`.
@@ -220,6 +140,91 @@ impl Evaluator<'_> {
             }
         }
         groups
+    }
+}
+
+/// One question to all histograms.
+struct Survey<'a> {
+    evaluator: &'a Evaluator<'a>,
+    function: &'static str,
+    /// The argument that is the histograms.
+    arg: &'a Expr,
+    series: &'a [Series],
+    question: &'a Question<'a>,
+    grid: Grid,
+}
+
+impl Survey<'_> {
+    fn answer(&self, group: &Group, step: usize) -> Option<f64> {
+        let native = group.native.iter().find_map(|at| self.series[*at].histogram(step));
+        let buckets: Vec<ClassicBucket> = group
+            .classic
+            .iter()
+            .filter_map(|(bound, at)| Some(ClassicBucket { bound: *bound, count: self.series[*at].float(step)? }))
+            .collect();
+        if native.is_some() && !buckets.is_empty() {
+            let message = format!("vector contains a mix of classic and native histograms{}", self.for_metric(group));
+            self.evaluator.warn(self.arg, message);
+            return None;
+        }
+        if let Some(native) = native {
+            return Some(self.native_answer(group, native, step));
+        }
+        if buckets.is_empty() {
+            return None;
+        }
+        let Some(classic) = ClassicHistogram::new(buckets) else { return Some(f64::NAN) };
+        if let (Some(forced), Question::Quantile(_)) = (classic.forced, self.question) {
+            self.note_forced(group, forced, step);
+        }
+        Some(match self.question {
+            Question::Quantile(q) => classic.quantile(q[step]),
+            Question::Fraction(lower, upper) => classic.fraction(lower[step], upper[step]),
+        })
+    }
+
+    fn note_forced(&self, group: &Group, forced: Forced, step: usize) {
+        let time = format_rfc3339(self.grid.time(step).saturating_mul(MILLI));
+        let message = format!(
+            "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}, from buckets {} to {}, with a max diff of {}, over 1 samples from {time} to {time}",
+            self.for_metric(group),
+            general_float(forced.from),
+            general_float(forced.to),
+            two_digits(forced.difference_max),
+        );
+        self.evaluator.info(self.arg, message);
+    }
+
+    fn native_answer(&self, group: &Group, histogram: &Histogram, step: usize) -> f64 {
+        let suffix = self.for_metric(group);
+        match self.question {
+            Question::Quantile(q) => {
+                let (value, note) = histogram.quantile(q[step]);
+                let effect = match note {
+                    NanNote::None => return value,
+                    NanNote::ResultIsNan => "result is NaN",
+                    NanNote::SkewedHigher => "result is skewed higher",
+                };
+                self.evaluator.info(self.arg, format!("input to histogram_quantile has NaN observations, {effect}{suffix}"));
+                value
+            }
+            Question::Fraction(lower, upper) => {
+                if histogram.sum.is_nan() && histogram.count > 0.0 {
+                    let effect = "has NaN observations, which are excluded from all fractions";
+                    self.evaluator.info(self.arg, format!("input to {} {effect}{suffix}", self.function));
+                }
+                histogram.fraction(lower[step], upper[step])
+            }
+        }
+    }
+
+    /// The name of the metric for notes, which is known only while names are kept to the end.
+    fn for_metric(&self, group: &Group) -> String {
+        if self.evaluator.options.delayed_name_removal && !group.name.is_empty() {
+            format!(" for metric name {:?}", group.name)
+        } else {
+            String::new()
+        }
     }
 }
 

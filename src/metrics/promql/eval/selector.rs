@@ -1,8 +1,12 @@
 //! Selectors and subqueries as samples: one read for the whole grid.
 
-use super::{Cell, Evaluator, Grid, RangeVector, Result, Series, Value};
+use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series, Value};
+use crate::metrics::METRIC_NAME;
+use crate::metrics::histogram::{Histogram, ResetHint};
 use crate::metrics::is_stale;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, Subquery};
+use crate::metrics::promql::functions::extended;
+use crate::metrics::promql::functions::over_time::Call;
 use crate::metrics::promql::storage::{Interval, SeriesData};
 use crate::metrics::rows::HistogramSample;
 use crate::query::QueryError;
@@ -18,16 +22,24 @@ impl Evaluator<'_> {
     }
 
     fn read(&self, selector: &Selector, from: i64, to: i64) -> Result<Vec<SeriesData>> {
-        // The window is open to the left.
-        let interval = Interval { from: from.saturating_add(1), to };
+        let statistics = self.reading.get() == Reading::Statistics;
+        // The window is open to the left, but a sample at its edge tells whether the next one is a reset.
+        let interval = Interval { from: if statistics { from } else { from.saturating_add(1) }, to };
         if interval.from > interval.to {
             return Ok(Vec::new());
         }
-        let series = self.storage.select(&selector.matchers, interval).map_err(|e| match e {
+        let mut series = self.storage.select(&selector.matchers, interval).map_err(|e| match e {
             QueryError::Storage(cause) => QueryError::Storage(format!("expanding series: {cause}")),
             other => other,
         })?;
         self.count_samples(series.iter().map(SeriesData::budget_samples).sum())?;
+        if statistics {
+            for data in &mut series {
+                tell_resets(data);
+                cut_until(data, from);
+            }
+            series.retain(|s| !s.is_empty());
+        }
         Ok(series)
     }
 
@@ -37,15 +49,18 @@ impl Evaluator<'_> {
 
     /// The newest sample of each series within the lookback of each step.
     pub(super) fn instant_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
-        self.newest(expr, selector, grid, |data, newest| match newest {
+        if selector.smoothed {
+            return self.smoothed_selector(expr, selector, grid);
+        }
+        self.newest(selector, grid, |data, newest| match newest {
             Newest::Float(at) => Cell::Float(data.values[at]),
             Newest::Histogram(at) => Cell::Histogram(data.histograms[at].histogram.clone()),
         })
     }
 
     /// The same samples' times in seconds.
-    pub(super) fn instant_timestamps(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
-        self.newest(expr, selector, grid, |data, newest| {
+    pub(super) fn instant_timestamps(&self, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+        self.newest(selector, grid, |data, newest| {
             let ts = match newest {
                 Newest::Float(at) => data.ts[at],
                 Newest::Histogram(at) => data.histograms[at].ts,
@@ -54,10 +69,27 @@ impl Evaluator<'_> {
         })
     }
 
-    fn newest(&self, _: &Expr, selector: &Selector, grid: Grid, value: impl Fn(&SeriesData, Newest) -> Cell) -> Result<Vec<Series>> {
-        if selector.smoothed {
-            return Err(QueryError::Execution("the smoothed modifier is not supported yet".to_owned()));
-        }
+    /// The same samples' start times in seconds, 0 if unknown.
+    pub(super) fn instant_starts(&self, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+        self.newest(selector, grid, |data, newest| {
+            let start = match newest {
+                Newest::Float(at) => data.starts.get(at).copied().unwrap_or(0),
+                Newest::Histogram(at) => data.histograms[at].start,
+            };
+            Cell::Float(start as f64 / 1000.0)
+        })
+    }
+
+    /// Values between the samples on either side of each step.
+    fn smoothed_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+        let range = self.extended(selector, 0, grid, Extension::Smoothed { lookback: self.options.lookback })?;
+        Ok(range.map(grid, |data, window| {
+            let call = Call::new(&self.notes, expr.span.start, data.labels.value(METRIC_NAME));
+            extended::value_at(&call, window)
+        }))
+    }
+
+    fn newest(&self, selector: &Selector, grid: Grid, value: impl Fn(&SeriesData, Newest) -> Cell) -> Result<Vec<Series>> {
         let (pinned, first, last) = self.reference(selector, grid);
         let (offset, lookback) = (Self::offset_of(selector), self.options.lookback);
         let all = self.read(selector, first.saturating_sub(offset).saturating_sub(lookback), last.saturating_sub(offset))?;
@@ -110,17 +142,30 @@ impl Evaluator<'_> {
     }
 
     fn range_selector(&self, selector: &Selector, range: i64, grid: Grid) -> Result<RangeVector> {
-        if selector.anchored || selector.smoothed {
-            return Err(QueryError::Execution("the anchored and smoothed modifiers are not supported yet".to_owned()));
-        }
+        let lookback = self.options.lookback;
+        let extension = match (selector.anchored, selector.smoothed) {
+            (true, _) => Extension::Anchored { lookback },
+            (_, true) => Extension::Smoothed { lookback },
+            _ => Extension::None,
+        };
+        self.extended(selector, range, grid, extension)
+    }
+
+    fn extended(&self, selector: &Selector, range: i64, grid: Grid, extension: Extension) -> Result<RangeVector> {
+        let (before, after) = match extension {
+            Extension::None => (0, 0),
+            Extension::Anchored { lookback } => (lookback, 0),
+            Extension::Smoothed { lookback } => (lookback, lookback),
+        };
         let (at, first, last) = self.reference(selector, grid);
         let offset = Self::offset_of(selector);
-        let mut series = self.read(selector, first.saturating_sub(offset).saturating_sub(range), last.saturating_sub(offset))?;
+        let from = first.saturating_sub(offset).saturating_sub(range).saturating_sub(before);
+        let mut series = self.read(selector, from, last.saturating_sub(offset).saturating_add(after))?;
         for data in &mut series {
             remove_stale(data);
         }
         series.retain(|s| !s.is_empty());
-        Ok(RangeVector { series, range, offset, at, drop_name: Vec::new() })
+        Ok(RangeVector { series, range, offset, at, extension, drop_name: Vec::new() })
     }
 
     /// Evaluates the inner expression at multiples of the step that lie in some window.
@@ -134,23 +179,48 @@ impl Evaluator<'_> {
         let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
         let end = last.saturating_sub(offset);
         if start > end {
-            return Ok(RangeVector { series: Vec::new(), range, offset, at, drop_name: Vec::new() });
+            return Ok(RangeVector { series: Vec::new(), range, offset, at, extension: Extension::None, drop_name: Vec::new() });
         }
         let count = usize::try_from((end - start) / step).unwrap_or(usize::MAX).saturating_add(1);
         self.count_samples(count as u64)?;
+        self.storage.reserve(count as u64 * 16)?;
         let inner = Grid { start, step, count };
-        let Value::Vector(values) = self.eval(&subquery.expr, inner)? else {
+        let Value::Vector(values) = self.reading(Reading::Buckets, || self.eval(&subquery.expr, inner))? else {
             return Err(QueryError::Execution("a subquery needs an instant vector".to_owned()));
         };
         let drop_name = values.iter().map(|s| s.drop_name).collect();
         let series = values.into_iter().map(|s| points_of(&s, inner)).collect();
-        Ok(RangeVector { series, range, offset, at, drop_name })
+        Ok(RangeVector { series, range, offset, at, extension: Extension::None, drop_name })
     }
 }
 
 enum Newest {
     Float(usize),
     Histogram(usize),
+}
+
+/// Resolves unknown hints by comparing each histogram with the one before it. Staleness markers are not remembered.
+fn tell_resets(data: &mut SeriesData) {
+    let mut before: Option<Arc<Histogram>> = None;
+    for sample in data.histograms.iter_mut().filter(|s| !s.histogram.is_stale()) {
+        let whole = sample.histogram.clone();
+        if let Some(before) = before.as_ref().filter(|_| whole.hint == ResetHint::Unknown) {
+            let hint = if whole.is_reset_after(before) { ResetHint::Reset } else { ResetHint::NotReset };
+            Arc::make_mut(&mut sample.histogram).hint = hint;
+        }
+        before = Some(whole);
+    }
+}
+
+/// Drops samples up to `from`.
+fn cut_until(data: &mut SeriesData, from: i64) {
+    let floats = data.ts.partition_point(|ts| *ts <= from);
+    data.ts.drain(..floats);
+    data.values.drain(..floats);
+    if !data.starts.is_empty() {
+        data.starts.drain(..floats);
+    }
+    data.histograms.retain(|h| h.ts > from);
 }
 
 fn remove_stale(data: &mut SeriesData) {
@@ -167,7 +237,6 @@ fn remove_stale(data: &mut SeriesData) {
 
 /// A result as samples again. What a histogram said of resets before it does not hold between chosen steps.
 fn points_of(series: &Series, grid: Grid) -> SeriesData {
-    use crate::metrics::histogram::ResetHint;
     let mut data = SeriesData::new(series.labels.clone());
     for (step, ts) in grid.times().enumerate() {
         match series.get(step) {

@@ -1,6 +1,7 @@
 use super::{Cell, Grid, Series};
 use crate::metrics::promql::storage::SeriesData;
 use crate::metrics::rows::HistogramSample;
+use std::ops::Range;
 
 /// Series with all samples that some step's window may need, without staleness markers.
 pub struct RangeVector {
@@ -10,8 +11,32 @@ pub struct RangeVector {
     pub offset: i64,
     /// Where `@` pins every window.
     pub at: Option<i64>,
+    /// How the edges of the windows are filled in.
+    pub extension: Extension,
     /// Which of the series have lost their name and will drop it at the end; empty if none.
     pub drop_name: Vec<bool>,
+}
+
+/// What a window may take from outside of it; the lookback is in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    None,
+    /// The last sample before the window.
+    Anchored {
+        lookback: i64,
+    },
+    /// Values at both edges, between the samples on either side.
+    Smoothed {
+        lookback: i64,
+    },
+}
+
+/// A sample of either kind with its times, milliseconds since the epoch; `start` 0 is unknown.
+#[derive(Debug, Clone)]
+pub struct Timed {
+    pub ts: i64,
+    pub start: i64,
+    pub cell: Cell,
 }
 
 /// The samples of one series in `(from, to]`. Times in milliseconds since the epoch.
@@ -26,6 +51,11 @@ pub struct Window<'a> {
     /// Time of the step.
     pub now: i64,
     pub step: usize,
+    /// The whole series, and which parts of it the slices above are.
+    pub data: &'a SeriesData,
+    pub floats: Range<usize>,
+    pub hist: Range<usize>,
+    pub extension: Extension,
 }
 
 impl<'a> Window<'a> {
@@ -34,14 +64,35 @@ impl<'a> Window<'a> {
     }
 
     /// Samples of both kinds by time.
-    pub fn merged(&self) -> Vec<(i64, Cell)> {
-        let floats = self.ts.iter().zip(self.values).map(|(ts, v)| (*ts, Cell::Float(*v)));
-        let histograms = self.histograms.iter().map(|h| (h.ts, Cell::Histogram(h.histogram.clone())));
-        let mut all: Vec<(i64, Cell)> = floats.chain(histograms).collect();
-        if !self.histograms.is_empty() {
-            all.sort_by_key(|c| c.0);
+    pub fn merged(&self) -> Vec<Timed> {
+        merged(self.data, self.floats.clone(), self.hist.clone())
+    }
+
+    /// As [`Window::merged`], with the last sample within the lookback before the window first.
+    pub fn merged_with_anchor(&self) -> Vec<Timed> {
+        let mut all = self.merged();
+        let Extension::Anchored { lookback } = self.extension else { return all };
+        let float = self.floats.start.checked_sub(1).map(|at| at..at + 1);
+        let hist = self.hist.start.checked_sub(1).map(|at| at..at + 1);
+        let before = merged(self.data, float.unwrap_or(0..0), hist.unwrap_or(0..0));
+        if let Some(anchor) = before.into_iter().next_back().filter(|a| a.ts > self.from.saturating_sub(lookback)) {
+            all.insert(0, anchor);
         }
         all
+    }
+
+    /// As [`Window::merged`], with the nearest samples of both kinds within the lookback outside of the window.
+    pub fn merged_with_neighbours(&self) -> Vec<Timed> {
+        let Extension::Smoothed { lookback } = self.extension else { return self.merged() };
+        let (low, high) = (self.from.saturating_sub(lookback), self.to.saturating_add(lookback));
+        let wider = |range: &Range<usize>, length: usize, time: &dyn Fn(usize) -> i64| {
+            let start = range.start.checked_sub(1).filter(|at| time(*at) > low).unwrap_or(range.start);
+            let end = if range.end < length && time(range.end) <= high { range.end + 1 } else { range.end };
+            start..end
+        };
+        let floats = wider(&self.floats, self.data.ts.len(), &|at| self.data.ts[at]);
+        let hist = wider(&self.hist, self.data.histograms.len(), &|at| self.data.histograms[at].ts);
+        merged(self.data, floats, hist)
     }
 
     pub fn newest_is_histogram(&self) -> bool {
@@ -51,6 +102,18 @@ impl<'a> Window<'a> {
     pub fn oldest_is_histogram(&self) -> bool {
         self.histograms.first().is_some_and(|h| self.ts.first().is_none_or(|ts| *ts > h.ts))
     }
+}
+
+fn merged(data: &SeriesData, floats: Range<usize>, hist: Range<usize>) -> Vec<Timed> {
+    let start = |at: usize| data.starts.get(at).copied().unwrap_or(0);
+    let float = floats.map(|at| Timed { ts: data.ts[at], start: start(at), cell: Cell::Float(data.values[at]) });
+    let sort = !hist.is_empty();
+    let hist = data.histograms[hist].iter().map(|h| Timed { ts: h.ts, start: h.start, cell: Cell::Histogram(h.histogram.clone()) });
+    let mut all: Vec<Timed> = float.chain(hist).collect();
+    if sort {
+        all.sort_by_key(|t| t.ts);
+    }
+    all
 }
 
 impl RangeVector {
@@ -83,8 +146,12 @@ impl RangeVector {
                     to,
                     now,
                     step,
+                    data,
+                    floats: low..high,
+                    hist: hist_low..hist_high,
+                    extension: self.extension,
                 };
-                if window.is_empty() {
+                if window.is_empty() && !matches!(self.extension, Extension::Smoothed { .. }) {
                     continue;
                 }
                 if let Some(cell) = apply(data, &window) {

@@ -1,5 +1,6 @@
 //! The functions of PromQL: their types here, what they do in the files beside this one (contracts/prometheus.md 4.5).
 
+pub(super) mod extended;
 pub(super) mod histogram;
 pub(super) mod math;
 pub(super) mod over_time;

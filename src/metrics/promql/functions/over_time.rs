@@ -5,7 +5,7 @@ use super::rate::{self, DELTA, INCREASE, RATE};
 use crate::metrics::histogram;
 use crate::metrics::kahan::{KahanSum, mean};
 use crate::metrics::promql::annotations::Annotations;
-use crate::metrics::promql::eval::{Cell, Window};
+use crate::metrics::promql::eval::{Cell, Timed, Window};
 use std::cell::RefCell;
 
 /// One call of a range function on one series.
@@ -20,7 +20,12 @@ pub struct Call<'a> {
     pub use_start_timestamps: bool,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// A call without scalar arguments.
+    pub fn new(notes: &'a RefCell<Annotations>, position: usize, name: &'a str) -> Call<'a> {
+        Call { notes, position, name, scalars: [0.0; 2], use_start_timestamps: false }
+    }
+
     pub fn warn(&self, message: String) {
         self.notes.borrow_mut().warn(self.position, message);
     }
@@ -60,9 +65,9 @@ pub type RangeFunction = fn(&Call<'_>, &Window<'_>) -> Option<Cell>;
 /// `None` if `name` is not a function of a window.
 pub fn range_function(name: &str) -> Option<RangeFunction> {
     Some(match name {
-        "rate" => |c, w| rate::extrapolated(c, w, RATE),
-        "increase" => |c, w| rate::extrapolated(c, w, INCREASE),
-        "delta" => |c, w| rate::extrapolated(c, w, DELTA),
+        "rate" => |c, w| rate::difference(c, w, RATE),
+        "increase" => |c, w| rate::difference(c, w, INCREASE),
+        "delta" => |c, w| rate::difference(c, w, DELTA),
         "irate" => |c, w| rate::instant(c, w, true),
         "idelta" => |c, w| rate::instant(c, w, false),
         "sum_over_time" => sum,
@@ -177,8 +182,8 @@ fn median_deviation(values: &[f64]) -> f64 {
 }
 
 fn changes(w: &Window<'_>) -> Option<Cell> {
-    let all = w.merged();
-    let changed = |pair: &&[(i64, Cell)]| match (&pair[0].1, &pair[1].1) {
+    let all = w.merged_with_anchor();
+    let changed = |pair: &&[Timed]| match (&pair[0].cell, &pair[1].cell) {
         (Cell::Float(a), Cell::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
         (Cell::Histogram(a), Cell::Histogram(b)) => !a.same_observations(b),
         _ => true,
@@ -186,12 +191,15 @@ fn changes(w: &Window<'_>) -> Option<Cell> {
     Some(Cell::Float(all.windows(2).filter(changed).count() as f64))
 }
 
-fn resets(_: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
-    let all = w.merged();
-    let reset = |pair: &&[(i64, Cell)]| match (&pair[0].1, &pair[1].1) {
-        (Cell::Float(a), Cell::Float(b)) => b < a,
-        (Cell::Histogram(a), Cell::Histogram(b)) => b.is_reset_after(a),
-        _ => true,
+fn resets(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
+    let all = w.merged_with_anchor();
+    let reset = |pair: &&[Timed]| {
+        let by_value = match (&pair[0].cell, &pair[1].cell) {
+            (Cell::Float(a), Cell::Float(b)) => b < a,
+            (Cell::Histogram(a), Cell::Histogram(b)) => b.is_reset_after(a),
+            _ => true,
+        };
+        by_value || rate::start_resets(call, &pair[0], &pair[1])
     };
     Some(Cell::Float(all.windows(2).filter(reset).count() as f64))
 }

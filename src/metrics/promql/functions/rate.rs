@@ -1,8 +1,9 @@
 //! rate, increase, delta, irate, idelta (contracts/prometheus.md 4.5).
 
+use super::extended;
 use super::over_time::Call;
-use crate::metrics::histogram::{Histogram, ResetHint};
-use crate::metrics::promql::eval::{Cell, Window};
+use crate::metrics::histogram::{Histogram, Incompatible, Notes, ResetHint};
+use crate::metrics::promql::eval::{Cell, Extension, Timed, Window};
 use crate::metrics::rows::HistogramSample;
 
 /// What kind of difference is taken.
@@ -16,8 +17,11 @@ pub const RATE: Kind = Kind { counter: true, per_second: true };
 pub const INCREASE: Kind = Kind { counter: true, per_second: false };
 pub const DELTA: Kind = Kind { counter: false, per_second: false };
 
-/// The difference over the window, extrapolated to its edges.
-pub fn extrapolated(call: &Call<'_>, w: &Window<'_>, kind: Kind) -> Option<Cell> {
+/// The difference over the window, extrapolated to its edges, or between its extended edges.
+pub fn difference(call: &Call<'_>, w: &Window<'_>, kind: Kind) -> Option<Cell> {
+    if w.extension != Extension::None {
+        return extended::difference(call, w, kind);
+    }
     if !w.ts.is_empty() && !w.histograms.is_empty() {
         call.warn_mixed_kinds();
         return None;
@@ -36,51 +40,57 @@ pub fn extrapolated(call: &Call<'_>, w: &Window<'_>, kind: Kind) -> Option<Cell>
     Some(Cell::Histogram(result.into()))
 }
 
+/// When the first sample of a window tells that its counter began inside the window, at zero.
+fn began(call: &Call<'_>, w: &Window<'_>, kind: Kind, start: i64, first: i64) -> Option<i64> {
+    Some(start).filter(|s| kind.counter && call.use_start_timestamps && *s > w.from && *s < first)
+}
+
 fn float_difference(call: &Call<'_>, w: &Window<'_>, kind: Kind) -> Option<(f64, f64)> {
-    let with_starts = kind.counter && call.use_start_timestamps && !w.starts.is_empty();
     let (first, last) = (*w.values.first()?, *w.values.last()?);
-    let (t1, tn) = (w.ts[0], w.ts[w.ts.len() - 1]);
-    // A counter that began inside the window began at zero.
-    let began = if with_starts { Some(w.starts[0]).filter(|s| *s > w.from && *s < t1) } else { None };
-    if w.values.len() < 2 && began.is_none() {
-        return None;
-    }
+    let began = began(call, w, kind, w.starts.first().copied().unwrap_or(0), w.ts[0]);
     let mut result = last - first;
     if kind.counter {
+        let timed = |at: usize| Timed { ts: w.ts[at], start: w.starts[at], cell: Cell::Float(w.values[at]) };
         for at in 1..w.values.len() {
-            let reset = w.values[at] < w.values[at - 1] || (with_starts && start_resets(call, w, at));
-            if reset {
+            let by_start = || !w.starts.is_empty() && start_resets(call, &timed(at - 1), &timed(at));
+            if w.values[at] < w.values[at - 1] || by_start() {
                 result += w.values[at - 1];
             }
         }
     }
+    let factor = factor(w, kind, (w.ts[0], w.ts[w.ts.len() - 1]), w.values.len(), began, (first, result))?;
+    Some((result + if began.is_some() { first } else { 0.0 }, factor))
+}
+
+/// Whether the start time of a sample tells that its counter began anew after the sample before it.
+pub fn start_resets(call: &Call<'_>, before: &Timed, now: &Timed) -> bool {
+    if !call.use_start_timestamps || now.start == 0 || now.start >= now.ts {
+        return false;
+    }
+    if now.start < before.ts && now.start != before.start {
+        call.warn(format!("sample has start time that overlaps with previous sample timestamp for metric {:?}", call.name));
+    }
+    now.start > before.ts || (now.start == before.ts && before.start != 0 && before.start < before.ts)
+}
+
+/// What to multiply a difference with. One sample suffices if its counter began inside the window.
+fn factor(w: &Window<'_>, kind: Kind, (t1, tn): (i64, i64), count: usize, began: Option<i64>, (first, result): (f64, f64)) -> Option<f64> {
     if let Some(start) = began {
-        let result = result + first;
-        let mut edges = Edges::new(w, (start, tn), w.values.len() + 1);
+        let mut edges = Edges::new(w, (start, tn), count + 1);
         edges.to_start = 0.0;
-        if w.values.len() < 2 {
+        if count < 2 {
             edges.to_end = 0.0;
         }
-        return Some((result, edges.factor()));
+        return Some(edges.factor());
     }
-    let mut edges = Edges::new(w, (t1, tn), w.values.len());
+    if count < 2 {
+        return None;
+    }
+    let mut edges = Edges::new(w, (t1, tn), count);
     if kind.counter {
         edges.start_not_before_zero(first, result);
     }
-    Some((result, edges.factor()))
-}
-
-/// Whether the start time of sample `at` tells that the counter began anew after the sample before it.
-fn start_resets(call: &Call<'_>, w: &Window<'_>, at: usize) -> bool {
-    let (start, before) = (w.starts[at], w.starts[at - 1]);
-    let (now, previous) = (w.ts[at], w.ts[at - 1]);
-    if start == 0 || start >= now {
-        return false;
-    }
-    if start < previous && start != before {
-        call.warn(format!("sample has start time that overlaps with previous sample timestamp for metric name {:?}", call.name));
-    }
-    start > previous || (start == previous && before != 0 && before < previous)
+    Some(edges.factor())
 }
 
 /// How far the samples are from the edges of the window, seconds.
@@ -115,32 +125,38 @@ impl Edges {
 
 fn histogram_difference(call: &Call<'_>, w: &Window<'_>, kind: Kind) -> Option<(Histogram, f64)> {
     let (first, last) = (w.histograms.first()?, w.histograms.last()?);
-    if w.histograms.len() < 2 {
+    let began = began(call, w, kind, first.start, first.ts);
+    if w.histograms.len() < 2 && began.is_none() {
         return None;
     }
-    let mut result = difference(call, w.histograms, kind.counter)?;
-    let mut edges = Edges::new(w, (first.ts, last.ts), w.histograms.len());
-    if kind.counter {
-        edges.start_not_before_zero(first.histogram.count, result.count);
+    let mut result = total(call, w.histograms, kind.counter)?;
+    let factor = factor(w, kind, (first.ts, last.ts), w.histograms.len(), began, (first.histogram.count, result.count))?;
+    if began.is_some() {
+        result.add(&Histogram { hint: ResetHint::Gauge, ..(*first.histogram).clone() }).ok()?;
     }
-    if result.schema != last.histogram.schema && !result.is_custom() {
-        result.compact();
-    }
-    Some((result, edges.factor()))
+    Some((result, factor))
 }
 
-/// Last minus first, plus what stood before each reset.
-fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Option<Histogram> {
-    let first_is_reset = counter && samples[1].histogram.is_reset_after(&samples[0].histogram);
-    let relevant = if first_is_reset { &samples[1..] } else { samples };
-    let gauge = |s: &HistogramSample| s.histogram.hint == ResetHint::Gauge;
-    if counter && samples.iter().any(gauge) {
+/// Tells of histograms whose hint does not fit the function.
+pub(super) fn check_hints(call: &Call<'_>, counter: bool, hints: impl Iterator<Item = ResetHint> + Clone) {
+    let gauge = |hint: ResetHint| hint == ResetHint::Gauge;
+    if counter && hints.clone().any(gauge) {
         call.warn(format!("this native histogram metric is not a counter: {:?}", call.name));
     }
-    let ends_are_gauges = gauge(&samples[0]) && gauge(&samples[samples.len() - 1]);
+    let ends_are_gauges = hints.clone().next().is_none_or(gauge) && hints.last().is_none_or(gauge);
     if !counter && !ends_are_gauges {
         call.warn(format!("this native histogram metric is not a gauge: {:?}", call.name));
     }
+}
+
+/// Last minus first, plus what stood before each reset.
+fn total(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Option<Histogram> {
+    let timed = |at: usize| Timed { ts: samples[at].ts, start: samples[at].start, cell: Cell::Float(0.0) };
+    let is_reset =
+        |at: usize| samples[at].histogram.is_reset_after(&samples[at - 1].histogram) || start_resets(call, &timed(at - 1), &timed(at));
+    let first_is_reset = counter && samples.len() > 1 && is_reset(1);
+    let relevant = if first_is_reset { &samples[1..] } else { samples };
+    check_hints(call, counter, samples.iter().map(|s| s.histogram.hint));
     if relevant.iter().any(|s| s.histogram.is_custom() != relevant[0].histogram.is_custom()) {
         call.warn_mixed_layouts();
         return None;
@@ -153,7 +169,7 @@ fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Op
         histogram
     };
     let mut result = reduced(&samples[samples.len() - 1]);
-    let note = |outcome: Result<crate::metrics::histogram::Notes, crate::metrics::histogram::Incompatible>, what: &str| match outcome {
+    let noted = |outcome: Result<Notes, Incompatible>, what: &str| match outcome {
         Ok(notes) => {
             if notes.reconciled_bounds {
                 call.info(format!("mismatched custom buckets were reconciled during {what}"));
@@ -162,15 +178,14 @@ fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Op
         }
         Err(_) => false,
     };
-    if !first_is_reset && !note(result.sub(&reduced(&samples[0])), "subtraction") {
+    if !first_is_reset && !noted(result.sub(&reduced(&samples[0])), "subtraction") {
         call.warn_mixed_layouts();
         return None;
     }
     if counter {
         let from = if first_is_reset { 2 } else { 1 };
         for at in from..samples.len() {
-            if samples[at].histogram.is_reset_after(&samples[at - 1].histogram) && !note(result.add(&reduced(&samples[at - 1])), "addition")
-            {
+            if is_reset(at) && !noted(result.add(&reduced(&samples[at - 1])), "addition") {
                 return None;
             }
         }
@@ -181,28 +196,23 @@ fn difference(call: &Call<'_>, samples: &[HistogramSample], counter: bool) -> Op
 /// The difference of the last two samples; `per_second` also divides by their distance and heeds resets.
 pub fn instant(call: &Call<'_>, w: &Window<'_>, per_second: bool) -> Option<Cell> {
     let all = w.merged();
-    let [.., (t1, before), (t2, now)] = &all[..] else { return None };
-    if t1 == t2 {
+    let [.., before, now] = &all[..] else { return None };
+    if before.ts == now.ts {
         return None;
     }
-    let seconds = (t2 - t1) as f64 / 1000.0;
-    match (before, now) {
+    let seconds = (now.ts - before.ts) as f64 / 1000.0;
+    let by_start = per_second && start_resets(call, before, now);
+    match (&before.cell, &now.cell) {
         (Cell::Float(a), Cell::Float(b)) => {
             call.check_counter_name(per_second);
-            let difference = if per_second && b < a { *b } else { b - a };
+            let difference = if by_start || (per_second && b < a) { *b } else { b - a };
             Some(Cell::Float(if per_second { difference / seconds } else { difference }))
         }
         (Cell::Histogram(a), Cell::Histogram(b)) => {
-            let gauges = [a, b].into_iter().filter(|h| h.hint == ResetHint::Gauge).count();
-            if per_second && gauges > 0 {
-                call.warn(format!("this native histogram metric is not a counter: {:?}", call.name));
-            }
-            if !per_second && gauges < 2 {
-                call.warn(format!("this native histogram metric is not a gauge: {:?}", call.name));
-            }
+            check_hints(call, per_second, [a.hint, b.hint].into_iter());
             let mut result = (**b).clone();
             result.hint = ResetHint::Gauge;
-            if !per_second || !b.is_reset_after(a) {
+            if !by_start && (!per_second || !b.is_reset_after(a)) {
                 let mut before = (**a).clone();
                 before.hint = ResetHint::Gauge;
                 match result.sub(&before) {
