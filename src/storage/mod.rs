@@ -15,7 +15,7 @@ mod scan;
 mod spec;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod tier;
 mod view;
 pub mod wal;

@@ -20,13 +20,15 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod faults;
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
+pub(crate) struct Row {
     time: i64,
     word: String,
 }
 
-struct WordRows(Vec<Row>);
+pub(crate) struct WordRows(Vec<Row>);
 
 impl Rows for WordRows {
     fn len(&self) -> usize {
@@ -48,7 +50,7 @@ fn parse(body: &[u8], refused: &[u32]) -> Vec<Row> {
     .collect()
 }
 
-struct WordSpec;
+pub(crate) struct WordSpec;
 
 impl Spec for WordSpec {
     type Rows = WordRows;
@@ -63,16 +65,31 @@ impl Spec for WordSpec {
     }
 
     fn replay(&self, frame: &Frame) -> Result<WordRows, ReplayError> {
-        Ok(WordRows(parse(&frame.body, &frame.refused)))
+        let rows = WordRows(parse(&frame.body, &frame.refused));
+        rows.take_time();
+        Ok(rows)
+    }
+}
+
+impl WordRows {
+    /// The word `slow` takes a second to prepare and to replay.
+    fn take_time(&self) {
+        if self.0.iter().any(|row| row.word == "slow") {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
     }
 }
 
 #[derive(Default)]
-struct WordHead(Mutex<Vec<Row>>);
+pub(crate) struct WordHead(Mutex<Vec<Row>>);
 
 impl Head for WordHead {
     type Rows = WordRows;
     type Snapshot = Vec<Row>;
+
+    fn prepare(&self, rows: &WordRows, _: &[Arc<Block>]) {
+        rows.take_time();
+    }
 
     /// The word `bad` is refused.
     fn admit(&self, rows: &mut WordRows, refusals: &mut Refusals) {
@@ -109,7 +126,11 @@ impl Head for WordHead {
     }
 }
 
+/// The word `unwritable` fails.
 fn draft(day: i64, rows: &[Row]) -> Result<BlockDraft, arrow_schema::ArrowError> {
+    if rows.iter().any(|r| r.word == "unwritable") {
+        return Err(arrow_schema::ArrowError::ComputeError("unwritable".into()));
+    }
     let schema = Arc::new(Schema::new(vec![
         Field::new("ts", DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), false),
         Field::new("span.a/b", DataType::Utf8, true),
@@ -148,11 +169,21 @@ fn start(root: &std::path::Path) -> Process {
     start_on(world, layout, catalog)
 }
 
+/// For tests of rooms above that need any store.
+pub(crate) fn word_store(root: &std::path::Path) -> Arc<Store<WordSpec>> {
+    start(root).store
+}
+
 fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
+    let process = open_on(world, layout, catalog);
+    process.store.recover().unwrap();
+    process
+}
+
+fn open_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
     collect_orphans(&world, &layout, &catalog).unwrap();
     let config = StoreConfig { lane: LaneConfig { sync: SyncMode::Group, size_max_bytes: 64 << 10 }, head_max_bytes: 1 << 20 };
     let store = Store::open(WordSpec, world, layout, catalog, config, Telemetry::default().store).unwrap();
-    store.recover().unwrap();
     Process { store: Arc::new(store) }
 }
 
@@ -424,7 +455,9 @@ fn nested_columns_are_numbered_too_and_come_back() {
     }];
     let draft = BlockDraft { day: 0, mixed: false, min_time: 0, max_time: 0, items: 1, tables };
     let wal = block::WalRange { from: 1, to: 2 };
-    let meta = block::write_block(&world, &layout, &fields, (&TenantId::default_tenant(), Signal::Logs, wal), draft).unwrap();
+    let meta =
+        block::write_block(&world, &layout, &fields, (block::BlockId::new(0, 1), &TenantId::default_tenant(), Signal::Logs, wal), draft)
+            .unwrap();
     let block = Arc::new(Block::new(meta, tier::Tier::new(world, layout)));
     let table = block.table("t").unwrap().unwrap();
     let back = table.scan(&Scan::default()).unwrap().next().unwrap().unwrap();

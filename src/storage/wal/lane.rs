@@ -7,6 +7,7 @@ use crate::telemetry::StoreMetrics;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -70,6 +71,17 @@ struct Queue {
     jobs: VecDeque<Job>,
     bytes: u64,
     stopping: bool,
+    /// The committer is gone: nobody will take further jobs.
+    ended: bool,
+}
+
+impl Queue {
+    /// A job that nobody will take is dropped, so that whoever waits for it learns that.
+    fn push(&mut self, job: Job) {
+        if !self.ended {
+            self.jobs.push_back(job);
+        }
+    }
 }
 
 /// Segments on disk that recycling may delete.
@@ -110,7 +122,12 @@ impl Lane {
         let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), written: Mutex::new(written) });
         let committer =
             Committer { shared: shared.clone(), world, layout, signal, config, segment: None, next, metrics, unsynced_since: None };
-        let thread = std::thread::Builder::new().name(format!("wal-{signal}")).spawn(move || committer.run())?;
+        let thread = std::thread::Builder::new().name(format!("wal-{signal}")).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+                // Without its committer a lane would let every request wait for ever. Acknowledged rows are on disk.
+                std::process::abort();
+            }
+        })?;
         Ok(Lane { shared, config, thread: Mutex::new(Some(thread)) })
     }
 
@@ -133,7 +150,7 @@ impl Lane {
         let (done, commit) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
         queue.bytes += (head.len() + frame.body.len()) as u64;
-        queue.jobs.push_back(Job::Append(Pending { frame, head, apply, done }));
+        queue.push(Job::Append(Pending { frame, head, apply, done }));
         drop(queue);
         self.shared.wake.notify_one();
         Commit(commit)
@@ -142,7 +159,7 @@ impl Lane {
     /// Frames enqueued from now on go to a new segment, so that those before can be recycled. Called under the same
     /// lock as [`Lane::enqueue`].
     pub fn rotate(&self) {
-        self.shared.queue.lock().jobs.push_back(Job::Rotate);
+        self.shared.queue.lock().push(Job::Rotate);
         self.shared.wake.notify_one();
     }
 
@@ -150,7 +167,7 @@ impl Lane {
     /// first. The catalog has committed the floor.
     pub fn recycle(&self, floor: u64) {
         let (done, recycled) = mpsc::channel();
-        self.shared.queue.lock().jobs.push_back(Job::Recycle(floor, done));
+        self.shared.queue.lock().push(Job::Recycle(floor, done));
         self.shared.wake.notify_one();
         // An error means that the lane has stopped: the next start deletes what is below the floor.
         let _ = recycled.recv();
@@ -161,7 +178,7 @@ impl Lane {
         self.shared.queue.lock().stopping = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the committer has already ended the process.
+            // A panic of the committer ends the process.
             let _ = thread.join();
         }
     }
@@ -190,7 +207,9 @@ impl Committer {
                 tracing::error!(signal = %self.signal, %error, "cannot write the write-ahead log, giving up");
                 std::process::abort();
             }
-            if stopping && self.shared.queue.lock().jobs.is_empty() {
+            let mut queue = self.shared.queue.lock();
+            if stopping && queue.jobs.is_empty() {
+                queue.ended = true;
                 return;
             }
         }
@@ -277,7 +296,9 @@ impl Committer {
         while let Some((path, end, _)) = written.closed.front()
             && *end <= floor
         {
-            if let Err(error) = self.world.disk.remove_file(path) {
+            if let Err(error) = self.world.disk.remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 // Harmless: replay skips what is below the floor, and the next start deletes it.
                 tracing::warn!(signal = %self.signal, %error, "a segment that is no longer needed is left behind");
                 return;

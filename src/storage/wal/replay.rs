@@ -42,7 +42,9 @@ pub fn replay(world: &World, layout: &Layout, signal: Signal, floor: u64, mut vi
         let mut reader = SegmentReader { world, path: &path, bytes, first: *first, last, report: &mut report };
         let (end, length) = reader.read(floor, &mut visit)?;
         report.next = report.next.max(end);
-        if end <= floor {
+        // One without a whole frame goes, too: a crash has interrupted its first write, and what was damaged is set
+        // aside by now. The next frame's segment will have its name.
+        if end <= floor || end == *first {
             world.disk.remove_file(&path)?;
         } else {
             report.segments.push((path, end, length));
@@ -95,9 +97,17 @@ impl SegmentReader<'_> {
         Ok((next, at as u64))
     }
 
-    /// Whether the damage before `at` is in the middle: a good, later frame stands behind it.
-    fn frame_follows(&self, at: usize, after: u64) -> bool {
-        at < self.bytes.len() && matches!(Frame::parse(&self.bytes.slice(at..)), Parsed::Frame { frame, .. } if frame.lsn > after)
+    /// Whether the damage before `at` is in the middle: a good, later frame stands behind it, perhaps after further
+    /// damaged ones.
+    fn frame_follows(&self, mut at: usize, after: u64) -> bool {
+        while at < self.bytes.len() {
+            match Frame::parse(&self.bytes.slice(at..)) {
+                Parsed::Frame { frame, .. } => return frame.lsn > after,
+                Parsed::Damaged { length: Some(length) } => at += length,
+                Parsed::Damaged { length: None } | Parsed::End => return false,
+            }
+        }
+        false
     }
 
     /// Nothing can be read behind `at`. In the last segment that is the write that the crash interrupted, which nobody

@@ -1,0 +1,73 @@
+//! Crashes, stops and failures at awkward moments.
+
+use super::*;
+use crate::runtime::{ManualClock, OsDisk};
+use crate::storage::wal::Lane;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// What hangs is told from what is slow by this.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs `work` on a thread of its own; the receiver gets its result.
+fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    result
+}
+
+fn segments(root: &Path) -> Vec<PathBuf> {
+    let wal = Layout::new(root).wal(Signal::Logs);
+    let names = World::real().disk.list(&wal).unwrap();
+    names.iter().filter(|n| n.ends_with(".wal")).map(|n| wal.join(n)).collect()
+}
+
+/// A crash right after a segment was made leaves it empty, or with a header, or with a part of its first frame.
+#[test]
+fn a_segment_without_a_whole_frame_makes_way_for_the_next_one() {
+    let header = [&b"MNCLWAL1"[..], &2u64.to_le_bytes()].concat();
+    for left in [Vec::new(), header.clone(), [&header[..], &[40, 0, 0, 0, 1, 2, 3, 4, 2, 0]].concat()] {
+        let dir = tempfile::tempdir().unwrap();
+        let process = start(dir.path());
+        process.append("a", "1 one").unwrap();
+        process.kill();
+        let unfinished = Layout::new(dir.path()).segment(Signal::Logs, 2);
+        std::fs::write(&unfinished, left).unwrap();
+        let process = start(dir.path());
+        assert!(!unfinished.exists());
+        process.append("a", "2 two").unwrap();
+        process.store.cut().unwrap();
+        process.append("a", "3 three").unwrap();
+        process.kill();
+        assert_eq!(words(&start(dir.path()).rows("a").0), ["one", "two", "three"]);
+    }
+}
+
+#[test]
+fn damage_to_neighbours_does_not_hide_what_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    for i in 0..4 {
+        process.append("a", &format!("{i} word{i}")).unwrap();
+    }
+    process.kill();
+    let segment = segments(dir.path()).remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    for word in [b"word1", b"word2"] {
+        let at = bytes.windows(word.len()).position(|w| w == word).unwrap();
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(words(&start(dir.path()).rows("a").0), ["word0", "word3"]);
+}
+
+#[test]
+fn a_segment_that_someone_else_removed_does_not_fill_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.append("a", "1 one").unwrap();
+    std::fs::remove_file(segments(dir.path()).remove(0)).unwrap();
+    process.store.cut().unwrap();
+    assert_eq!(process.store.wal_bytes(), 0);
+}
