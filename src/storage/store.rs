@@ -247,9 +247,12 @@ impl<S: Spec> Store<S> {
         tenants
     }
 
-    /// Ends appends and cuts all heads, so that a clean start replays nothing.
+    /// Ends appends and cuts all heads, so that a clean start replays nothing. During replay there is nothing to do: the
+    /// lane has everything.
     pub fn close(&self) -> Result<(), super::maintenance::MaintenanceError> {
-        self.ready.store(false, Ordering::Release);
+        if !self.ready.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
         drop(self.lane.write());
         let cut = self.cut();
         if let Some(lane) = &*self.lane.read() {
@@ -315,12 +318,14 @@ impl<S: Spec> Store<S> {
     /// Opens a new generation for appends, and returns the sealed ones, oldest first, each with the LSN at which it
     /// ends. Segment and generation change together, under the lock that hands out LSNs.
     pub(super) fn seal(&self) -> Vec<(Arc<Generation<S>>, u64)> {
+        // Before the other locks, as `append` takes it: `close` waits for all readers and keeps new ones out meanwhile.
+        let lane = self.lane.read();
         let next_lsn = self.next_lsn.lock();
         let mut published = self.published.write();
         let mut next = Published::clone(&published);
         if next.generations.last().is_some_and(|g| g.opened_at() != 0) {
             next.generations.push(Arc::new(Generation::new(*next_lsn)));
-            if let Some(lane) = &*self.lane.read() {
+            if let Some(lane) = &*lane {
                 lane.rotate();
             }
         }

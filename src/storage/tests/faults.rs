@@ -71,3 +71,55 @@ fn a_segment_that_someone_else_removed_does_not_fill_the_log() {
     process.store.cut().unwrap();
     assert_eq!(process.store.wal_bytes(), 0);
 }
+
+/// `close` waits for the append, and the cut comes between the two.
+#[test]
+fn an_append_a_cut_and_a_stop_at_once_do_not_wait_for_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Arc::new(start(dir.path()));
+    let steps: [fn(&Process) -> bool; 3] = [|p| p.append("a", "1 slow").is_ok(), |p| p.store.close().is_ok(), |p| p.store.cut().is_ok()];
+    let results = steps.map(|step| {
+        let process = process.clone();
+        let result = apart(move || step(&process));
+        std::thread::sleep(Duration::from_millis(200));
+        result
+    });
+    for result in results {
+        assert!(result.recv_timeout(LIMIT).unwrap());
+    }
+    assert_eq!(words(&start(dir.path()).rows("a").0), ["slow"]);
+}
+
+#[test]
+fn a_stop_during_replay_does_not_wait_for_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.append("a", "1 slow").unwrap();
+    process.kill();
+    let (world, layout) = (World::real(), Layout::new(dir.path()));
+    let catalog = Arc::new(Catalog::open(&world, &layout).unwrap());
+    let process = Arc::new(open_on(world, layout, catalog));
+    let recovering = process.clone();
+    let recovered = apart(move || recovering.store.recover().is_ok());
+    std::thread::sleep(Duration::from_millis(100));
+    process.store.close().unwrap();
+    assert_eq!(recovered.try_recv(), Err(mpsc::TryRecvError::Empty));
+    assert!(recovered.recv_timeout(LIMIT).unwrap());
+    assert_eq!(words(&start(dir.path()).rows("a").0), ["slow"]);
+}
+
+#[test]
+fn a_lane_that_has_stopped_answers_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LaneConfig { sync: SyncMode::Group, size_max_bytes: 1 << 20 };
+    let layout = Layout::new(dir.path());
+    let lane = Lane::start(World::real(), layout, Signal::Logs, config, Vec::new(), 1, Telemetry::default().store).unwrap();
+    lane.stop();
+    let tenant = TenantId::default_tenant();
+    let frame = Frame { lsn: 1, received_at: 0, kind: 0, encoding: 0, tenant, refused: Vec::new(), body: bytes::Bytes::new() };
+    let commit = lane.enqueue(frame, Box::new(|| ()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let answer = runtime.block_on(async { tokio::time::timeout(LIMIT, commit.durable()).await });
+    assert!(answer.unwrap().is_err());
+    apart(move || lane.recycle(1)).recv_timeout(LIMIT).unwrap();
+}
