@@ -73,6 +73,12 @@ impl Layout {
         (inside.components().count() == 6).then(|| BlockId::parse(inside.file_name()?.to_str()?)).flatten()
     }
 
+    /// The signal in the path of a block's directory.
+    pub fn block_signal(&self, directory: &Path) -> Option<Signal> {
+        let inside = directory.strip_prefix(self.blocks()).ok()?;
+        Signal::parse(inside.components().nth(1)?.as_os_str().to_str()?)
+    }
+
     /// `<first LSN, 20 digits>.wal`.
     pub fn segment(&self, signal: Signal, first: u64) -> PathBuf {
         self.wal(signal).join(format!("{first:020}.wal"))

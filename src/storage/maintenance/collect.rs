@@ -24,7 +24,9 @@ pub enum CollectError {
 /// list, which a crash between rename and commit leaves behind. Returns how many there were.
 pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Result<usize, CollectError> {
     let mut listed = HashSet::new();
+    let mut is_unused = true;
     for signal in Signal::ALL {
+        is_unused &= catalog.floor(signal)? == 0;
         for meta in catalog.blocks(signal)? {
             let path = layout.block(&meta);
             if !world.disk.exists(&path) {
@@ -35,8 +37,10 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
     }
     let found = find(world, layout, &layout.blocks())?;
     let orphans: Vec<&PathBuf> = found.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, path)| path).collect();
-    // The catalog is made before the first block, so a new one beside blocks means that the old one was lost.
-    if catalog.is_new() && !orphans.is_empty() {
+    // The catalog is made before the first block, so a new one beside blocks means that the old one was lost. So does one
+    // that a start before this made and nothing was committed to, unless the lane still has all that the blocks have.
+    let lane_is_whole = |path: &PathBuf| layout.block_signal(path).is_some_and(|s| world.disk.exists(&layout.segment(s, 1)));
+    if (catalog.is_new() && !orphans.is_empty()) || (is_unused && !orphans.iter().copied().all(lane_is_whole)) {
         return Err(CollectError::CatalogLost(layout.blocks()));
     }
     for path in &orphans {

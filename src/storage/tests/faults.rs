@@ -123,3 +123,23 @@ fn a_lane_that_has_stopped_answers_at_once() {
     assert!(answer.unwrap().is_err());
     apart(move || lane.recycle(1)).recv_timeout(LIMIT).unwrap();
 }
+
+/// The first start after the loss makes a catalog, so the second one finds an empty one.
+#[test]
+fn a_lost_catalog_stops_every_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.append("a", "1 one").unwrap();
+    process.store.close().unwrap();
+    let (world, layout) = (World::real(), Layout::new(dir.path()));
+    let home = layout.block(process.store.view(&TenantId::parse("a").unwrap()).blocks[0].meta());
+    drop(process);
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        let _ = std::fs::remove_file(dir.path().join(file));
+    }
+    for _ in 0..3 {
+        let catalog = Catalog::open(&world, &layout).unwrap();
+        assert!(collect_orphans(&world, &layout, &catalog).is_err());
+        assert!(home.exists());
+    }
+}
