@@ -1,4 +1,4 @@
-use super::block::{Block, BlockMeta};
+use super::block::{Block, BlockId, BlockMeta};
 use super::catalog::{Catalog, CatalogEdit, CatalogError};
 use super::head::Generation;
 use super::layout::Layout;
@@ -6,7 +6,7 @@ use super::tier::Tier;
 use super::wal::{self, Commit, Frame, Lane, LaneConfig};
 use super::{Admitted, Head, HeadStats, Refusals, Rows, Spec, View};
 use crate::model::{Signal, TenantId};
-use crate::runtime::World;
+use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -308,6 +308,13 @@ impl<S: Spec> Store<S> {
     /// When the oldest unflushed rows came; `None` if there are none.
     pub(super) fn oldest_unflushed(&self) -> Option<i64> {
         self.published.read().generations.iter().map(|g| g.opened_at()).find(|t| *t != 0)
+    }
+
+    /// Newer than the ids of all blocks, even if the clock was set back: their order is the order of their cuts.
+    pub(super) fn next_block_id(&self) -> BlockId {
+        let published = self.published.read().clone();
+        let newest = published.blocks.values().filter_map(|b| b.last()).map(|b| b.meta().id).max();
+        BlockId::after(newest, self.world.clock.now(), random_u128())
     }
 
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {

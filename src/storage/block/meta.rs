@@ -11,6 +11,15 @@ impl BlockId {
         BlockId(ulid::Ulid::from_parts(u64::try_from(now_nanos / crate::model::time::MILLI).unwrap_or(0), random))
     }
 
+    /// As [`BlockId::new`], but later than `newest`.
+    pub fn after(newest: Option<BlockId>, now_nanos: i64, random: u128) -> BlockId {
+        let id = BlockId::new(now_nanos, random);
+        match newest.map(|n| n.0.timestamp_ms()) {
+            Some(newest) if newest >= id.0.timestamp_ms() => BlockId(ulid::Ulid::from_parts(newest + 1, random)),
+            _ => id,
+        }
+    }
+
     pub fn parse(text: &str) -> Option<BlockId> {
         ulid::Ulid::from_string(text).ok().map(BlockId)
     }

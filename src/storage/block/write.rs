@@ -1,7 +1,7 @@
 use super::fields::numbered;
 use super::{BlockId, BlockMeta, FOOTER_KEY, FieldIds, TableMeta, WalRange};
 use crate::model::{Signal, TenantId};
-use crate::runtime::{World, WriteFile, random_u128};
+use crate::runtime::{World, WriteFile};
 use crate::storage::layout::Layout;
 use crate::storage::{BlockDraft, TableDraft, TableOptions};
 use arrow_schema::SchemaRef;
@@ -31,18 +31,18 @@ pub enum WriteError {
 }
 
 /// Writes a level-0 block and makes it durable under its final name. It does not exist until the catalog lists it
-/// (invariant 3); a crash before that leaves a directory that start-up collects.
+/// (invariant 3); a crash before that leaves a directory that start-up collects. A failure leaves nothing.
 pub fn write_block(
     world: &World,
     layout: &Layout,
     ids: &dyn FieldIds,
-    (tenant, signal, wal): (&TenantId, Signal, WalRange),
+    (id, tenant, signal, wal): (BlockId, &TenantId, Signal, WalRange),
     draft: BlockDraft,
 ) -> Result<BlockMeta, WriteError> {
     let now = world.clock.now();
     let mut meta = BlockMeta {
         format: BlockMeta::FORMAT,
-        id: BlockId::new(now, random_u128()),
+        id,
         tenant: tenant.clone(),
         signal,
         level: 0,
@@ -56,23 +56,40 @@ pub fn write_block(
         created_at: now,
         tables: Vec::new(),
     };
+    let written = write_files(world, layout, ids, &mut meta, draft.tables);
+    if written.is_err() {
+        for directory in [layout.temporary(id), layout.block(&meta)] {
+            // What is not there need not go; what cannot go is collected at the next start.
+            let _ = world.disk.remove_dir_all(&directory);
+        }
+    }
+    written.map(|()| meta)
+}
+
+fn write_files(
+    world: &World,
+    layout: &Layout,
+    ids: &dyn FieldIds,
+    meta: &mut BlockMeta,
+    tables: Vec<TableDraft>,
+) -> Result<(), WriteError> {
     let temporary = layout.temporary(meta.id);
     world.disk.create_dir_all(&temporary)?;
-    let facts = serde_json::to_string(&meta)?;
-    for table in draft.tables {
+    let facts = serde_json::to_string(meta)?;
+    for table in tables {
         let written = write_table(world, &temporary, ids, table, &facts)?;
         meta.tables.push(written);
     }
     let mut file = world.disk.create(&temporary.join(Layout::META))?;
-    file.write_all(&serde_json::to_vec_pretty(&meta)?)?;
+    file.write_all(&serde_json::to_vec_pretty(meta)?)?;
     file.sync()?;
     world.disk.sync_dir(&temporary)?;
-    let home = layout.block(&meta);
+    let home = layout.block(meta);
     let parent = home.parent().unwrap_or(&home);
     world.create_dir_durable(layout.root(), parent)?;
     world.disk.rename(&temporary, &home)?;
     world.disk.sync_dir(parent)?;
-    Ok(meta)
+    Ok(())
 }
 
 fn write_table(world: &World, directory: &Path, ids: &dyn FieldIds, table: TableDraft, facts: &str) -> Result<TableMeta, WriteError> {

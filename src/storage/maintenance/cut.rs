@@ -1,5 +1,5 @@
 use super::MaintenanceError;
-use crate::storage::block::{WalRange, write_block};
+use crate::storage::block::{BlockMeta, WalRange, write_block};
 use crate::storage::catalog::{CatalogEdit, SignalFields};
 use crate::storage::head::Generation;
 use crate::storage::{Head, Spec, Store};
@@ -37,17 +37,33 @@ impl<S: Spec> Store<S> {
         generation.wait_applied();
         let started = Instant::now();
         let signal = self.signal_of();
-        let fields = SignalFields { catalog: self.catalog(), signal };
         let wal = WalRange { from: generation.from, to: end };
         let mut edit = CatalogEdit { floor: Some((signal, end)), ..CatalogEdit::default() };
-        for (tenant, head) in generation.heads() {
-            for draft in head.cut() {
-                edit.add.push(write_block(self.world(), self.layout(), &fields, (&tenant, signal, wal), draft?)?);
+        if let Err(error) = self.write_blocks(generation, wal, &mut edit.add) {
+            // The cut will be tried again and write them anew: those of every attempt would fill the disk.
+            for meta in &edit.add {
+                if let Err(error) = self.world().disk.remove_dir_all(&self.layout().block(meta)) {
+                    tracing::warn!(block = %meta.id, %error, "a block of a failed cut is left behind until the next start");
+                }
             }
+            return Err(error);
         }
         self.publish(&edit, Some(generation))?;
         self.metrics().cut(signal, started.elapsed());
         tracing::debug!(%signal, blocks = edit.add.len(), items = edit.add.iter().map(|m| m.items).sum::<u64>(), "head cut");
+        Ok(())
+    }
+
+    /// Each block is in `written` as soon as its files are.
+    fn write_blocks(&self, generation: &Generation<S>, wal: WalRange, written: &mut Vec<BlockMeta>) -> Result<(), MaintenanceError> {
+        let signal = self.signal_of();
+        let fields = SignalFields { catalog: self.catalog(), signal };
+        for (tenant, head) in generation.heads() {
+            for draft in head.cut() {
+                let facts = (self.next_block_id(), &tenant, signal, wal);
+                written.push(write_block(self.world(), self.layout(), &fields, facts, draft?)?);
+            }
+        }
         Ok(())
     }
 }

@@ -143,3 +143,34 @@ fn a_lost_catalog_stops_every_start() {
         assert!(home.exists());
     }
 }
+
+/// It is tried again and again: what each attempt leaves would fill the disk.
+#[test]
+fn a_cut_that_fails_leaves_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.append("a", &format!("1 one\n{DAY} unwritable")).unwrap();
+    assert!(process.store.cut().is_err());
+    let (disk, layout) = (World::real().disk, Layout::new(dir.path()));
+    assert_eq!(disk.list(&layout.blocks().join("a/logs/1970/01/01")).unwrap(), Vec::<String>::new());
+    assert_eq!(disk.list(&layout.temporary_root()).unwrap(), Vec::<String>::new());
+    assert_eq!(process.rows("a").0.len(), 2);
+}
+
+#[test]
+fn blocks_are_in_the_order_of_their_cuts_whatever_the_clock_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(1_000 * DAY));
+    let world = World { clock: clock.clone(), disk: Arc::new(OsDisk) };
+    let layout = Layout::new(dir.path());
+    let catalog = Arc::new(Catalog::open(&world, &layout).unwrap());
+    let process = start_on(world, layout, catalog);
+    for i in 0..5 {
+        clock.set((1_000 - i / 2) * DAY);
+        process.append("a", &format!("1 word{i}")).unwrap();
+        process.store.cut().unwrap();
+    }
+    let view = process.store.view(&TenantId::parse("a").unwrap());
+    let found: Vec<String> = view.blocks.iter().map(|b| scan(b, &Scan::default()).remove(0).word).collect();
+    assert_eq!(found, ["word0", "word1", "word2", "word3", "word4"]);
+}
