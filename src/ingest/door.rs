@@ -29,7 +29,7 @@ pub struct Door<S: Spec> {
 }
 
 /// Requests of one signal that are decoded at the same time. Further ones wait, and their bodies are bounded by the
-/// connections of the server.
+/// memory for requests.
 const DECODING_MAX: usize = 4;
 
 impl<S: Spec> Door<S> {
@@ -84,9 +84,10 @@ impl<S: Spec> Door<S> {
             let message = format!("request body is larger than {} bytes", self.limits.wire_max_bytes);
             return Err(Failure::new(FailureKind::TooLarge, message));
         }
+        // Before the wait for a permit, since the body is in memory meanwhile.
+        let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
         let (store, max, received_at) = (self.store.clone(), self.limits.decoded_max_bytes, self.clock.now());
-        let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let work = move || {
             let _permit = permit;
             let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
@@ -118,5 +119,45 @@ fn reason_of(failure: &Failure) -> &'static str {
         FailureKind::RateLimited => "rate_limited",
         FailureKind::Unavailable => "unavailable",
         FailureKind::Internal => "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::SystemClock;
+    use crate::storage::tests::word_store;
+    use crate::telemetry::Telemetry;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn bodies_that_wait_to_be_decoded_are_bounded_by_memory() {
+        const BODY: usize = 10;
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Budget::new(((DECODING_MAX + 1) * BODY) as u64);
+        let store = word_store(dir.path());
+        let door = Arc::new(Door::new(store, Arc::new(SystemClock), Telemetry::default().ingest, Limits::default(), memory));
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(parking_lot::Mutex::new(held));
+        let send = || {
+            let (door, held) = (door.clone(), held.clone());
+            tokio::spawn(async move {
+                let translate = move |_: &Bytes, _| {
+                    let _ = held.lock().recv();
+                    Err(Failure::invalid("translated"))
+                };
+                door.accept(TenantId::default_tenant(), 1, Encoding::Identity, Bytes::from_static(&[0; BODY]), translate).await.map(|_| ())
+            })
+        };
+        let kept: Vec<_> = (0..=DECODING_MAX).map(|_| send()).collect();
+        while door.memory.used() < ((DECODING_MAX + 1) * BODY) as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(send().await.unwrap().unwrap_err().kind, FailureKind::Unavailable);
+        drop(let_go);
+        for request in kept {
+            assert_eq!(request.await.unwrap().unwrap_err().kind, FailureKind::Invalid);
+        }
+        assert_eq!(door.memory.used(), 0);
     }
 }
