@@ -78,5 +78,8 @@ fn serve(config: Config) -> Result<(), String> {
         log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(server::serve(config)).map_err(|e| e.to_string())
+    let served = runtime.block_on(server::serve(config)).map_err(|e| e.to_string());
+    // Queries of clients that are cut off may still be at work, and nothing of theirs is needed any more.
+    runtime.shutdown_background();
+    served
 }

@@ -41,6 +41,9 @@ pub enum ServeError {
 /// Requests that are under way when a stop is asked for may take this long.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// The flush at stop may take this long, so that a stop takes less than the 30 seconds that supervisors grant.
+const FLUSH: Duration = Duration::from_secs(15);
+
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
 
@@ -86,7 +89,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     tracing::info!("stopping");
     tasks.stop(DRAIN + Duration::from_secs(2)).await;
-    outcome.and(close(rooms).await)
+    outcome.and(close(rooms, FLUSH).await)
 }
 
 /// Replays all lanes at once, then says so.
@@ -128,8 +131,12 @@ async fn stop_requested() -> io::Result<()> {
     Ok(())
 }
 
-/// Cuts all heads, so that the next start replays nothing.
-async fn close(rooms: Arc<[Room]>) -> Result<(), ServeError> {
+/// Cuts all heads, so that the next start replays nothing. What takes longer than `limit` is left to the write-ahead log.
+async fn close(rooms: Arc<[Room]>, limit: Duration) -> Result<(), ServeError> {
+    tokio::time::timeout(limit, close_all(rooms)).await.unwrap_or(Err(ServeError::Unflushed))
+}
+
+async fn close_all(rooms: Arc<[Room]>) -> Result<(), ServeError> {
     let closing: Vec<_> = rooms
         .iter()
         .map(|room| {
@@ -171,4 +178,48 @@ fn write_addresses(world: &World, layout: &Layout, bound: &[Bound]) -> io::Resul
     let mut file = world.disk.create(&temporary)?;
     file.write_all(serde_json::Value::Object(addresses).to_string().as_bytes())?;
     world.disk.rename(&temporary, &layout.addresses())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Shutdown;
+    use crate::storage::maintenance::MaintenanceError;
+    use std::pin::Pin;
+    use std::sync::mpsc;
+
+    /// Its flush lasts until the test lets go of the other end.
+    struct Stuck(parking_lot::Mutex<mpsc::Receiver<()>>);
+
+    impl rooms::Engine for Stuck {
+        fn recover(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
+
+        fn flush(&self) -> Result<(), MaintenanceError> {
+            Ok(())
+        }
+
+        fn close(&self) -> Result<(), MaintenanceError> {
+            let _ = self.0.lock().recv();
+            Ok(())
+        }
+
+        fn maintain(self: Arc<Self>, _: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_does_not_end_does_not_hold_up_the_stop() {
+        let (let_go, held) = mpsc::channel();
+        let room = Room { query: axum::Router::new(), otlp: axum::Router::new(), engine: Arc::new(Stuck(parking_lot::Mutex::new(held))) };
+        let closed = close([room].into(), Duration::from_millis(50)).await;
+        assert!(matches!(closed, Err(ServeError::Unflushed)));
+        drop(let_go);
+    }
 }
