@@ -317,6 +317,12 @@ impl<S: Spec> Store<S> {
         BlockId::after(newest, self.world.clock.now(), random_u128())
     }
 
+    /// Number of live blocks, and their bytes.
+    pub(super) fn block_totals(&self) -> (u64, u64) {
+        let published = self.published.read().clone();
+        published.blocks.values().flat_map(|b| b.iter()).fold((0, 0), |(count, bytes), b| (count + 1, bytes + b.meta().bytes()))
+    }
+
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
         let published = self.published.read().clone();
         published.blocks.values().flat_map(|b| b.iter()).map(|b| b.meta().clone()).collect()

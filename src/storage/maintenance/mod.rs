@@ -85,9 +85,9 @@ impl<S: Spec> Store<S> {
     }
 
     fn account(&self) {
-        let (signal, head, metas) = (self.signal_of(), self.head_stats(), self.block_metas());
+        let (signal, head, (blocks, bytes)) = (self.signal_of(), self.head_stats(), self.block_totals());
         self.metrics().head(signal, head.rows, head.bytes);
         self.metrics().wal_size(signal, self.wal_bytes());
-        self.metrics().blocks(signal, metas.len() as u64, metas.iter().map(|m| m.bytes()).sum());
+        self.metrics().blocks(signal, blocks, bytes);
     }
 }
