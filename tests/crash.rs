@@ -51,6 +51,12 @@ fn every_acknowledged_item_survives_sigkill_and_none_is_doubled() {
         let ledgers = load_until_killed(server, round, base_ms);
         let acknowledged: usize = ledgers.values().map(|l| l.acknowledged.len()).sum();
         total += acknowledged;
+        if round % 3 == 0 {
+            // Killed again while it replays.
+            let server = Server::spawn(home.path(), &["--cut-after", "300ms"]);
+            std::thread::sleep(Duration::from_millis(random_below(80)));
+            server.kill9();
+        }
         let server = Server::start(home.path(), &["--cut-after", "300ms"]);
         check(&server, &ledgers, base_ms, round);
         all.extend(ledgers);
@@ -71,7 +77,13 @@ fn every_acknowledged_item_survives_sigkill_and_none_is_doubled() {
     assert!(total as u64 > kills * ITEMS, "the clients hardly got anything acknowledged: {total}");
 }
 
-/// Six clients send until the server dies at a moment between 20 and 600 ms.
+/// Not a random number, but nobody has arranged it.
+fn random_below(bound: u64) -> u64 {
+    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()) / 1000 % bound
+}
+
+/// Six clients send until the server dies: in every fourth round within 20 ms, while the first writes after a start are
+/// under way, and otherwise within 600 ms.
 fn load_until_killed(server: Server, round: u64, base_ms: u64) -> Ledgers {
     let stop = Arc::new(AtomicBool::new(false));
     let ledgers = Arc::new(Mutex::new(Ledgers::new()));
@@ -87,8 +99,7 @@ fn load_until_killed(server: Server, round: u64, base_ms: u64) -> Ledgers {
             }));
         }
     }
-    let moment = u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()) % 580;
-    std::thread::sleep(Duration::from_millis(20 + moment));
+    std::thread::sleep(Duration::from_millis(random_below(if round % 4 == 0 { 20 } else { 600 })));
     server.kill9();
     stop.store(true, Ordering::SeqCst);
     for client in clients {

@@ -80,14 +80,16 @@ impl<S: Spec> Door<S> {
     where
         T: FnOnce(&Bytes, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
     {
-        if body.len() > self.limits.wire_max_bytes {
-            let message = format!("request body is larger than {} bytes", self.limits.wire_max_bytes);
-            return Err(Failure::new(FailureKind::TooLarge, message));
+        // What does not fit into the whole budget will not fit later, either.
+        let budget = usize::try_from(self.memory.max()).unwrap_or(usize::MAX);
+        let (wire_max, decoded_max) = (self.limits.wire_max_bytes.min(budget), self.limits.decoded_max_bytes.min(budget));
+        if body.len() > wire_max {
+            return Err(Failure::new(FailureKind::TooLarge, format!("request body is larger than {wire_max} bytes")));
         }
         // Before the wait for a permit, since the body is in memory meanwhile.
         let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
-        let (store, max, received_at) = (self.store.clone(), self.limits.decoded_max_bytes, self.clock.now());
+        let (store, max, received_at) = (self.store.clone(), decoded_max, self.clock.now());
         let work = move || {
             let _permit = permit;
             let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;

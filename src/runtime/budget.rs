@@ -12,6 +12,10 @@ impl Budget {
         Arc::new(Budget { used: AtomicU64::new(0), max })
     }
 
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

@@ -377,8 +377,10 @@ impl<S: Spec> Store<S> {
             }
         }
         let next = Arc::new(next);
-        *published = next.clone();
+        let before = std::mem::replace(&mut *published, next.clone());
         drop(published);
+        // Outside the lock, since the last to let go of an obsolete block deletes its files.
+        drop(before);
         for tenant in changed {
             self.spec.published(&tenant, next.blocks.get(&tenant).map_or(&[][..], |b| b));
         }

@@ -30,6 +30,13 @@ impl Server {
     /// Starts the binary in `home` (data in `home/data`, output in `home/log`) with `flags` after those that every test
     /// needs, and returns when it is ready.
     pub fn start(home: &Path, flags: &[&str]) -> Server {
+        let mut server = Server::spawn(home, flags);
+        server.wait_ready(&home.join("data").join("addresses.json"));
+        server
+    }
+
+    /// As [`Server::start`], but does not wait: nothing can be asked of it, but it can be killed while it starts.
+    pub fn spawn(home: &Path, flags: &[&str]) -> Server {
         let data = home.join("data");
         // A file of the run before would give its ports, not ours.
         let _ = fs::remove_file(data.join("addresses.json"));
@@ -46,9 +53,7 @@ impl Server {
             .stderr::<File>(log())
             .spawn()
             .unwrap();
-        let mut server = Server { child, home: home.to_owned(), addresses: serde_json::Value::Null };
-        server.wait_ready(&data.join("addresses.json"));
-        server
+        Server { child, home: home.to_owned(), addresses: serde_json::Value::Null }
     }
 
     fn wait_ready(&mut self, addresses: &Path) {
