@@ -59,6 +59,8 @@ struct Pending {
 
 enum Job {
     Append(Pending),
+    /// Writes nothing; answered when all before it is durable.
+    Barrier(oneshot::Sender<()>),
     /// Later frames go to a new segment.
     Rotate,
     /// Frames below this LSN are in blocks.
@@ -135,6 +137,14 @@ impl Lane {
         queue.bytes += (head.len() + frame.body.len()) as u64;
         queue.jobs.push_back(Job::Append(Pending { frame, head, apply, done }));
         drop(queue);
+        self.shared.wake.notify_one();
+        Commit(commit)
+    }
+
+    /// Completes when every frame that was enqueued before is durable and applied.
+    pub fn barrier(&self) -> Commit {
+        let (done, commit) = oneshot::channel();
+        self.shared.queue.lock().jobs.push_back(Job::Barrier(done));
         self.shared.wake.notify_one();
         Commit(commit)
     }
@@ -224,6 +234,7 @@ impl Committer {
                     self.write(&pending)?;
                     committed.push((pending.apply, pending.done));
                 }
+                Job::Barrier(done) => committed.push((Box::new(|| {}), done)),
                 Job::Rotate => self.close_segment()?,
                 Job::Recycle(floor, done) => {
                     self.recycle(floor);
