@@ -7,7 +7,7 @@ use super::maintenance::collect_orphans;
 use super::wal::{Frame, LaneConfig, SyncMode};
 use super::*;
 use crate::model::time::{DAY, day_of};
-use crate::model::{Signal, TenantId, TimeRange};
+use crate::model::{Reason, Signal, TenantId, TimeRange};
 use crate::runtime::memory_disk::{MemoryDisk, Operation, Unsynced};
 use crate::runtime::{Disk, World};
 use crate::telemetry::Telemetry;
@@ -78,7 +78,7 @@ impl Head for WordHead {
     fn admit(&self, rows: &mut WordRows, refusals: &mut Refusals) {
         for (i, row) in rows.0.iter().enumerate() {
             if row.word == "bad" {
-                refusals.refuse(i as u32, "bad", || "bad word".into());
+                refusals.refuse(i as u32, Reason::InvalidName, || "bad word".into());
             }
         }
         rows.0.retain(|row| row.word != "bad" && row.word != "again");

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::entry::{Entry, LogRows, Pair, StreamEntries, set_pair};
 use super::{level, names};
 use crate::ingest::otlp_json_to_protobuf;
-use crate::model::{Attribute, AttributeValue, Failure, Labels, LabelsBuilder, Signal, SpanId, TraceId, json_text};
+use crate::model::{Attribute, AttributeValue, Failure, Labels, LabelsBuilder, Reason, Signal, SpanId, TraceId, json_text};
 use crate::storage::Refusals;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
@@ -95,7 +95,7 @@ impl Translation {
             let index = self.next_index;
             self.next_index += 1;
             let Some(ts) = timestamp(&record, self.received_at) else {
-                self.refusals.refuse(index, "invalid", || "log record has a time beyond the year 2262".to_owned());
+                self.refusals.refuse(index, Reason::InvalidTime, || "log record has a time beyond the year 2262".to_owned());
                 continue;
             };
             let line = record.body.as_ref().map(|b| line_of(&value_of(b.clone(), 0))).unwrap_or_default();

@@ -7,7 +7,7 @@ mod protobuf;
 use super::config::Config;
 use super::entry::{Entry, LogRows, Pair, StreamEntries, set_pair};
 use super::{level, names};
-use crate::model::{Failure, Labels, LabelsBuilder};
+use crate::model::{Failure, Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,14 +64,20 @@ impl<'a> Streams<'a> {
         for (ts, line, metadata) in entries {
             let index = self.next_index;
             self.next_index += 1;
-            let entry = labels.as_ref().map_err(Clone::clone).and_then(|labels| {
-                let mut metadata = self.metadata(metadata)?;
-                level::detect(labels, &mut metadata, &line);
-                Ok(Entry { index, ts, line, metadata })
-            });
-            match entry {
-                Ok(entry) => stored.push(entry),
-                Err(message) => self.refusals.refuse(index, "invalid", || message),
+            let labels = match &labels {
+                Ok(labels) => labels,
+                // The message may be as long as the request, and is the same for every entry of the stream.
+                Err(message) => {
+                    self.refusals.refuse(index, Reason::InvalidLabel, || message.clone());
+                    continue;
+                }
+            };
+            match self.metadata(metadata) {
+                Ok(mut metadata) => {
+                    level::detect(labels, &mut metadata, &line);
+                    stored.push(Entry { index, ts, line, metadata });
+                }
+                Err(message) => self.refusals.refuse(index, Reason::InvalidLabel, || message),
             }
         }
         if let (Ok(labels), false) = (labels, stored.is_empty()) {

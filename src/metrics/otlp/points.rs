@@ -9,7 +9,7 @@ use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::metrics::{METRIC_NAME, STALE_NAN};
 use crate::model::number::plain_float;
 use crate::model::time::MILLI;
-use crate::model::{Attribute, Labels, LabelsBuilder, SpanId, TraceId};
+use crate::model::{Attribute, Labels, LabelsBuilder, Reason, SpanId, TraceId};
 use crate::storage::Refusals;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1 as otlp;
@@ -134,11 +134,11 @@ impl<'a> Translation<'a> {
     fn point(&mut self, family: &Family<'_>, attributes: Vec<KeyValue>, nanos: (u64, u64), flags: u32, cumulative: bool) -> Option<Point> {
         let item = self.rows.next_item();
         if let Err(message) = &family.name {
-            self.rows.refuse(item, "invalid_name", || message.clone());
+            self.rows.refuse(item, Reason::InvalidName, || message.clone());
             return None;
         }
         if !cumulative {
-            self.rows.refuse(item, "temporality", || {
+            self.rows.refuse(item, Reason::InvalidTemporality, || {
                 format!("invalid temporality and type combination for metric {:?}: only cumulative temporality is taken", family.original)
             });
             return None;
@@ -149,7 +149,7 @@ impl<'a> Translation<'a> {
                 Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0 })
             }
             Err(message) => {
-                self.rows.refuse(item, "invalid_label", || format!("{message} in metric {:?}", family.original));
+                self.rows.refuse(item, Reason::InvalidLabel, || format!("{message} in metric {:?}", family.original));
                 None
             }
         }
@@ -242,7 +242,7 @@ impl<'a> Translation<'a> {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
             let Some(point) = self.point(family, data.attributes, nanos, data.flags, cumulative) else { continue };
             if data.scale < SCHEMA_MIN {
-                self.rows.refuse(point.item, "invalid_histogram", || {
+                self.rows.refuse(point.item, Reason::InvalidHistogram, || {
                     format!("cannot convert exponential to native histogram. Scale must be >= -4, was {}", data.scale)
                 });
                 continue;
