@@ -3,7 +3,7 @@ use super::entry::LogRows;
 use super::head::LogsHead;
 use super::{otlp, push};
 use crate::ingest::{Encoding, Limits};
-use crate::model::{Failure, Signal, TenantId, time};
+use crate::model::{Failure, Reason, Signal, TenantId, time};
 use crate::runtime::Clock;
 use crate::storage::wal::Frame;
 use crate::storage::{Refusals, ReplayError, Rows as _, Spec};
@@ -67,14 +67,14 @@ pub fn translate_live(kind: FrameKind, body: &Bytes, received_at: i64, config: &
     rows.retain(|labels, entry| {
         let at = || time::format_rfc3339(entry.ts);
         if entry.ts < oldest {
-            refusals.refuse(entry.index, "too_old", || {
+            refusals.refuse(entry.index, Reason::TooOld, || {
                 let oldest = time::format_rfc3339(oldest);
                 format!("entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {oldest}", at())
             });
         } else if entry.ts > newest {
-            refusals.refuse(entry.index, "too_new", || format!("entry for stream '{labels}' has timestamp too new: {}", at()));
+            refusals.refuse(entry.index, Reason::TooFarAhead, || format!("entry for stream '{labels}' has timestamp too new: {}", at()));
         } else if entry.line.len() > config.line_max_bytes {
-            refusals.refuse(entry.index, "line_too_long", || {
+            refusals.refuse(entry.index, Reason::TooLarge, || {
                 let (max, length) = (config.line_max_bytes, entry.line.len());
                 format!("max entry size '{max}' bytes exceeded for stream '{labels}' while adding an entry with length '{length}' bytes")
             });

@@ -1,5 +1,5 @@
 use super::Spec;
-use crate::model::TenantId;
+use crate::model::{Reason, TenantId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ pub struct Payload {
 pub struct Refusals {
     /// Positions of refused items in the order in which translation meets them; sorted, unique.
     indexes: Vec<u32>,
-    reasons: BTreeMap<&'static str, (u64, String)>,
+    reasons: BTreeMap<Reason, (u64, String)>,
 }
 
 impl Refusals {
-    /// `reason` is a short word for counters; the first `message` of a reason is kept for the client.
-    pub fn refuse(&mut self, index: u32, reason: &'static str, message: impl FnOnce() -> String) {
+    /// The first `message` of a reason is kept for the client.
+    pub fn refuse(&mut self, index: u32, reason: Reason, message: impl FnOnce() -> String) {
         match self.indexes.binary_search(&index) {
             Ok(_) => return,
             Err(at) => self.indexes.insert(at, index),
@@ -48,7 +48,7 @@ impl Refusals {
 
     /// (reason, count, first message) in order of reason.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64, &str)> {
-        self.reasons.iter().map(|(reason, (count, message))| (*reason, *count, message.as_str()))
+        self.reasons.iter().map(|(reason, (count, message))| (reason.as_str(), *count, message.as_str()))
     }
 
     /// The first message of each reason, joined by `; `: for `partial_success` and its like.
@@ -82,13 +82,14 @@ impl<S: Spec> Admitted<S> {
 #[cfg(test)]
 mod tests {
     use super::Refusals;
+    use crate::model::Reason;
 
     #[test]
     fn an_item_is_refused_once_and_the_first_message_stays() {
         let mut r = Refusals::default();
-        r.refuse(5, "too_old", || "too old: 5".into());
-        r.refuse(2, "too_old", || "too old: 2".into());
-        r.refuse(5, "invalid", || "never".into());
+        r.refuse(5, Reason::TooOld, || "too old: 5".into());
+        r.refuse(2, Reason::TooOld, || "too old: 2".into());
+        r.refuse(5, Reason::InvalidName, || "never".into());
         assert_eq!(r.indexes(), [2, 5]);
         assert_eq!(r.reasons().collect::<Vec<_>>(), [("too_old", 2, "too old: 5")]);
     }

@@ -199,12 +199,15 @@ impl<S: Spec> Store<S> {
         }
         let mut next_lsn = self.next_lsn.lock();
         let generation = self.open_generation();
-        if !batch.rows.is_empty() {
+        let offered = !batch.rows.is_empty();
+        if offered {
             generation.head(&self.spec, &batch.tenant, now).admit(&mut batch.rows, &mut batch.refusals);
         }
         let accepted = batch.rows.len() as u64;
         if accepted == 0 {
-            return Ok(Ticket { commit: None, appended: Appended { accepted, refusals: batch.refusals } });
+            // Rows that admission found to be there already may be queued and not durable yet.
+            let commit = offered.then(|| lane.barrier());
+            return Ok(Ticket { commit, appended: Appended { accepted, refusals: batch.refusals } });
         }
         let lsn = *next_lsn;
         *next_lsn += 1;

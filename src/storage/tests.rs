@@ -7,7 +7,7 @@ use super::maintenance::collect_orphans;
 use super::wal::{Frame, LaneConfig, SyncMode};
 use super::*;
 use crate::model::time::{DAY, day_of};
-use crate::model::{Signal, TenantId, TimeRange};
+use crate::model::{Reason, Signal, TenantId, TimeRange};
 use crate::runtime::memory_disk::{MemoryDisk, Operation, Unsynced};
 use crate::runtime::{Disk, World};
 use crate::telemetry::Telemetry;
@@ -91,17 +91,20 @@ impl Head for WordHead {
         rows.take_time();
     }
 
-    /// The word `bad` is refused.
+    /// The word `bad` is refused, and the word `again` counts as there already.
     fn admit(&self, rows: &mut WordRows, refusals: &mut Refusals) {
         for (i, row) in rows.0.iter().enumerate() {
             if row.word == "bad" {
-                refusals.refuse(i as u32, "bad", || "bad word".into());
+                refusals.refuse(i as u32, Reason::InvalidName, || "bad word".into());
             }
         }
-        rows.0.retain(|row| row.word != "bad");
+        rows.0.retain(|row| row.word != "bad" && row.word != "again");
     }
 
     fn apply(&self, rows: WordRows) {
+        if rows.0.iter().any(|row| row.word == "slow") {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
         self.0.lock().extend(rows.0);
     }
 
@@ -194,11 +197,15 @@ impl Process {
     }
 
     fn append(&self, tenant: &str, body: &str) -> Result<Appended, AppendError> {
+        let ticket = self.queue(tenant, body)?;
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ticket.durable())
+    }
+
+    fn queue(&self, tenant: &str, body: &str) -> Result<store::Ticket, AppendError> {
         let payload = Payload { kind: 1, encoding: 0, received_at: 7, body: body.to_owned().into() };
         let rows = WordRows(parse(body.as_bytes(), &[]));
         let batch = Batch { tenant: TenantId::parse(tenant).unwrap(), payload, rows, refusals: Refusals::default() };
-        let ticket = self.store.append(Admitted::new(batch))?;
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ticket.durable())
+        self.store.append(Admitted::new(batch))
     }
 
     /// All rows of a tenant, sorted, and how many of them are in blocks.
@@ -228,6 +235,16 @@ fn scan(block: &Arc<Block>, scan: &Scan) -> Vec<Row> {
 
 fn words(rows: &[Row]) -> Vec<&str> {
     rows.iter().map(|r| r.word.as_str()).collect()
+}
+
+#[test]
+fn a_repeated_request_is_not_acknowledged_before_the_first_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let first = process.queue("a", "1 slow").unwrap();
+    assert_eq!(process.append("a", "1 again").unwrap().accepted, 0);
+    assert_eq!(words(&process.rows("a").0), ["slow"]);
+    drop(first);
 }
 
 #[test]

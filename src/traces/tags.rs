@@ -17,6 +17,9 @@ const VALUES_MAX_BYTES: usize = 1_000_000;
 /// Groups of conditions that a filter with OR may stand for.
 const GROUPS_MAX: usize = 100;
 
+/// Conditions joined by `&&` that filter while the last one is being typed: each makes the tree of conditions deeper.
+const CONDITIONS_MAX: usize = 1000;
+
 /// Traces that are read at a time.
 const STEP: usize = 1024;
 
@@ -70,9 +73,10 @@ fn inside_braces(text: &str) -> Option<&str> {
     }
 }
 
-/// The conditions joined by `&&` that are complete. With an OR beside an unfinished condition everything is true.
+/// The conditions joined by `&&` that are complete. With an OR beside an unfinished condition everything is true, and with
+/// more conditions than are taken.
 fn finished_part(inside: &str) -> Option<Expr> {
-    if inside.contains("||") {
+    if inside.contains("||") || inside.split("&&").count() > CONDITIONS_MAX {
         return None;
     }
     let finished = inside.split("&&").filter_map(|part| whole_filter(&format!("{{{part}}}"))).filter(|e| !matches!(e, Expr::Static(_)));
@@ -238,5 +242,12 @@ mod tests {
         assert!(Lenient::parse(&format!("{{ {} }}", or(100))).is_ok());
         assert!(Lenient::parse(&format!("{{ {} }}", or(101))).is_err());
         assert!(Lenient::parse(&format!("{{ ({}) && ({}) }}", or(11), or(10))).is_err());
+    }
+
+    #[test]
+    fn too_many_conditions_do_not_filter() {
+        let unfinished = |n: usize| format!("{{ {} && .b = ", vec![".a = 1"; n].join(" && "));
+        assert!(Lenient::parse(&unfinished(900)).unwrap().0.is_some());
+        assert!(Lenient::parse(&unfinished(10_000)).unwrap().0.is_none());
     }
 }

@@ -130,6 +130,10 @@ impl Volume {
                 return;
             }
             for group in self.groups(&run.labels) {
+                // One more than `max` tells that there are too many: the others are not kept.
+                if found.len() > max {
+                    return;
+                }
                 let volumes = found.entry(group).or_insert_with(|| vec![0.0; buckets.len()]);
                 for (volume, bucket) in volumes.iter_mut().zip(buckets) {
                     *volume += share(run, *bucket) * run.bytes as f64;
@@ -168,6 +172,10 @@ async fn volumes(api: &Api, params: &Params, ranged: bool) -> Response {
             while at < end {
                 buckets.push(TimeRange::new(at, at.saturating_add(step).min(end)));
                 at = at.saturating_add(step);
+            }
+            // A range of one instant has one bucket, too.
+            if buckets.is_empty() {
+                buckets.push(volume.range);
             }
         }
         let groups = volume.collect(view, &buckets, max)?;

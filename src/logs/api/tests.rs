@@ -188,6 +188,40 @@ async fn a_cut_during_replay_loses_nothing() {
     assert_eq!(data(&house, "/loki/api/v1/query", &count).await["data"]["result"][0]["value"][1], "300");
 }
 
+#[test]
+fn refusals_are_named_as_in_the_other_rooms() {
+    use crate::logs::spec::{FrameKind, translate_live};
+    use crate::storage::Rows as _;
+    let year = 366 * 86_400_000_000_000;
+    let body = format!(
+        r#"{{"streams":[{{"stream":{{"app":"x"}},"values":[["{}","a"],["{}","b"],["{BASE}","long"]]}},{{"stream":{{"a-b":"x"}},"values":[["{BASE}","c"]]}}]}}"#,
+        BASE - year,
+        BASE + year
+    );
+    let config = Config { line_max_bytes: 3, ..Config::default() };
+    let (rows, refusals) = translate_live(FrameKind::PushJson, &body.into(), BASE, &config).unwrap();
+    assert!(rows.is_empty());
+    let reasons: Vec<&str> = refusals.reasons().map(|(reason, _, _)| reason).collect();
+    assert_eq!(reasons, ["invalid_label", "too_far_ahead", "too_large", "too_old"]);
+}
+
+#[tokio::test]
+async fn volumes_of_one_instant_are_answered_and_groups_are_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = open(directory.path(), Config { volume_series_max: 2, ..Config::default() });
+    let t = at(10);
+    for app in ["a", "b", "c"] {
+        let body = format!(r#"{{"streams":[{{"stream":{{"app":"{app}"}},"values":[["{t}","line"]]}}]}}"#);
+        assert_eq!(push(&house, &body).await.0, 204);
+    }
+    let path = "/loki/api/v1/index/volume_range";
+    let value = data(&house, path, &[("query", r#"{app="a"}"#), ("start", &t), ("end", &t)]).await;
+    assert_eq!(value["data"]["result"][0]["metric"], serde_json::json!({ "app": "a" }), "{value}");
+    assert_eq!(value["data"]["result"].as_array().unwrap().len(), 1);
+    let (status, text) = ask(&house, path, &[("query", "{}"), ("start", &at(0)), ("end", &at(20))]).await;
+    assert_eq!((status, text.as_str()), (400, "the query hit the max number of series limit (limit: 2 series)\n"));
+}
+
 #[tokio::test]
 async fn doors_answer_in_their_own_forms() {
     let directory = tempfile::tempdir().unwrap();

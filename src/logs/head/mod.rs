@@ -8,7 +8,7 @@ pub use chunk::Chunk;
 
 use super::entry::LogRows;
 use super::source::stream_table;
-use crate::model::Labels;
+use crate::model::{Labels, Reason};
 use crate::storage::block::Block;
 use crate::storage::{BlockDraft, Head, HeadStats, Refusals};
 use arrow_schema::ArrowError;
@@ -79,7 +79,7 @@ impl Head for LogsHead {
             }
             for entry in &stream.entries {
                 let message = || format!("stream '{}' has the id of stream '{owner}'", stream.labels);
-                refusals.refuse(entry.index, "id_collision", message);
+                refusals.refuse(entry.index, Reason::IdCollision, message);
             }
             false
         });

@@ -1,10 +1,10 @@
 //! OTLP logs as log entries (contracts/loki.md 2.5): the mapping is the same for Loki's route and for OTLP's own.
 
 use super::config::Config;
-use super::entry::{Entry, LogRows, Pair, StreamEntries, set_pair};
+use super::entry::{Entry, LogRows, Metadata, StreamEntries};
 use super::{level, names};
 use crate::ingest::otlp_json_to_protobuf;
-use crate::model::{Attribute, AttributeValue, Failure, Labels, LabelsBuilder, Signal, SpanId, TraceId, json_text};
+use crate::model::{Attribute, AttributeValue, Failure, Labels, LabelsBuilder, Reason, Signal, SpanId, TraceId, json_text};
 use crate::storage::Refusals;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
@@ -66,43 +66,47 @@ impl Translation {
     fn resource(&mut self, logs: ResourceLogs, config: &Config) {
         let attributes = logs.resource.map(|r| r.attributes).unwrap_or_default();
         let mut labels = LabelsBuilder::default();
-        let mut pairs = Vec::new();
+        let mut metadata = Metadata::default();
         for attribute in attributes.into_iter().map(attribute_of) {
             if INDEX_LABELS.contains(&attribute.key.as_str()) {
-                let mut flat = Vec::new();
+                let mut flat = Metadata::default();
                 flatten(&attribute.key, &attribute.value, 0, &mut flat);
-                for (name, value) in flat {
+                for (name, value) in flat.into_pairs() {
                     labels.set(&name, &value);
                 }
             } else {
-                flatten(&attribute.key, &attribute.value, 0, &mut pairs);
+                flatten(&attribute.key, &attribute.value, 0, &mut metadata);
             }
         }
         names::discover_service_name(&mut labels, &config.discover_service_name);
         let labels = labels.build();
         let mut entries = Vec::new();
         for scope_logs in logs.scope_logs {
-            self.scope(scope_logs, &labels, &pairs, &mut entries);
+            self.scope(scope_logs, &labels, &metadata, &mut entries);
         }
         if !entries.is_empty() {
             self.rows.streams.push(StreamEntries { labels, entries });
         }
     }
 
-    fn scope(&mut self, logs: ScopeLogs, labels: &Labels, resource: &[Pair], entries: &mut Vec<Entry>) {
-        let scope = scope_pairs(logs.scope);
+    fn scope(&mut self, logs: ScopeLogs, labels: &Labels, resource: &Metadata, entries: &mut Vec<Entry>) {
+        let scope = scope_metadata(logs.scope);
         for record in logs.log_records {
             let index = self.next_index;
             self.next_index += 1;
             let Some(ts) = timestamp(&record, self.received_at) else {
-                self.refusals.refuse(index, "invalid", || "log record has a time beyond the year 2262".to_owned());
+                self.refusals.refuse(index, Reason::InvalidTime, || "log record has a time beyond the year 2262".to_owned());
                 continue;
             };
             let line = record.body.as_ref().map(|b| line_of(&value_of(b.clone(), 0))).unwrap_or_default();
-            let mut metadata = record_pairs(record);
-            for (name, value) in resource.iter().chain(&scope) {
-                set_pair(&mut metadata, name, value);
+            let mut metadata = record_metadata(record);
+            metadata.extend(resource);
+            metadata.extend(&scope);
+            if metadata.is_too_large() {
+                self.refusals.refuse(index, Reason::TooLarge, || Metadata::complaint(labels));
+                continue;
             }
+            let mut metadata = metadata.into_pairs();
             level::detect(labels, &mut metadata, &line);
             entries.push(Entry { index, ts, line, metadata });
         }
@@ -117,14 +121,14 @@ fn timestamp(record: &LogRecord, received_at: i64) -> Option<i64> {
     }
 }
 
-fn record_pairs(record: LogRecord) -> Vec<Pair> {
-    let mut pairs = Vec::with_capacity(record.attributes.len() + 24);
+fn record_metadata(record: LogRecord) -> Metadata {
+    let mut pairs = Metadata::default();
     for attribute in record.attributes.into_iter().map(attribute_of) {
         if record.event_name.is_empty() || attribute.key != "event_name" {
             flatten(&attribute.key, &attribute.value, 0, &mut pairs);
         }
     }
-    let mut set = |name: &str, value: String| set_pair(&mut pairs, &Arc::from(name), &Arc::from(value));
+    let mut set = |name: &str, value: String| pairs.set(&Arc::from(name), &Arc::from(value));
     if record.time_unix_nano != 0 && record.observed_time_unix_nano != 0 {
         set("observed_timestamp", record.observed_time_unix_nano.to_string());
     }
@@ -152,13 +156,13 @@ fn record_pairs(record: LogRecord) -> Vec<Pair> {
     pairs
 }
 
-fn scope_pairs(scope: Option<InstrumentationScope>) -> Vec<Pair> {
-    let mut pairs = Vec::new();
+fn scope_metadata(scope: Option<InstrumentationScope>) -> Metadata {
+    let mut pairs = Metadata::default();
     let Some(scope) = scope else { return pairs };
     for attribute in scope.attributes.into_iter().map(attribute_of) {
         flatten(&attribute.key, &attribute.value, 0, &mut pairs);
     }
-    let mut set = |name: &str, value: String| set_pair(&mut pairs, &Arc::from(name), &Arc::from(value));
+    let mut set = |name: &str, value: String| pairs.set(&Arc::from(name), &Arc::from(value));
     if !scope.name.is_empty() {
         set("scope_name", scope.name);
     }
@@ -173,7 +177,10 @@ fn scope_pairs(scope: Option<InstrumentationScope>) -> Vec<Pair> {
 
 /// A map becomes a pair for each of its leaves, with the keys joined by `_`; everything else one pair. A name of
 /// which nothing remains has no pair.
-fn flatten(key: &str, value: &AttributeValue, depth: usize, pairs: &mut Vec<Pair>) {
+fn flatten(key: &str, value: &AttributeValue, depth: usize, pairs: &mut Metadata) {
+    if pairs.is_too_large() {
+        return;
+    }
     match value {
         AttributeValue::Map(members) if depth < DEPTH_MAX => {
             for member in members {
@@ -183,7 +190,7 @@ fn flatten(key: &str, value: &AttributeValue, depth: usize, pairs: &mut Vec<Pair
         AttributeValue::Map(_) => {}
         value => {
             if let Some(name) = names::normalise(key) {
-                set_pair(pairs, &Arc::from(name), &Arc::from(value.to_text()));
+                pairs.set(&Arc::from(name), &Arc::from(value.to_text()));
             }
         }
     }

@@ -13,7 +13,7 @@ fn wrap(resource: &str, scope: &str, record: &str) -> String {
     )
 }
 
-fn text(pairs: &[Pair]) -> Vec<String> {
+fn text(pairs: &[crate::logs::entry::Pair]) -> Vec<String> {
     pairs.iter().map(|(n, v)| format!("{n}={v}")).collect()
 }
 
@@ -101,4 +101,17 @@ proptest! {
         let _ = translate_protobuf(&body, 0, &Config::default());
         let _ = translate_json(&body, 0, &Config::default());
     }
+}
+
+#[test]
+fn a_flood_of_attributes_refuses_its_record_only_and_quickly() {
+    let members: Vec<String> = (0..5_000).map(|i| format!(r#"{{"key":"m{i}","value":{{"intValue":"1"}}}}"#)).collect();
+    let flood = format!(r#"{{"key":"{}","value":{{"kvlistValue":{{"values":[{}]}}}}}}"#, "k".repeat(200_000), members.join(","));
+    let many: Vec<String> = (0..2_000).map(|i| format!(r#"{{"key":"a{i}","value":{{"intValue":"1"}}}}"#)).collect();
+    let record = |attributes: &str| format!(r#"{{"timeUnixNano":"5","attributes":[{attributes}]}}"#);
+    let records = [record(&flood), record(&many.join(",")), record("")].join(",");
+    let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+    let (rows, refusals) = translate_json(body.as_bytes(), 77, &Config::default()).unwrap();
+    assert_eq!(refusals.indexes(), [0, 1]);
+    assert_eq!(rows.streams[0].entries.iter().map(|e| e.index).collect::<Vec<_>>(), [2]);
 }

@@ -5,9 +5,9 @@ mod labels;
 mod protobuf;
 
 use super::config::Config;
-use super::entry::{Entry, LogRows, Pair, StreamEntries, set_pair};
+use super::entry::{Entry, LogRows, Metadata, StreamEntries};
 use super::{level, names};
-use crate::model::{Failure, Labels, LabelsBuilder};
+use crate::model::{Failure, Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,14 +64,24 @@ impl<'a> Streams<'a> {
         for (ts, line, metadata) in entries {
             let index = self.next_index;
             self.next_index += 1;
-            let entry = labels.as_ref().map_err(Clone::clone).and_then(|labels| {
-                let mut metadata = self.metadata(metadata)?;
-                level::detect(labels, &mut metadata, &line);
-                Ok(Entry { index, ts, line, metadata })
-            });
-            match entry {
-                Ok(entry) => stored.push(entry),
-                Err(message) => self.refusals.refuse(index, "invalid", || message),
+            let labels = match &labels {
+                Ok(labels) => labels,
+                // The message may be as long as the request, and is the same for every entry of the stream.
+                Err(message) => {
+                    self.refusals.refuse(index, Reason::InvalidLabel, || message.clone());
+                    continue;
+                }
+            };
+            match self.metadata(metadata) {
+                Ok(metadata) if metadata.is_too_large() => {
+                    self.refusals.refuse(index, Reason::TooLarge, || Metadata::complaint(labels));
+                }
+                Ok(metadata) => {
+                    let mut metadata = metadata.into_pairs();
+                    level::detect(labels, &mut metadata, &line);
+                    stored.push(Entry { index, ts, line, metadata });
+                }
+                Err(message) => self.refusals.refuse(index, Reason::InvalidLabel, || message),
             }
         }
         if let (Ok(labels), false) = (labels, stored.is_empty()) {
@@ -79,12 +89,12 @@ impl<'a> Streams<'a> {
         }
     }
 
-    fn metadata(&mut self, pairs: Vec<(String, String)>) -> Result<Vec<Pair>, String> {
-        let mut out = Vec::with_capacity(pairs.len() + 1);
+    fn metadata(&mut self, pairs: Vec<(String, String)>) -> Result<Metadata, String> {
+        let mut out = Metadata::default();
         for (name, value) in pairs {
             let known = self.names.entry(name).or_insert_with_key(|name| names::normalise(name).map(Arc::from));
             let name = known.as_ref().ok_or("structured metadata has a name without a letter or digit")?;
-            set_pair(&mut out, name, &Arc::from(value));
+            out.set(name, &Arc::from(value));
         }
         Ok(out)
     }

@@ -3,6 +3,7 @@
 use super::registry::{Newest, NewestSamples, Registry};
 use crate::metrics::rows::{MetricRows, NO_ITEM, Sample};
 use crate::metrics::spec::Config;
+use crate::model::Reason;
 use crate::model::time::MILLI;
 use crate::storage::Refusals;
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ enum Verdict {
     /// Already there.
     Same,
     Refused {
-        reason: &'static str,
+        reason: Reason,
         message: String,
     },
 }
@@ -61,7 +62,7 @@ fn judge_item(
         let verdict = match newest.get(series) {
             Ok(newest) => bounds.judge(sample, newest),
             Err(other) => {
-                Verdict::Refused { reason: "series_id_collision", message: format!("series {} has the same id as {other}", series.labels) }
+                Verdict::Refused { reason: Reason::IdCollision, message: format!("series {} has the same id as {other}", series.labels) }
             }
         };
         if let Verdict::Refused { reason, message } = verdict {
@@ -108,10 +109,10 @@ impl Bounds {
     fn judge(&self, sample: &Sample, newest: Option<&Newest>) -> Verdict {
         let refused = |reason, message: &str| Verdict::Refused { reason, message: message.to_owned() };
         if sample.ts > self.latest {
-            return refused("too_far_in_future", "out of bounds: sample is too far in the future");
+            return refused(Reason::TooFarAhead, "out of bounds: sample is too far in the future");
         }
         if sample.ts < self.oldest {
-            return refused("too_old", "out of bounds: sample is older than the retention");
+            return refused(Reason::TooOld, "out of bounds: sample is older than the retention");
         }
         let Some(newest) = newest else { return Verdict::Newer };
         if sample.ts > newest.ts {
@@ -121,12 +122,12 @@ impl Bounds {
             return match sample.value.same(&newest.value) {
                 true => Verdict::Same,
                 // Every `target_info` sample is 1, so only a data point can differ.
-                false => refused("duplicate", "duplicate sample for timestamp"),
+                false => refused(Reason::Duplicate, "duplicate sample for timestamp"),
             };
         }
         if newest.ts.saturating_sub(sample.ts) <= self.window {
             return Verdict::Older;
         }
-        if self.window == 0 { refused("out_of_order", "out of order sample") } else { refused("too_old", "too old sample") }
+        refused(Reason::OutOfOrder, if self.window == 0 { "out of order sample" } else { "too old sample" })
     }
 }

@@ -69,7 +69,13 @@ fn duplicates_are_dropped_if_equal_and_refused_if_not() {
 fn the_future_and_what_retention_would_drop_are_refused() {
     let head = head();
     let year = 396 * 86_400_000;
-    assert_eq!(write(&head, &[("a", 600_001, 1.0), ("a", 600_000, 1.0), ("b", -year, 1.0)]), (vec![0, 2], 1));
+    let mut rows = rows(&[("a", 600_001, 1.0), ("a", 600_000, 1.0), ("b", -year, 1.0), ("a", -1, 1.0)]);
+    let mut refusals = Refusals::default();
+    head.prepare(&rows, &[]);
+    head.admit(&mut rows, &mut refusals);
+    assert_eq!((refusals.indexes(), rows.len()), (&[0, 2, 3][..], 1));
+    let reasons: Vec<&str> = refusals.reasons().map(|(reason, _, _)| reason).collect();
+    assert_eq!(reasons, ["out_of_order", "too_far_ahead", "too_old"]);
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn another_label_set_with_a_live_id_is_refused() {
     let mut refusals = Refusals::default();
     head.prepare(&rows, &[]);
     head.admit(&mut rows, &mut refusals);
-    assert_eq!(refusals.reasons().next().unwrap().0, "series_id_collision");
+    assert_eq!(refusals.reasons().next().unwrap().0, "id_collision");
     assert!(rows.is_empty());
 }
 

@@ -1,5 +1,5 @@
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, RowSeries, Sample, Value};
-use crate::model::Labels;
+use crate::model::{Labels, Reason};
 use crate::storage::Refusals;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl RowsBuilder {
         self.rows.exemplars.push((series, item, exemplar));
     }
 
-    pub(super) fn refuse(&mut self, item: u32, reason: &'static str, message: impl FnOnce() -> String) {
+    pub(super) fn refuse(&mut self, item: u32, reason: Reason, message: impl FnOnce() -> String) {
         self.refusals.refuse(item, reason, message);
     }
 

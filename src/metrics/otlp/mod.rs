@@ -15,6 +15,7 @@ use crate::model::Failure;
 use crate::model::time::MILLI;
 use crate::storage::Refusals;
 use bytes::Bytes;
+use std::time::Duration;
 
 /// What the body of a WAL frame is. The numbers are stored, so they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +115,13 @@ impl Default for TranslationConfig {
 /// Fails only for a body that cannot be decoded.
 pub fn translate(kind: Kind, body: &Bytes, received_at: i64, config: &Config) -> Result<(MetricRows, Refusals), Failure> {
     let request = decode::decode(kind, body)?;
-    let lookback_ms = i64::try_from(config.lookback.as_millis()).unwrap_or(i64::MAX);
-    let future_ms = i64::try_from(config.future_max.as_millis()).unwrap_or(i64::MAX);
-    let latest = (received_at / MILLI).saturating_add(future_ms);
-    let mut translation = points::Translation::new(&config.translation);
+    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    let received_ms = received_at / MILLI;
+    let oldest = config.retention.map_or(i64::MIN, |r| received_ms.saturating_sub(ms(r)));
+    let times = oldest..=received_ms.saturating_add(ms(config.future_max));
+    let mut translation = points::Translation::new(&config.translation, times);
     for resource in request.resource_metrics {
-        translation.resource(resource, lookback_ms / 2, latest);
+        translation.resource(resource, ms(config.lookback) / 2);
     }
     Ok(translation.finish())
 }

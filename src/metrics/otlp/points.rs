@@ -9,12 +9,13 @@ use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::metrics::{METRIC_NAME, STALE_NAN};
 use crate::model::number::plain_float;
 use crate::model::time::MILLI;
-use crate::model::{Attribute, Labels, LabelsBuilder, SpanId, TraceId};
+use crate::model::{Attribute, Labels, LabelsBuilder, Reason, SpanId, TraceId};
 use crate::storage::Refusals;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1 as otlp;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{exemplar, number_data_point};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 const CUMULATIVE: i32 = otlp::AggregationTemporality::Cumulative as i32;
@@ -32,6 +33,8 @@ fn millis(nanos: u64) -> i64 {
 /// One request on its way to rows.
 pub(super) struct Translation<'a> {
     config: &'a TranslationConfig,
+    /// Times that can be stored, milliseconds: what was made up or goes along with a data point keeps to them, too.
+    times: RangeInclusive<i64>,
     rows: RowsBuilder,
 }
 
@@ -61,16 +64,16 @@ impl Point {
 }
 
 impl<'a> Translation<'a> {
-    pub(super) fn new(config: &'a TranslationConfig) -> Translation<'a> {
-        Translation { config, rows: RowsBuilder::default() }
+    pub(super) fn new(config: &'a TranslationConfig, times: RangeInclusive<i64>) -> Translation<'a> {
+        Translation { config, times, rows: RowsBuilder::default() }
     }
 
     pub(super) fn finish(self) -> (MetricRows, Refusals) {
         self.rows.finish()
     }
 
-    /// `info_step` is the distance of `target_info` samples, of which none lies after `latest`; milliseconds.
-    pub(super) fn resource(&mut self, message: otlp::ResourceMetrics, info_step: i64, latest: i64) {
+    /// `info_step` is the distance of `target_info` samples, milliseconds.
+    pub(super) fn resource(&mut self, message: otlp::ResourceMetrics, info_step: i64) {
         let attributes: Vec<Attribute> =
             message.resource.map(|r| r.attributes).unwrap_or_default().into_iter().map(decode::attribute).collect();
         let resource = ResourceLabels::new(&attributes, self.config);
@@ -78,7 +81,7 @@ impl<'a> Translation<'a> {
         for scope in message.scope_metrics {
             let scope_labels = self.scope_labels(scope.scope, &scope.schema_url);
             for metric in scope.metrics {
-                for ts in point_times(&metric).map(millis).filter(|ts| *ts <= latest) {
+                for ts in point_times(&metric).map(millis).filter(|ts| self.times.contains(ts)) {
                     times = Some(times.map_or((ts, ts), |(low, high)| (low.min(ts), high.max(ts))));
                 }
                 self.metric(metric, &resource, &scope_labels);
@@ -134,11 +137,11 @@ impl<'a> Translation<'a> {
     fn point(&mut self, family: &Family<'_>, attributes: Vec<KeyValue>, nanos: (u64, u64), flags: u32, cumulative: bool) -> Option<Point> {
         let item = self.rows.next_item();
         if let Err(message) = &family.name {
-            self.rows.refuse(item, "invalid_name", || message.clone());
+            self.rows.refuse(item, Reason::InvalidName, || message.clone());
             return None;
         }
         if !cumulative {
-            self.rows.refuse(item, "temporality", || {
+            self.rows.refuse(item, Reason::InvalidTemporality, || {
                 format!("invalid temporality and type combination for metric {:?}: only cumulative temporality is taken", family.original)
             });
             return None;
@@ -149,7 +152,7 @@ impl<'a> Translation<'a> {
                 Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0 })
             }
             Err(message) => {
-                self.rows.refuse(item, "invalid_label", || format!("{message} in metric {:?}", family.original));
+                self.rows.refuse(item, Reason::InvalidLabel, || format!("{message} in metric {:?}", family.original));
                 None
             }
         }
@@ -219,7 +222,7 @@ impl<'a> Translation<'a> {
         for message in data.exemplars {
             let exemplar = exemplar(message);
             let bucket = buckets.iter().find(|(bound, _)| exemplar.value <= *bound).map_or(last, |b| b.1);
-            self.rows.exemplar(bucket, point.item, exemplar);
+            self.exemplar(bucket, point.item, exemplar);
         }
     }
 
@@ -238,13 +241,12 @@ impl<'a> Translation<'a> {
     }
 
     fn exponential(&mut self, family: &Family<'_>, points: Vec<otlp::ExponentialHistogramDataPoint>, cumulative: bool) {
-        for data in points {
+        for mut data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
-            let Some(point) = self.point(family, data.attributes, nanos, data.flags, cumulative) else { continue };
-            if data.scale < SCHEMA_MIN {
-                self.rows.refuse(point.item, "invalid_histogram", || {
-                    format!("cannot convert exponential to native histogram. Scale must be >= -4, was {}", data.scale)
-                });
+            let attributes = std::mem::take(&mut data.attributes);
+            let Some(point) = self.point(family, attributes, nanos, data.flags, cumulative) else { continue };
+            if let Some(message) = unfit(&data).filter(|_| !point.stale) {
+                self.rows.refuse(point.item, Reason::InvalidHistogram, || format!("{message} in metric {:?}", family.original));
                 continue;
             }
             let buckets = |side: Option<otlp::exponential_histogram_data_point::Buckets>| -> Buckets {
@@ -280,9 +282,35 @@ impl<'a> Translation<'a> {
 
     fn exemplars(&mut self, series: u32, item: u32, exemplars: Vec<otlp::Exemplar>) {
         for message in exemplars {
-            self.rows.exemplar(series, item, exemplar(message));
+            self.exemplar(series, item, exemplar(message));
         }
     }
+
+    /// An exemplar without a time (0), or with one at which no sample would be taken, is dropped: it would make a block of
+    /// its own for its day.
+    fn exemplar(&mut self, series: u32, item: u32, exemplar: Exemplar) {
+        if exemplar.ts != 0 && self.times.contains(&exemplar.ts) {
+            self.rows.exemplar(series, item, exemplar);
+        }
+    }
+}
+
+/// Why a data point makes no native histogram (contracts/prometheus.md 2.4, 3.5); `None` if it does.
+fn unfit(data: &otlp::ExponentialHistogramDataPoint) -> Option<String> {
+    if data.scale < SCHEMA_MIN {
+        return Some(format!("cannot convert exponential to native histogram. Scale must be >= -4, was {}", data.scale));
+    }
+    let mut counted = data.zero_count;
+    for side in [&data.positive, &data.negative].into_iter().flatten() {
+        let length = i64::try_from(side.bucket_counts.len()).unwrap_or(i64::MAX);
+        if length.saturating_add(side.offset.into()) >= i32::MAX.into() {
+            return Some(format!("buckets from offset {} on have no index of 32 bits", side.offset));
+        }
+        counted = side.bucket_counts.iter().fold(counted, |sum, count| sum.saturating_add(*count));
+    }
+    // Observations of NaN are counted but lie in no bucket.
+    let fits = if data.sum.is_some_and(f64::is_nan) { counted <= data.count } else { counted == data.count };
+    (!fits).then(|| format!("the buckets hold {counted} observations, but the count is {}", data.count))
 }
 
 impl Family<'_> {

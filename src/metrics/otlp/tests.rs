@@ -17,7 +17,7 @@ fn rows(metrics: &str) -> (MetricRows, Refusals) {
 fn rows_of(attributes: &str, metrics: &str) -> (MetricRows, Refusals) {
     let body =
         format!(r#"{{"resourceMetrics":[{{"resource":{{"attributes":{attributes}}},"scopeMetrics":[{{"metrics":[{metrics}]}}]}}]}}"#);
-    translate(Kind::Json, &body.into(), NOW, &Config::default()).unwrap()
+    translate(Kind::Json, &body.into(), NOW, &Config { retention: None, ..Config::default() }).unwrap()
 }
 
 /// `name{labels but the resource's} value @ms`, without `target_info`.
@@ -114,6 +114,37 @@ fn target_info_describes_the_resource_over_its_points() {
     let identity_only = r#"[{"key":"service.name","value":{"stringValue":"cart"}}]"#;
     let (rows, _) = rows_of(identity_only, r#"{"name":"x","gauge":{"dataPoints":[{"timeUnixNano":"0","asInt":1}]}}"#);
     assert_eq!(rows.len(), 1);
+}
+
+#[test]
+fn exemplars_and_target_info_keep_to_the_times_of_samples() {
+    let now_ms = NOW / MILLI;
+    let body = format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"cart"}}}},{{"key":"os.type","value":{{"stringValue":"linux"}}}}]}},
+            "scopeMetrics":[{{"metrics":[{{"name":"x","sum":{{"isMonotonic":true,"aggregationTemporality":2,"dataPoints":[{{"timeUnixNano":"1","asInt":1}},
+            {{"timeUnixNano":"{NOW}","asInt":2,"exemplars":[{{"asInt":1}},{{"timeUnixNano":"1000000000","asInt":2}},{{"timeUnixNano":"18446744073709551615","asInt":3}},{{"timeUnixNano":"{NOW}","asInt":4}}]}}]}}}}]}}]}}]}}"#
+    );
+    let (rows, refusals) = translate(Kind::Json, &body.into(), NOW, &Config::default()).unwrap();
+    assert!(refusals.is_empty());
+    assert_eq!(rows.exemplars.iter().map(|(_, item, e)| (*item, e.ts, e.value)).collect::<Vec<_>>(), [(1, now_ms, 4.0)]);
+    let info = |s: &&crate::metrics::rows::Sample| rows.series[s.series as usize].labels.value("__name__") == "target_info";
+    assert_eq!(rows.samples.iter().filter(info).map(|s| s.ts).collect::<Vec<_>>(), [now_ms]);
+}
+
+#[test]
+fn an_exponential_histogram_counts_what_its_buckets_hold() {
+    let (rows, refusals) = rows(
+        r#"{"name":"d","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[
+            {"timeUnixNano":"1000000000","count":"4","zeroCount":"1","positive":{"bucketCounts":["1"]},"negative":{"bucketCounts":["1"]}},
+            {"timeUnixNano":"1000000000","count":"4","sum":"NaN","positive":{"bucketCounts":["3"]}},
+            {"timeUnixNano":"1000000000","count":"3","sum":"NaN","positive":{"bucketCounts":["4"]}},
+            {"timeUnixNano":"1000000000","count":"2","positive":{"offset":2147483646,"bucketCounts":["2"]}},
+            {"timeUnixNano":"1000000000","count":"2","flags":1}]}}"#,
+    );
+    assert_eq!(refusals.indexes(), [0, 2, 3]);
+    assert_eq!(refusals.message(), "the buckets hold 3 observations, but the count is 4 in metric \"d\"");
+    let stored = rows.samples.iter().filter(|s| matches!(s.value, Value::Histogram(_)));
+    assert_eq!(stored.map(|s| s.item).collect::<Vec<_>>(), [1, 4]);
 }
 
 proptest! {

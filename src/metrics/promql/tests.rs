@@ -109,6 +109,8 @@ fn depth_is_bounded() {
     assert!(error(&deep).contains("nested too deeply"));
     let chain = vec!["a"; 100_000].join("+");
     assert!(error(&chain).contains("nested too deeply"));
+    let subqueries = format!("x{}", "[1m:1m]".repeat(100_000));
+    assert!(error(&subqueries).contains("nested too deeply"));
     let signs = format!("{}1", "-".repeat(100_000));
     assert!(error(&signs).contains("nested too deeply"));
     let durations = format!("x[{}1{}]", "(".repeat(100_000), ")".repeat(100_000));

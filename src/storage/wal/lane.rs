@@ -60,6 +60,8 @@ struct Pending {
 
 enum Job {
     Append(Pending),
+    /// Writes nothing; answered when all before it is durable.
+    Barrier(oneshot::Sender<()>),
     /// Later frames go to a new segment.
     Rotate,
     /// Frames below this LSN are in blocks.
@@ -156,6 +158,14 @@ impl Lane {
         Commit(commit)
     }
 
+    /// Completes when every frame that was enqueued before is durable and applied.
+    pub fn barrier(&self) -> Commit {
+        let (done, commit) = oneshot::channel();
+        self.shared.queue.lock().jobs.push_back(Job::Barrier(done));
+        self.shared.wake.notify_one();
+        Commit(commit)
+    }
+
     /// Frames enqueued from now on go to a new segment, so that those before can be recycled. Called under the same
     /// lock as [`Lane::enqueue`].
     pub fn rotate(&self) {
@@ -243,6 +253,7 @@ impl Committer {
                     self.write(&pending)?;
                     committed.push((pending.apply, pending.done));
                 }
+                Job::Barrier(done) => committed.push((Box::new(|| {}), done)),
                 Job::Rotate => self.close_segment()?,
                 Job::Recycle(floor, done) => {
                     self.recycle(floor);

@@ -39,7 +39,7 @@ fn range(params: &Params, now: i64) -> Result<(i64, i64), ApiError> {
     if end <= start {
         return Err(ApiError::bad_request("end must be greater than start"));
     }
-    if end - start > RANGE_MAX {
+    if end.saturating_sub(start) > RANGE_MAX {
         let message = format!("metrics query time range exceeds the maximum allowed duration of {}", format_go_duration(RANGE_MAX));
         return Err(ApiError::bad_request(message));
     }

@@ -241,6 +241,10 @@ async fn metrics_answer_in_the_forms_of_the_contract() {
         ("q=%7B%7D&start=1&end=2", "compiling query: not a metrics query"),
         ("q=%7B%7D%7Crate()&start=2&end=1", "end must be greater than start"),
         ("q=%7B%7D%7Crate()&start=1&end=100000", "metrics query time range exceeds the maximum allowed duration of 24h0m0s"),
+        (
+            "q=%7B%7D%7Crate()&start=-9223372036854775808&end=9223372036854775807",
+            "metrics query time range exceeds the maximum allowed duration of 24h0m0s",
+        ),
         ("q=%7B%7D%7Crate()&start=1&end=3601&step=1ms", "step of 1ms is too small, minimum step for given range is 360ms"),
         ("q=%7B%7D%7Crate(&start=1&end=2", "compiling query: parse error at line 1, col 9: syntax error: unexpected $end, expecting )"),
     ] {

@@ -7,7 +7,7 @@ use super::columns::{EventReader, LinkReader, Plan, Projection, SpanReader, writ
 use super::span::Span;
 use super::trace::{Part, parts_of};
 use super::{cut, otlp};
-use crate::model::{TraceId, time};
+use crate::model::{Reason, TraceId, time};
 use crate::storage::{BlockDraft, Head, HeadStats, Refusals, Rows};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -96,9 +96,12 @@ impl Window {
         let refusals: &mut Refusals = &mut translated.refusals;
         translated.spans.retain(|(index, span)| {
             if span.start < oldest {
-                refusals.refuse(*index, "too_old", || format!("span starts at {}, before the retention", time::format_rfc3339(span.start)));
+                refusals.refuse(*index, Reason::TooOld, || {
+                    format!("span starts at {}, before the retention", time::format_rfc3339(span.start))
+                });
             } else if span.start > newest {
-                refusals.refuse(*index, "too_far_ahead", || format!("span starts at {}, in the future", time::format_rfc3339(span.start)));
+                refusals
+                    .refuse(*index, Reason::TooFarAhead, || format!("span starts at {}, in the future", time::format_rfc3339(span.start)));
             }
             (oldest..=newest).contains(&span.start)
         });

@@ -43,7 +43,17 @@ fn a_value_that_is_too_long_refuses_its_span() {
         request(vec![Span { attributes, ..span(&[1; 16], &[1; 8], &[]) }])
     };
     assert_eq!(translate(with(256 << 10)).spans.len(), 1);
-    assert_eq!(translate(with((256 << 10) + 1)).refusals.reasons().next().unwrap().0, "value_too_large");
+    assert_eq!(translate(with((256 << 10) + 1)).refusals.reasons().next().unwrap().0, "too_large");
+}
+
+#[test]
+fn times_outside_the_window_are_refused_by_name() {
+    let day: i64 = 86_400_000_000_000;
+    let at = |time: i64| Span { start_time_unix_nano: time.cast_unsigned(), ..span(&[1; 16], &[1; 8], &[]) };
+    let mut translated = translate(request(vec![at(day), at(5 * day), at(9 * day)]));
+    crate::traces::head::Window { retention: Some(day) }.judge(&mut translated, 5 * day);
+    assert_eq!(translated.refusals.indexes(), [0, 2]);
+    assert_eq!(translated.refusals.reasons().map(|(reason, _, _)| reason).collect::<Vec<_>>(), ["too_far_ahead", "too_old"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use crate::model::{Attribute, AttributeValue, SpanId, TraceId};
+use crate::model::{Attribute, AttributeValue, Reason, SpanId, TraceId};
 use crate::storage::Refusals;
 use crate::traces::span::{Event, Link, Resource, Scope, Span};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -37,7 +37,7 @@ pub fn translate(request: ExportTraceServiceRequest) -> Translated {
                     Ok(span) if resource_fits && scope_fits && all_fit(&span) => out.spans.push((index, span)),
                     Ok(_) => out
                         .refusals
-                        .refuse(index, "value_too_large", || format!("attribute values may have at most {VALUE_MAX_BYTES} bytes")),
+                        .refuse(index, Reason::TooLarge, || format!("attribute values may have at most {VALUE_MAX_BYTES} bytes")),
                     Err((reason, message)) => out.refusals.refuse(index, reason, || message),
                 }
                 index = index.saturating_add(1);
@@ -57,20 +57,21 @@ fn scope(scope: InstrumentationScope, schema_url: String) -> Scope {
     }
 }
 
-type Refused = (&'static str, String);
+type Refused = (Reason, String);
 
 fn translate_span(span: OtlpSpan, resource: &Arc<Resource>, scope: &Arc<Scope>) -> Result<Span, Refused> {
-    let bad_span_id = |id: &[u8]| ("invalid_span_id", format!("span ids must be 64 bit and not all zero, received {} bits", id.len() * 8));
+    let bad_span_id =
+        |id: &[u8]| (Reason::InvalidSpanId, format!("span ids must be 64 bit and not all zero, received {} bits", id.len() * 8));
     let trace_id = TraceId::from_slice(&span.trace_id)
         .filter(|id| !id.is_zero())
-        .ok_or_else(|| ("invalid_trace_id", format!("trace ids must be 128 bit, received {} bits", span.trace_id.len() * 8)))?;
+        .ok_or_else(|| (Reason::InvalidTraceId, format!("trace ids must be 128 bit, received {} bits", span.trace_id.len() * 8)))?;
     let span_id = SpanId::from_slice(&span.span_id).filter(|id| !id.is_zero()).ok_or_else(|| bad_span_id(&span.span_id))?;
     let parent_span_id = match &span.parent_span_id[..] {
         [] => None,
         id => Some(SpanId::from_slice(id).ok_or_else(|| bad_span_id(id))?).filter(|id| !id.is_zero()),
     };
     let start = i64::try_from(span.start_time_unix_nano)
-        .map_err(|_| ("invalid_time", format!("start time {} is out of range", span.start_time_unix_nano)))?;
+        .map_err(|_| (Reason::InvalidTime, format!("start time {} is out of range", span.start_time_unix_nano)))?;
     let status = span.status.unwrap_or_default();
     Ok(Span {
         trace_id,

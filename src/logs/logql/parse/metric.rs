@@ -19,6 +19,7 @@ impl Parser {
                     break;
                 }
                 p.at += 1;
+                p.operators += 1;
                 let (return_bool, matching) = p.modifiers(op)?;
                 let next = if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 };
                 let right = p.expression(next)?;

@@ -43,6 +43,9 @@ const QUERY_MAX_BYTES: usize = 131_072;
 /// Parentheses, aggregations and operators inside each other.
 const DEPTH_MAX: usize = 128;
 
+/// Binary operators in one query at most: a chain of them is parsed in a loop, but makes the tree deep.
+const OPERATORS_MAX: usize = 250;
+
 const NO_SELECTIVE_MATCHER: &str = "queries require at least one regexp or equality matcher that does not have an empty-compatible value. \
      For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will";
 
@@ -95,6 +98,7 @@ struct Parser {
     lexemes: Vec<Lexeme>,
     at: usize,
     depth: usize,
+    operators: usize,
 }
 
 impl Parser {
@@ -106,7 +110,7 @@ impl Parser {
         if lexemes.len() == 1 {
             return Err(ParseError::new("syntax error: unexpected $end"));
         }
-        Ok(Parser { lexemes, at: 0, depth: 0 })
+        Ok(Parser { lexemes, at: 0, depth: 0, operators: 0 })
     }
 
     /// The last lexeme is always the end, and is never passed.
@@ -193,7 +197,7 @@ impl Parser {
 
     /// Counts one level of nesting while `inner` runs.
     fn nested<T>(&mut self, inner: impl FnOnce(&mut Parser) -> Result<T, ParseError>) -> Result<T, ParseError> {
-        if self.depth >= DEPTH_MAX {
+        if self.depth >= DEPTH_MAX || self.operators > OPERATORS_MAX {
             return Err(ParseError::at(self.here().line, self.here().column, "query is nested too deeply"));
         }
         self.depth += 1;

@@ -132,9 +132,11 @@ fn depth_and_length_are_bounded() {
         format!("count_over_time({}{{a=\"b\"}}[1m]{})", "(".repeat(20_000), ")".repeat(20_000)),
         format!("1{}", "^1".repeat(20_000)),
         format!("{}rate({{a=\"b\"}}[1m]){}", "sum(".repeat(10_000), ")".repeat(10_000)),
+        vec!["vector(1)"; 13_000].join("+"),
     ] {
         assert!(error(&query).contains("nested too deeply"), "{}", error(&query));
     }
+    assert_eq!(error(&vec!["vector(1)"; 200].join("+")), "no error");
     assert!(error(&"x".repeat(131_072)).contains("input size too long (131072 > 131072)"));
 }
 

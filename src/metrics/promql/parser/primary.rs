@@ -51,6 +51,8 @@ impl Parser {
         self.expect_symbol(":", "subquery or range selector, expected \":\" or \"]\"")?;
         let step = if self.is_symbol("]") { None } else { Some(self.duration("step")?) };
         self.expect_symbol("]", "subquery selector")?;
+        // A chain of them is parsed in a loop, too, and even dropping a deep tree takes the stack.
+        self.count_operator()?;
         let subquery = Subquery { expr, range, step, offset: None, at: None };
         Ok(Parser::node(Kind::Subquery(Box::new(subquery)), start, self.end()))
     }
