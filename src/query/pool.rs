@@ -55,7 +55,10 @@ impl Pool {
         };
         let result = tokio::task::spawn_blocking(work).await;
         std::mem::drop(guard);
-        result.map_err(|e| QueryError::Execution(format!("query failed: {e}")))?
+        result.map_err(|error| {
+            tracing::error!(%error, "a query panicked");
+            QueryError::Storage("query failed: internal error".into())
+        })?
     }
 }
 
@@ -108,6 +111,15 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_millis(50), query).await.is_err());
         assert_eq!(rx.await.unwrap(), Err(QueryError::Canceled));
+    }
+
+    #[tokio::test]
+    async fn a_query_that_panics_fails_alone_and_does_not_tell_how() {
+        let pool = pool(8);
+        let ctx = pool.context(TenantId::default_tenant());
+        let failed = pool.run(&ctx, || -> Result<(), QueryError> { panic!("a secret") }).await;
+        assert_eq!(failed, Err(QueryError::Storage("query failed: internal error".into())));
+        assert_eq!(pool.run(&pool.context(TenantId::default_tenant()), || Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]
