@@ -51,7 +51,7 @@ fn every_acknowledged_item_survives_sigkill_and_none_is_doubled() {
         let ledgers = load_until_killed(server, round, base_ms);
         let acknowledged: usize = ledgers.values().map(|l| l.acknowledged.len()).sum();
         total += acknowledged;
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             // Killed again while it replays.
             let server = Server::spawn(home.path(), &["--cut-after", "300ms"]);
             std::thread::sleep(Duration::from_millis(random_below(80)));
@@ -99,7 +99,7 @@ fn load_until_killed(server: Server, round: u64, base_ms: u64) -> Ledgers {
             }));
         }
     }
-    std::thread::sleep(Duration::from_millis(random_below(if round % 4 == 0 { 20 } else { 600 })));
+    std::thread::sleep(Duration::from_millis(random_below(if round.is_multiple_of(4) { 20 } else { 600 })));
     server.kill9();
     stop.store(true, Ordering::SeqCst);
     for client in clients {
