@@ -41,14 +41,15 @@ type Ledgers = BTreeMap<(Signal, String), Ledger>;
 fn every_acknowledged_item_survives_sigkill_and_none_is_doubled() {
     let kills: u64 = std::env::var("MONOCLE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
     let home = tempfile::tempdir().unwrap();
-    // Now, so that nothing is too far in the future; each item is a millisecond of its own.
-    let base_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64 - 3_600_000;
-    let mut all = Ledgers::new();
+    // Each round has a window of time of its own, none of them in the future; each item is a millisecond of its own.
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let base_of = |round: u64| now_ms - (kills + 1 - round) * WINDOW_S * 1000;
+    let mut all: Vec<Ledgers> = Vec::new();
     let mut total = 0;
     for round in 0..kills {
         // A short age makes cuts, and so kills in the middle of them, frequent.
         let server = Server::start(home.path(), &["--cut-after", "300ms"]);
-        let ledgers = load_until_killed(server, round, base_ms);
+        let ledgers = load_until_killed(server, round, base_of(round));
         let acknowledged: usize = ledgers.values().map(|l| l.acknowledged.len()).sum();
         total += acknowledged;
         if round.is_multiple_of(3) {
@@ -58,21 +59,20 @@ fn every_acknowledged_item_survives_sigkill_and_none_is_doubled() {
             server.kill9();
         }
         let server = Server::start(home.path(), &["--cut-after", "300ms"]);
-        check(&server, &ledgers, base_ms, round);
-        all.extend(ledgers);
+        check(&server, &ledgers, base_of(round), round);
         // Everything of a round some way back: cuts and kills since then must not have touched it.
         if let Some(old) = round.checked_sub(5) {
-            let suffix = format!("-{old}");
-            let old = all.iter().filter(|((_, service), _)| service.ends_with(&suffix)).map(|(k, l)| (k.clone(), l.clone())).collect();
-            check(&server, &old, base_ms, round);
+            check(&server, &all[old as usize], base_of(old), round);
         }
+        all.push(ledgers);
         server.kill9();
     }
+    let check_all = |server: &Server| (0..).zip(&all).for_each(|(round, ledgers)| check(server, ledgers, base_of(round), kills));
     let server = Server::start(home.path(), &[]);
-    check(&server, &all, base_ms, kills);
+    check_all(&server);
     assert!(server.stop().success());
     let server = Server::start(home.path(), &[]);
-    check(&server, &all, base_ms, kills);
+    check_all(&server);
     println!("{kills} kills, {total} acknowledged items, all found, none twice");
     assert!(total as u64 > kills * ITEMS, "the clients hardly got anything acknowledged: {total}");
 }
@@ -144,11 +144,12 @@ fn check(server: &Server, ledgers: &Ledgers, base_ms: u64, round: u64) {
     }
 }
 
-const WINDOW_S: u64 = 7_000;
+/// What a client can send in a round ends well within this time.
+const WINDOW_S: u64 = 60;
 
 fn samples(server: &Server, service: &str, base_ms: u64) -> Vec<u64> {
-    let query = format!("crash_item%7Bservice_name%3D%22{service}%22%7D%5B{WINDOW_S}s%5D");
-    let time = base_ms / 1000 + WINDOW_S - 1;
+    let query = format!("crash_item%7Bservice_name%3D%22{service}%22%7D%5B{}s%5D", WINDOW_S + 1);
+    let time = base_ms / 1000 + WINDOW_S;
     let answer = server.get("prometheus", &format!("/api/v1/query?query={query}&time={time}"));
     let json = answer.json();
     let Some(series) = json["data"]["result"].as_array() else { panic!("{json}") };
