@@ -117,10 +117,11 @@ fn a_lane_that_has_stopped_answers_at_once() {
     lane.stop();
     let tenant = TenantId::default_tenant();
     let frame = Frame { lsn: 1, received_at: 0, kind: 0, encoding: 0, tenant, refused: Vec::new(), body: bytes::Bytes::new() };
-    let commit = lane.enqueue(frame, Box::new(|| ()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let answer = runtime.block_on(async { tokio::time::timeout(LIMIT, commit.durable()).await });
-    assert!(answer.unwrap().is_err());
+    for commit in [lane.enqueue(frame, Box::new(|| ())), lane.barrier()] {
+        let answer = runtime.block_on(async { tokio::time::timeout(LIMIT, commit.durable()).await });
+        assert!(answer.unwrap().is_err());
+    }
     apart(move || lane.recycle(1)).recv_timeout(LIMIT).unwrap();
 }
 

@@ -161,7 +161,7 @@ impl Lane {
     /// Completes when every frame that was enqueued before is durable and applied.
     pub fn barrier(&self) -> Commit {
         let (done, commit) = oneshot::channel();
-        self.shared.queue.lock().jobs.push_back(Job::Barrier(done));
+        self.shared.queue.lock().push(Job::Barrier(done));
         self.shared.wake.notify_one();
         Commit(commit)
     }
