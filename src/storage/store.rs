@@ -98,8 +98,13 @@ impl<S: Spec> Store<S> {
         config: StoreConfig,
         metrics: StoreMetrics,
     ) -> Result<Store<S>, CatalogError> {
+        Store::open_on(spec, Tier::new(world, layout), catalog, config, metrics)
+    }
+
+    /// As [`Store::open`], with blocks that may lie in a bucket.
+    pub fn open_on(spec: S, tier: Tier, catalog: Arc<Catalog>, config: StoreConfig, metrics: StoreMetrics) -> Result<Store<S>, CatalogError> {
         let signal = spec.signal();
-        let tier = Tier::new(world.clone(), layout.clone());
+        let (world, layout) = (tier.world().clone(), tier.layout().clone());
         let mut blocks: BTreeMap<TenantId, Vec<Arc<Block>>> = BTreeMap::new();
         for meta in catalog.blocks(signal)? {
             blocks.entry(meta.tenant.clone()).or_default().push(Arc::new(Block::new(meta, tier.clone())));
@@ -277,6 +282,21 @@ impl<S: Spec> Store<S> {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    pub(super) fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
+    /// Those of the newest View, of all tenants.
+    pub(super) fn live_blocks(&self) -> Vec<Arc<Block>> {
+        let published = self.published.read().clone();
+        published.blocks.values().flat_map(|b| b.iter().cloned()).collect()
+    }
+
+    pub(super) fn is_live(&self, meta: &BlockMeta) -> bool {
+        let published = self.published.read().clone();
+        published.blocks.get(&meta.tenant).is_some_and(|blocks| blocks.iter().any(|b| b.meta().id == meta.id))
     }
 
     pub(super) fn catalog(&self) -> &Catalog {

@@ -10,7 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 use std::collections::HashMap;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_catalog.sql")];
+mod remote;
+
+pub use remote::{Binding, RemoteState, Restored};
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_catalog.sql"), include_str!("../../../migrations/0003_bucket.sql")];
 
 const FIRST_FIELD_ID: i32 = 1000;
 
@@ -31,6 +35,8 @@ pub struct CatalogEdit {
     pub remove: Vec<BlockId>,
     /// New floor of a lane; must be covered by `add`.
     pub floor: Option<(Signal, u64)>,
+    /// Blocks all of whose files were found good in the bucket.
+    pub uploaded: Vec<BlockMeta>,
 }
 
 pub struct Catalog {
@@ -64,6 +70,10 @@ impl Catalog {
         }
         for id in &edit.remove {
             transaction.execute("DELETE FROM blocks WHERE id = ?1", params![id.to_string()])?;
+            remote::removed(&transaction, *id)?;
+        }
+        for meta in &edit.uploaded {
+            remote::verified(&transaction, meta)?;
         }
         if let Some((signal, lsn)) = edit.floor {
             transaction.execute(
