@@ -213,7 +213,7 @@ impl<S: Spec> Store<S> {
     /// Admits, numbers and queues a batch. Blocks for as long as other appends are being admitted, and perhaps to read
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
-        let mut batch = admitted.into_inner();
+        let Admitted { mut batch, watch } = admitted;
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
@@ -247,15 +247,19 @@ impl<S: Spec> Store<S> {
             received_at: batch.payload.received_at,
             kind: batch.payload.kind,
             encoding: batch.payload.encoding,
-            tenant: batch.tenant,
+            tenant: batch.tenant.clone(),
             refused: batch.refusals.indexes().to_vec(),
             body: batch.payload.body,
         };
         generation.enter();
-        let rows = batch.rows;
+        let (tenant, rows) = (batch.tenant, batch.rows);
         let apply = Box::new(move || {
+            let notice = watch.and_then(|watch| watch(&tenant, &rows));
             head.apply(rows);
             generation.leave();
+            if let Some(notice) = notice {
+                notice();
+            }
         });
         let commit = lane.enqueue(frame, apply);
         Ok(Ticket { commit: Some(commit), appended: Appended { accepted, refusals: batch.refusals } })

@@ -182,6 +182,11 @@ pub(crate) fn word_store(root: &std::path::Path) -> Arc<Store<WordSpec>> {
     start(root).store
 }
 
+/// The rows of a request's body.
+pub(crate) fn words_of(body: &[u8]) -> WordRows {
+    WordRows(parse(body, &[]))
+}
+
 fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
     let process = open_on(world, layout, catalog);
     process.store.recover().unwrap();
