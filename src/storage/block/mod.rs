@@ -11,6 +11,7 @@ mod write;
 pub use checksum::{CHUNK_BYTES, ChunkSums};
 pub use fields::FieldIds;
 pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
+pub(super) use meta::{signal_text, tenant_text};
 pub use read::{Block, ReadError, Table};
 pub use write::{WriteError, write_block};
 
