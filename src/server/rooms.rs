@@ -94,8 +94,7 @@ impl Parts<'_> {
         let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: (self.config.disk_bytes / 16).min(WAL_MAX_BYTES) };
         // Three signals share the three tenths of memory that heads may take.
         let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
-        let store =
-            Store::open_on(spec, self.tier.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
+        let store = Store::open(spec, self.tier.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
         let store = Arc::new(store);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());

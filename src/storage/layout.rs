@@ -39,7 +39,7 @@ impl Layout {
     }
 
     pub fn tombstones(&self) -> PathBuf {
-        self.root.join("tombstones")
+        self.root.join(Layout::TOMBSTONES)
     }
 
     /// `tombstones/<tenant>/<ulid>.json`.
@@ -87,6 +87,13 @@ impl Layout {
         let [Layout::BLOCKS, _tenant, signal, _year, _month, _day, id, file] = parts.as_slice() else { return None };
         (*signal == of.as_str()).then_some(())?;
         Some((BlockId::parse(id)?, file))
+    }
+
+    /// Below it are all deletes, in the bucket as here.
+    pub const TOMBSTONES: &'static str = "tombstones";
+
+    pub fn remote_tombstone(tenant: &TenantId, id: BlockId) -> String {
+        Layout::new("").tombstone(tenant, id).to_string_lossy().into_owned()
     }
 
     /// Below it are all blocks, in the bucket as here.

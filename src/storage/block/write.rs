@@ -98,7 +98,11 @@ fn write_table(world: &World, directory: &Path, ids: &dyn FieldIds, table: Table
     let schema = numbered(table.name, &table.schema, ids)?;
     let file = world.disk.create(&directory.join(Layout::table_file(table.name)))?;
     let properties = properties(&schema, &table.options, facts)?;
-    let mut writer = ArrowWriter::try_new(HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 }, schema.clone(), Some(properties))?;
+    let mut writer = ArrowWriter::try_new(
+        HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 },
+        schema.clone(),
+        Some(properties),
+    )?;
     let mut rows = 0;
     for batch in table.batches {
         rows += batch.num_rows() as u64;

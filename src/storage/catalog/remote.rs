@@ -1,7 +1,8 @@
 //! What the bucket holds, as far as this data directory knows: a cache of the bucket itself, and what is still to be done there.
 
-use super::{Catalog, CatalogError, FIRST_FIELD_ID, insert};
+use super::{Catalog, CatalogError, FIRST_FIELD_ID, TombstoneEdit, insert, tombstones};
 use crate::model::Signal;
+use crate::storage::Tombstone;
 use crate::storage::block::{BlockId, BlockMeta};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub struct Restored {
     pub floors: BTreeMap<Signal, u64>,
     /// Field ids by path.
     pub columns: BTreeMap<Signal, BTreeMap<String, i32>>,
+    /// The active ones.
+    pub tombstones: Vec<Tombstone>,
     pub binding: Option<Binding>,
 }
 
@@ -141,14 +144,16 @@ impl Catalog {
             put(&transaction, meta, RemoteState::Obsolete)?;
         }
         for (signal, lsn) in &restored.floors {
-            transaction
-                .execute("INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2)", params![signal.as_str(), lsn.cast_signed()])?;
+            transaction.execute("INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2)", params![signal.as_str(), lsn.cast_signed()])?;
         }
         for (signal, columns) in &restored.columns {
             for (path, id) in columns.iter().filter(|(_, id)| **id >= FIRST_FIELD_ID) {
                 let values = params![id, signal.as_str(), path];
                 transaction.execute("INSERT INTO columns (field_id, signal, path) VALUES (?1, ?2, ?3)", values)?;
             }
+        }
+        for tombstone in &restored.tombstones {
+            tombstones::apply(&transaction, &TombstoneEdit::Add(tombstone.clone()))?;
         }
         if let Some(binding) = &restored.binding {
             bind(&transaction, binding)?;

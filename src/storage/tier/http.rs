@@ -38,10 +38,7 @@ impl HttpConnector for Connector {
         tcp.set_connect_timeout(Some(CONNECT_MAX));
         tcp.set_nodelay(true);
         let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(30)).pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
         if !self.tls {
             return Ok(HttpClient::new(Service::Plain(builder.build(tcp))));
         }

@@ -11,6 +11,9 @@ mod owner;
 mod remote;
 mod remove;
 mod restore;
+#[cfg(test)]
+pub mod testing;
+mod tombstones;
 mod upload;
 
 use super::block::{BlockId, BlockMeta, TableMeta};
@@ -43,6 +46,8 @@ pub struct Remote {
     owned: AtomicBool,
     /// How many columns of each signal the bucket knows the numbers of.
     columns: Mutex<HashMap<Signal, usize>>,
+    /// The deletes that it has; `None` until they were listed.
+    tombstones: Mutex<Option<HashSet<String>>>,
 }
 
 #[derive(Clone)]
@@ -86,6 +91,7 @@ impl Tier {
             evicted: RwLock::new(evicted),
             owned: AtomicBool::new(false),
             columns: Mutex::default(),
+            tombstones: Mutex::default(),
         };
         Ok(Tier { world, layout, remote: Some(Arc::new(remote)) })
     }

@@ -56,7 +56,9 @@ impl Owner {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
-    #[error("{url} belongs to another data directory ({owner}): give each its own prefix, or start with an empty data directory to take it over")]
+    #[error(
+        "{url} belongs to another data directory ({owner}): give each its own prefix, or start with an empty data directory to take it over"
+    )]
     Foreign { url: String, owner: String },
     #[error("{url} is in use by another running monocle (data directory {owner}): stop that one first, or choose another prefix")]
     InUse { url: String, owner: String },
@@ -143,7 +145,14 @@ fn resume(catalog: &Catalog, bucket: &Bucket, bound: &Binding) -> Result<(), Own
     }
 }
 
-fn claim(world: &World, layout: &Layout, catalog: &Catalog, bucket: &Bucket, is_empty: bool, shutdown: &Shutdown) -> Result<(), OwnerError> {
+fn claim(
+    world: &World,
+    layout: &Layout,
+    catalog: &Catalog,
+    bucket: &Bucket,
+    is_empty: bool,
+    shutdown: &Shutdown,
+) -> Result<(), OwnerError> {
     let ours = Binding { url: bucket.url().to_owned(), owner: new_id(world) };
     match read(bucket)? {
         Some(found) if is_empty => {
@@ -193,7 +202,11 @@ fn wait_until_left(world: &World, bucket: &Bucket, found: Owner, shutdown: &Shut
     if found.released || age > LONG_GONE.as_nanos() {
         return Ok(());
     }
-    tracing::info!(bucket = bucket.url(), wait_s = WATCH.as_secs(), "the prefix has an owner that did not stop in order; watching whether it lives");
+    tracing::info!(
+        bucket = bucket.url(),
+        wait_s = WATCH.as_secs(),
+        "the prefix has an owner that did not stop in order; watching whether it lives"
+    );
     let until = std::time::Instant::now() + WATCH;
     while std::time::Instant::now() < until {
         if shutdown.is_requested() {
@@ -243,7 +256,7 @@ pub async fn keep(tier: Tier, catalog: Arc<Catalog>, shutdown: Shutdown) {
 }
 
 impl Tier {
-    fn beat(&self, catalog: &Catalog, remote: &Remote, session: &str, beat: u64, shutdown: &Shutdown) -> Result<(), OwnerError> {
+    pub(super) fn beat(&self, catalog: &Catalog, remote: &Remote, session: &str, beat: u64, shutdown: &Shutdown) -> Result<(), OwnerError> {
         let bucket = &remote.reader.bucket;
         let bound = match catalog.binding()? {
             Some(bound) => bound,
@@ -265,6 +278,9 @@ impl Tier {
         bucket.put(Layout::OWNER, record(&self.world, &bound.owner, session, beat, false).into())?;
         remote.reader.health.answered();
         remote.set_owned(true);
+        if let Err(error) = self.sync_tombstones(catalog) {
+            tracing::warn!(%error, "deletes are not in the bucket yet");
+        }
         Ok(())
     }
 

@@ -30,7 +30,13 @@ pub struct Sweep {
 
 /// Obsolete blocks that may go now. None may while a live block that compaction made is not in the bucket: it may be the one
 /// that has their rows.
-fn plan(obsolete: &[BlockMeta], live: &[BlockMeta], verified: &HashSet<BlockId>, since: &HashMap<BlockId, Instant>, now: Instant) -> Vec<BlockMeta> {
+fn plan(
+    obsolete: &[BlockMeta],
+    live: &[BlockMeta],
+    verified: &HashSet<BlockId>,
+    since: &HashMap<BlockId, Instant>,
+    now: Instant,
+) -> Vec<BlockMeta> {
     if live.iter().any(|meta| !meta.parents.is_empty() && !verified.contains(&meta.id)) {
         return Vec::new();
     }

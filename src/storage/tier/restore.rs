@@ -4,6 +4,7 @@
 use super::bucket::{Bucket, BucketError};
 use crate::model::Signal;
 use crate::runtime::World;
+use crate::storage::Tombstone;
 use crate::storage::block::{BlockId, BlockMeta};
 use crate::storage::catalog::{Binding, Catalog, CatalogError, Restored};
 use crate::storage::layout::Layout;
@@ -115,34 +116,37 @@ pub fn from_bucket(world: &World, layout: &Layout, catalog: &Catalog, bucket: &B
             columns.insert(signal, parse_columns(&bytes).map_err(|why| RestoreError::Damaged(key, why))?);
         }
     }
+    let tombstones = tombstones(bucket)?;
     world.disk.create_dir_all(&layout.blocks()).map_err(|e| BucketError::Local(e.to_string()))?;
     let (blocks, items) = (live.len(), live.iter().map(|meta| meta.items).sum::<u64>());
-    catalog.restore(&Restored { blocks: live, remote: true, obsolete, floors, columns, binding: Some(binding) })?;
+    catalog.restore(&Restored { blocks: live, remote: true, obsolete, floors, columns, tombstones, binding: Some(binding) })?;
     tracing::info!(blocks, items, took_ms = started.elapsed().as_millis() as u64, "the catalog is rebuilt from the bucket");
     Ok(())
+}
+
+fn tombstones(bucket: &Bucket) -> Result<Vec<Tombstone>, RestoreError> {
+    let mut keys = Vec::new();
+    bucket.list(Layout::TOMBSTONES, |object| {
+        keys.push(object.key);
+        ControlFlow::Continue(())
+    })?;
+    let (mut found, mut bad) = (Vec::new(), None);
+    bucket.get_many(keys, |key, bytes| match super::tombstones::parse(&bytes) {
+        Ok(tombstone) if Layout::remote_tombstone(&tombstone.tenant, tombstone.id) == key => found.push(tombstone),
+        Ok(_) => bad = Some(RestoreError::Damaged(key, "it has the name of another".into())),
+        Err(why) => bad = Some(RestoreError::Damaged(key, why)),
+    })?;
+    bad.map_or(Ok(found), Err)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TenantId;
+    use crate::storage::tests::facts;
     use proptest::prelude::*;
 
-    fn block(n: u64, parents: &[u64]) -> BlockMeta {
-        let id = |n: u64| BlockId::new(n as i64 * 1_000_000, 0);
-        BlockMeta {
-            id: id(n),
-            parents: parents.iter().map(|n| id(*n)).collect(),
-            ..serde_json::from_value(serde_json::json!({
-                "format": 1, "id": id(n), "tenant": TenantId::default_tenant().as_str(), "signal": "logs", "level": 0, "day": 0,
-                "min_time": 0, "max_time": 0, "items": 1, "created_at": 0,
-            }))
-            .unwrap()
-        }
-    }
-
     fn live(blocks: &[(u64, &[u64])]) -> Vec<u64> {
-        let plan = resolve(blocks.iter().map(|(n, parents)| block(*n, parents)).collect());
+        let plan = resolve(blocks.iter().map(|(n, parents)| facts(*n, parents)).collect());
         assert_eq!(plan.live.len() + plan.obsolete.len(), blocks.len());
         plan.live.iter().map(|meta| meta.id.0.timestamp_ms()).collect()
     }
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_floor_is_behind_everything_that_is_in_blocks() {
-        let mut metas = vec![block(1, &[]), block(2, &[])];
+        let mut metas = vec![facts(1, &[]), facts(2, &[])];
         metas[0].wal = Some(crate::storage::block::WalRange { from: 1, to: 9 });
         assert_eq!(floors(&metas), BTreeMap::from([(Signal::Logs, 9)]));
     }
