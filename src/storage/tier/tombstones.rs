@@ -98,7 +98,7 @@ mod tests {
         let counts = |(new, gone): (Vec<Tombstone>, Vec<String>)| (new.len(), gone.len());
         assert_eq!(counts(plan(&active, &none, &[])), (1, 0));
         assert_eq!(counts(plan(&active, &there, &[])), (0, 0));
-        assert_eq!(plan(&[], &there, &[]).1, [key.clone()], "taken back");
+        assert_eq!(plan(&[], &there, &[]).1, std::slice::from_ref(&key), "taken back");
         let ended = [(tombstone.clone(), TombstoneState::Processed)];
         assert_eq!(plan(&ended, &there, &[]).1, [key]);
         let mut old = crate::storage::tests::facts(1, &[]);

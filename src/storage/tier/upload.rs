@@ -93,7 +93,7 @@ impl<S: Spec> Store<S> {
     }
 
     /// Blocks whose files here may go, because the bucket has them, checked.
-    pub(in crate::storage) fn evictable(&self) -> Vec<Arc<Block>> {
+    pub fn evictable(&self) -> Vec<Arc<Block>> {
         self.live_blocks().into_iter().filter(|block| self.tier().is_evictable(block.meta().id)).collect()
     }
 
