@@ -168,7 +168,10 @@ fn main() -> Result<()> {
         std::fs::write(home.join("filled"), spans.to_string())?;
     }
     let only = std::env::var("MONOCLE_BENCH_ONLY").unwrap_or_default();
-    writeln!(out, "{spans} spans\n\n| question | cold wall ms | wall ms | CPU ms | CPU / 2 ms | answer bytes |\n|---|---|---|---|---|---|")?;
+    writeln!(
+        out,
+        "{spans} spans\n\n| question | cold wall ms | wall ms | CPU ms | CPU / 2 ms | answer bytes |\n|---|---|---|---|---|---|"
+    )?;
     for question in questions(traces).iter().filter(|q| q.name.contains(&only)) {
         let house = open(&home)?;
         let router = query_routes(house.api.clone());

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod deletes;
 mod faults;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +69,10 @@ impl Spec for WordSpec {
         let rows = WordRows(parse(&frame.body, &frame.refused));
         rows.take_time();
         Ok(rows)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        scan(block, &Scan::default()).iter().any(|row| selects(tombstone, row))
     }
 }
 
@@ -177,6 +182,11 @@ pub(crate) fn word_store(root: &std::path::Path) -> Arc<Store<WordSpec>> {
     start(root).store
 }
 
+/// The rows of a request's body.
+pub(crate) fn words_of(body: &[u8]) -> WordRows {
+    WordRows(parse(body, &[]))
+}
+
 fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
     let process = open_on(world, layout, catalog);
     process.store.recover().unwrap();
@@ -214,7 +224,8 @@ impl Process {
         let mut rows: Vec<Row> = view.heads.iter().flatten().cloned().collect();
         let in_head = rows.len();
         for block in &view.blocks {
-            rows.extend(scan(block, &Scan::default()));
+            let hidden = view.tombstones_of(block);
+            rows.extend(scan(block, &Scan::default()).into_iter().filter(|row| !hidden.iter().any(|t| selects(t, row))));
         }
         let in_blocks = rows.len() - in_head;
         rows.sort();
@@ -231,6 +242,11 @@ fn scan(block: &Arc<Block>, scan: &Scan) -> Vec<Row> {
         rows.extend((0..batch.num_rows()).map(|i| Row { time: times.value(i), word: words.value(i).to_owned() }));
     }
     rows
+}
+
+/// A selector is a word.
+fn selects(tombstone: &Tombstone, row: &Row) -> bool {
+    tombstone.covers(row.time) && tombstone.selector == row.word
 }
 
 fn words(rows: &[Row]) -> Vec<&str> {

@@ -121,12 +121,7 @@ pub fn candidates(
 }
 
 /// The rows of traces that lie whole in the block, and overlap the range if there is one, and the rows of the others.
-pub fn split(
-    scene: &Scene<'_>,
-    (number, index): (usize, &Index),
-    rows: &Rows<'_>,
-    range: Option<TimeRange>,
-) -> (Vec<bool>, Vec<bool>) {
+pub fn split(scene: &Scene<'_>, (number, index): (usize, &Index), rows: &Rows<'_>, range: Option<TimeRange>) -> (Vec<bool>, Vec<bool>) {
     let (mut whole, mut shared) = (vec![false; rows.len()], vec![false; rows.len()]);
     let flags = scene.shared(number);
     for (at, bounds) in rows.segment.traces.clone().zip(&rows.bounds) {

@@ -227,7 +227,6 @@ impl Source {
             Source::Block(block) => range.overlaps(block.meta().min_time, block.meta().max_time),
         }
     }
-
 }
 
 /// The place of a trace in a block of which nothing is decoded yet.

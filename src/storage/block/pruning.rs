@@ -82,7 +82,8 @@ pub(super) fn distinct(file: &TableFile, metadata: &ParquetMetaData, group: usiz
     }
     let total = usize::try_from(rows.num_rows()).unwrap_or(0);
     let mut pages = SerializedPageReader::new(Arc::new(file.clone()), chunk, total, None)?;
-    let Some(Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN | Encoding::PLAIN_DICTIONARY, .. }) = pages.get_next_page()?
+    let Some(Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN | Encoding::PLAIN_DICTIONARY, .. }) =
+        pages.get_next_page()?
     else {
         return Ok(None);
     };

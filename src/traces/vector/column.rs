@@ -3,9 +3,7 @@ use crate::traces::columns::typed_json;
 use crate::traces::traceql::eval::Value;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, StringArray,
-};
+use arrow_array::{Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, StringArray};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -70,7 +68,13 @@ pub enum RowCodes<'a> {
 impl RowCodes<'_> {
     pub fn at(&self, row: usize) -> u32 {
         match self {
-            RowCodes::Keys(keys, null) => if keys.is_valid(row) { keys.value(row).cast_unsigned() } else { *null },
+            RowCodes::Keys(keys, null) => {
+                if keys.is_valid(row) {
+                    keys.value(row).cast_unsigned()
+                } else {
+                    *null
+                }
+            }
             RowCodes::Own(codes) => codes[row],
         }
     }
@@ -98,7 +102,9 @@ impl Column {
                 _ => None,
             };
             *code = match number {
-                Some(number) if !matches!(self.pieces[piece][0], Layer::Rest(_) | Layer::Traces { .. }) => *small.entry(number).or_insert(next),
+                Some(number) if !matches!(self.pieces[piece][0], Layer::Rest(_) | Layer::Traces { .. }) => {
+                    *small.entry(number).or_insert(next)
+                }
                 _ => *known.entry(value.key()).or_insert(next),
             };
             if *code == next {
@@ -147,7 +153,9 @@ impl Layer {
     /// `None` where another layer may have one.
     pub fn value(&self, row: usize) -> Option<Value<'_>> {
         match self {
-            Layer::Text { keys, values } => keys.is_valid(row).then(|| Value::String(Cow::Borrowed(values.value(keys.value(row) as usize)))),
+            Layer::Text { keys, values } => {
+                keys.is_valid(row).then(|| Value::String(Cow::Borrowed(values.value(keys.value(row) as usize))))
+            }
             Layer::Int(array) => array.is_valid(row).then(|| Value::Int(array.value(row))),
             Layer::Double(array) => array.is_valid(row).then(|| Value::Float(array.value(row))),
             Layer::Bool(array) => array.is_valid(row).then(|| Value::Bool(array.value(row))),

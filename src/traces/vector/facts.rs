@@ -74,7 +74,8 @@ impl<'a> Facts<'a> {
         match field {
             Field::Attribute { parent: true, .. } => Ok(false),
             Field::Attribute { scope: Scope::Any, name, .. } => {
-                let attached = self.attached_has(EVENTS, AttributeScope::Event, name)? || self.attached_has(LINKS, AttributeScope::Link, name)?;
+                let attached =
+                    self.attached_has(EVENTS, AttributeScope::Event, name)? || self.attached_has(LINKS, AttributeScope::Link, name)?;
                 Ok(!attached)
             }
             field => Ok(!field.is_of_event() && !field.is_of_link()),

@@ -202,11 +202,9 @@ impl<'a> Rows<'a> {
             })),
             Intrinsic::TraceId => Ok(self.by_trace(piece, |at| Value::String(trimmed(self.index.id(at).to_hex()).into()))),
             // Not of a span, or of none that the language knows.
-            Intrinsic::Parent
-            | Intrinsic::EventName
-            | Intrinsic::EventTimeSinceStart
-            | Intrinsic::LinkTraceId
-            | Intrinsic::LinkSpanId => Ok(Vec::new()),
+            Intrinsic::Parent | Intrinsic::EventName | Intrinsic::EventTimeSinceStart | Intrinsic::LinkTraceId | Intrinsic::LinkSpanId => {
+                Ok(Vec::new())
+            }
         }
     }
 
