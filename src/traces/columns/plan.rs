@@ -88,11 +88,12 @@ impl Plan {
 
     /// Events and links are looked at through their spans, so a filter on a column of theirs would not be asked.
     fn find_distinct(&mut self, spans: &[Span]) {
-        let scopes: [(AttributeScope, fn(&Span) -> &[Attribute]); 2] =
-            [(AttributeScope::Span, |s| &s.attributes), (AttributeScope::Resource, |s| &s.resource.attributes)];
-        for (scope, attributes) in scopes {
+        for scope in [AttributeScope::Span, AttributeScope::Resource] {
             let mut seen: HashMap<&str, (usize, HashSet<&str>)> = HashMap::new();
-            for attribute in spans.iter().flat_map(attributes) {
+            for attribute in spans.iter().flat_map(|span| match scope {
+                AttributeScope::Resource => &span.resource.attributes,
+                _ => &span.attributes,
+            }) {
                 if let AttributeValue::String(text) = &attribute.value {
                     let (count, texts) = seen.entry(&attribute.key).or_default();
                     *count += 1;
