@@ -117,7 +117,8 @@ pub(super) fn build(
 ) -> Result<Vec<Room>, ServeError> {
     let parts = Parts { config, world, tier, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
     let clock = || world.clock.clone();
-    let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
+    let metrics =
+        metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
     let metrics = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         (metrics::api::query_routes(api.clone()), metrics::api::otlp_routes(api))

@@ -59,7 +59,7 @@ impl Api {
             context = context.shortened(timeout);
         }
         let inner = context.clone();
-        let run = move || work(&Querier::new(store.view(&tenant), inner));
+        let run = move || work(&Querier::new(store.view(&tenant), inner, store.spec().samples().clone()));
         Ok(self.pool.run(&context, run).await?)
     }
 

@@ -238,7 +238,7 @@ async fn every_float_comes_back_to_the_bit_from_blocks() {
         }
         let tenant = crate::model::TenantId::default_tenant();
         let context = crate::query::Context::new(tenant.clone(), Duration::from_secs(60), 1 << 30);
-        let querier = Querier::new(server.store.view(&tenant), context);
+        let querier = Querier::new(server.store.view(&tenant), context, server.store.spec().samples().clone());
         let series = querier.select(&[crate::model::Matcher::equal("__name__", "odd")], Interval::ALL).unwrap();
         assert_eq!(series[0].values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits, "cut: {cut}");
     }

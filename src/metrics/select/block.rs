@@ -1,8 +1,9 @@
 //! Samples of one block.
 
+use super::cache::{Piece, SampleCache};
 use super::series::{SeriesRow, SeriesTable};
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
-use crate::metrics::promql::{Interval, SeriesData};
+use crate::metrics::promql::{Interval, Run, SeriesData};
 use crate::metrics::rows::{HistogramSample, Value};
 use crate::metrics::{decimal, schema};
 use crate::model::Matcher;
@@ -22,6 +23,7 @@ pub(super) fn read_samples(
     matchers: &[Matcher],
     interval: Interval,
     context: &Context,
+    cache: &SampleCache,
     mut take: impl FnMut(SeriesData),
 ) -> Result<(), QueryError> {
     context.check()?;
@@ -30,16 +32,28 @@ pub(super) fn read_samples(
     if rows.is_empty() {
         return Ok(());
     }
-    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData { created: r.created, ..SeriesData::new(r.labels.clone()) }).collect();
-    let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
-    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
-        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
-        columns.copy(at, interval, &mut series[into]);
-        if into % 64 == 0 {
-            context.check()?;
+    let mut series = Vec::with_capacity(rows.len());
+    let mut piece: Option<(u32, Arc<Piece>)> = None;
+    for row in &rows {
+        let mut data = SeriesData { created: row.created, ..SeriesData::new(row.labels.clone()) };
+        if !row.rows.is_empty() {
+            let current = match piece.take() {
+                Some((number, current)) if number == row.piece => current,
+                _ => {
+                    context.check()?;
+                    cache.piece((block.meta().id, row.piece), || read_piece(block, &table, row.piece))?
+                }
+            };
+            let times = &current.ts[current.positions(&row.rows)];
+            let from = current.positions(&row.rows).start;
+            let part = from + times.partition_point(|t| *t < interval.from)..from + times.partition_point(|t| *t <= interval.to);
+            data.ts = Run::shared(current.ts.clone(), part.clone());
+            data.values = Run::shared(current.values.clone(), part.clone());
+            data.starts = current.starts(part);
+            piece = Some((row.piece, current));
         }
-        Ok(())
-    })?;
+        series.push(data);
+    }
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.hist_rows.clone()).collect();
     read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
         for row in at {
@@ -54,6 +68,18 @@ pub(super) fn read_samples(
         take(data);
     }
     Ok(())
+}
+
+fn read_piece(block: &Arc<Block>, table: &SeriesTable, number: u32) -> Result<Piece, QueryError> {
+    let rows = table.pieces.get(number as usize).cloned().unwrap_or_default();
+    let (mut ts, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    let asked = [rows.clone()];
+    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &asked, |batch, at, _| {
+        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
+        columns.copy(at, &mut ts, &mut values, &mut starts);
+        Ok(())
+    })?;
+    Ok(Piece { first_row: rows.start, ts: Arc::new(ts), values: Arc::new(values), starts: Arc::new(starts) })
 }
 
 const SAMPLE_COLUMNS: [&str; 5] = ["ts", "value_i64", "value_div", "value_f64", "start_ts"];
@@ -134,14 +160,11 @@ impl<'a> SampleColumns<'a> {
         }
     }
 
-    fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
-        let times = &self.ts.values()[rows.clone()];
-        let from = rows.start + times.partition_point(|t| *t < interval.from);
-        let to = rows.start + times.partition_point(|t| *t <= interval.to);
-        into.ts.extend_from_slice(&self.ts.values()[from..to]);
-        into.values.extend((from..to).map(|row| self.value(row)));
-        if let Some(starts) = self.starts {
-            into.starts.extend((from..to).map(|row| if starts.is_valid(row) { starts.value(row) } else { 0 }));
+    fn copy(&self, rows: Range<usize>, ts: &mut Vec<i64>, values: &mut Vec<f64>, starts: &mut Vec<i64>) {
+        ts.extend_from_slice(&self.ts.values()[rows.clone()]);
+        values.extend(rows.clone().map(|row| self.value(row)));
+        if let Some(column) = self.starts {
+            starts.extend(rows.map(|row| if column.is_valid(row) { column.value(row) } else { 0 }));
         }
     }
 }

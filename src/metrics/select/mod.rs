@@ -1,11 +1,12 @@
 //! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
 
 mod block;
+mod cache;
 mod exemplars;
 mod series;
 
 use super::head::SeriesBuffer;
-use super::promql::{Interval, SeriesData, Storage};
+use super::promql::{Interval, Run, SeriesData, Storage};
 use super::rows::{HistogramSample, Metadata};
 use super::spec::MetricsSpec;
 use crate::model::time::MILLI;
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use block::block_newest;
+pub use cache::SampleCache;
 use series::SeriesTable;
 
 impl From<ReadError> for QueryError {
@@ -41,11 +43,12 @@ pub struct SeriesFacts<'a> {
 pub struct Querier {
     view: View<MetricsSpec>,
     context: Context,
+    cache: Arc<SampleCache>,
 }
 
 impl Querier {
-    pub fn new(view: View<MetricsSpec>, context: Context) -> Querier {
-        Querier { view, context }
+    pub fn new(view: View<MetricsSpec>, context: Context, cache: Arc<SampleCache>) -> Querier {
+        Querier { view, context, cache }
     }
 
     /// Calls `visit` with the labels and metadata of every series that satisfies the matchers and may have samples in the
@@ -93,7 +96,7 @@ impl Storage for Querier {
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
         let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
         for block in self.view.blocks_in(nanos(interval)) {
-            block::read_samples(block, matchers, interval, &self.context, |data| add(&mut joined, data))?;
+            block::read_samples(block, matchers, interval, &self.context, &self.cache, |data| add(&mut joined, data))?;
         }
         for head in &self.view.heads {
             self.context.check()?;
@@ -124,12 +127,12 @@ fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
     let range = series.ts.partition_point(|t| *t < interval.from)..series.ts.partition_point(|t| *t <= interval.to);
     let mut histograms: Vec<HistogramSample> = series.histograms;
     histograms.retain(|h| interval.contains(h.ts));
-    let starts = if series.starts.is_empty() { Vec::new() } else { series.starts[range.clone()].to_vec() };
+    let starts = if series.starts.is_empty() { Run::default() } else { series.starts[range.clone()].to_vec().into() };
     SeriesData {
         labels: series.labels,
         created: series.created,
-        ts: series.ts[range.clone()].to_vec(),
-        values: series.values[range].to_vec(),
+        ts: series.ts[range.clone()].to_vec().into(),
+        values: series.values[range].to_vec().into(),
         starts,
         histograms,
     }

@@ -19,6 +19,8 @@ pub struct SeriesRow {
     pub id: i64,
     /// Orders series by their creation.
     pub created: i64,
+    /// Number of the piece in which its rows are decoded.
+    pub piece: u32,
     pub labels: Labels,
     /// Its rows of `samples` and of `hist`.
     pub rows: Range<u64>,
@@ -32,7 +34,12 @@ pub struct SeriesRow {
 #[derive(Debug, Default)]
 pub struct SeriesTable {
     pub rows: Vec<SeriesRow>,
+    /// Rows of `samples` that each piece holds.
+    pub pieces: Vec<Range<u64>>,
 }
+
+/// Rows of samples that are decoded together: whole series, at least so many unless the block ends.
+const PIECE_ROWS: u64 = 16_384;
 
 impl SeriesTable {
     pub fn of(block: &Arc<Block>) -> Result<Arc<SeriesTable>, ReadError> {
@@ -47,7 +54,8 @@ impl SeriesTable {
                 decode(&batch?, &mut known, &mut rows);
             }
         }
-        Ok(SeriesTable { rows })
+        let pieces = into_pieces(&mut rows);
+        Ok(SeriesTable { rows, pieces })
     }
 
     /// Series that satisfy all matchers, in order.
@@ -61,8 +69,32 @@ impl SeriesTable {
             }
             None => 0..self.rows.len(),
         };
-        self.rows[range].iter().filter(|r| matchers.iter().all(|m| m.matches(r.labels.value(&m.name))))
+        // Rows are sorted by name, so that a pattern on it is tried once a name.
+        let (of_name, others): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| m.name == METRIC_NAME);
+        let mut last: Option<(&str, bool)> = None;
+        self.rows[range].iter().filter(move |r| {
+            let name = r.labels.value(METRIC_NAME);
+            let hit = match last {
+                Some((known, hit)) if known == name => hit,
+                _ => of_name.iter().all(|m| m.matches(name)),
+            };
+            last = Some((name, hit));
+            hit && others.iter().all(|m| m.matches(r.labels.value(&m.name)))
+        })
     }
+}
+
+/// Groups neighbouring series, and tells each of its group.
+fn into_pieces(rows: &mut [SeriesRow]) -> Vec<Range<u64>> {
+    let mut pieces: Vec<Range<u64>> = Vec::new();
+    for row in rows.iter_mut().filter(|r| !r.rows.is_empty()) {
+        match pieces.last_mut() {
+            Some(piece) if piece.end - piece.start < PIECE_ROWS => piece.end = row.rows.end,
+            _ => pieces.push(row.rows.clone()),
+        }
+        row.piece = u32::try_from(pieces.len() - 1).unwrap_or(u32::MAX);
+    }
+    pieces
 }
 
 fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
@@ -92,6 +124,7 @@ fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Ve
             id: ids.value(row),
             // Blocks that do not tell are older than those that do.
             created: created.map_or(0, |c| c.value(row)),
+            piece: 0,
             labels: labels.build(),
             rows: range(start.value(row), count.value(row)),
             hist_rows: range(hist_start.value(row), hist_count.value(row)),
