@@ -6,6 +6,7 @@
 pub mod api;
 mod config;
 mod entry;
+mod erase;
 mod head;
 mod json;
 mod level;

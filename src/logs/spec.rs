@@ -1,12 +1,13 @@
 use super::config::Config;
 use super::entry::LogRows;
 use super::head::LogsHead;
-use super::{otlp, push};
+use super::{erase, otlp, push};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Failure, Reason, Signal, TenantId, time};
 use crate::runtime::Clock;
+use crate::storage::block::Block;
 use crate::storage::wal::Frame;
-use crate::storage::{Refusals, ReplayError, Rows as _, Spec};
+use crate::storage::{Refusals, ReplayError, Rows as _, Spec, Tombstone};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -96,6 +97,10 @@ impl Spec for LogsSpec {
 
     fn new_head(&self, _: &TenantId) -> LogsHead {
         LogsHead::default()
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        erase::may_erase(tombstone, block)
     }
 
     fn replay(&self, frame: &Frame) -> Result<LogRows, ReplayError> {

@@ -1,12 +1,13 @@
 use super::head::{MetricsHead, Registry};
 use super::otlp::{self, TranslationConfig};
 use super::rows::MetricRows;
+use super::select;
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Signal, TenantId};
 use crate::runtime::Clock;
 use crate::storage::block::Block;
 use crate::storage::wal::Frame;
-use crate::storage::{ReplayError, Spec};
+use crate::storage::{ReplayError, Spec, Tombstone};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,6 +85,10 @@ impl Spec for MetricsSpec {
         let (mut rows, _) = translated.map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        select::may_erase(tombstone, block)
     }
 
     fn published(&self, tenant: &TenantId, _: &[Arc<Block>]) {

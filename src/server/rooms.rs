@@ -119,7 +119,9 @@ pub(super) fn build(
     let traces = traces::Config { retention: config.retention_traces };
     let traces = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
+        let query = traces::api::query_routes(api.clone());
+        let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };
+        (query, traces::api::otlp_routes(api))
     })?;
     Ok(vec![metrics, logs, traces])
 }

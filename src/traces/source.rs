@@ -9,11 +9,11 @@ use super::trace::{Part, Trace};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
-use crate::storage::{Predicate, Scan, Value, View};
+use crate::storage::{Predicate, Scan, Tombstone, Value, View};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,8 @@ const TRACE_SPREAD: i64 = 3600 * crate::model::time::SECOND;
 
 pub enum Source {
     Chunk(Arc<Chunk>),
-    Block(Arc<Block>),
+    /// With the traces that are deleted from it.
+    Block(Arc<Block>, HashSet<TraceId>),
 }
 
 /// A trace that may be read: the places of its spans, in the order in which they were accepted.
@@ -67,6 +68,18 @@ pub fn steps(traces: &[TraceRef], traces_max: usize) -> impl Iterator<Item = &[T
     })
 }
 
+/// A delete's selector is a trace id in hex, and hides the trace in all of its times.
+pub fn deleted_trace(tombstone: &Tombstone) -> Option<TraceId> {
+    TraceId::from_hex(&tombstone.selector)
+}
+
+/// Whether the block has spans of the trace. A block that cannot be read may.
+pub fn has_trace(block: &Arc<Block>, trace_id: TraceId) -> bool {
+    let wanted = Predicate::OneOf { column: "trace_id".into(), values: vec![Value::Bytes(trace_id.0.to_vec())] };
+    let mut found = false;
+    parts_of_block(block, vec![wanted], |_| found = true).is_err() || found
+}
+
 /// One instant of a tenant's traces.
 pub struct Sources {
     sources: Vec<Source>,
@@ -85,7 +98,8 @@ fn damaged(block: &Block) -> QueryError {
 impl Sources {
     /// Blocks were cut before what is in the heads was accepted.
     pub fn new(view: View<TracesSpec>) -> Sources {
-        let blocks = view.blocks.into_iter().map(Source::Block);
+        let hidden = |block: &Block| view.tombstones_of(block).iter().filter_map(|t| deleted_trace(t)).collect();
+        let blocks = view.blocks.iter().map(|block| Source::Block(block.clone(), hidden(block)));
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
         Sources { sources: blocks.chain(chunks).collect(), largest: AtomicU64::new(0) }
     }
@@ -107,8 +121,8 @@ impl Sources {
             ctx.check()?;
             match source {
                 Source::Chunk(chunk) => chunk.part(trace_id).into_iter().for_each(|part| found.add(index, part.clone())),
-                Source::Block(_) if !source.overlaps(hint) => {}
-                Source::Block(block) => {
+                Source::Block(_, hidden) if hidden.contains(&trace_id) || !source.overlaps(hint) => {}
+                Source::Block(block, _) => {
                     let wanted = Value::Bytes(trace_id.0.to_vec());
                     let predicate = Predicate::OneOf { column: "trace_id".into(), values: vec![wanted] };
                     parts_of_block(block, vec![predicate], |part| found.add(index, part))?;
@@ -172,7 +186,7 @@ impl Sources {
                         spans[place].append(&mut read_chunk(chunk, part, &projection));
                     }
                 }
-                Source::Block(block) => {
+                Source::Block(block, _) => {
                     let ranges: Vec<&Part> = parts.iter().map(|(_, part)| *part).collect();
                     let read = read_block(ctx, block, &ranges, &projection)?;
                     for ((place, _), mut read) in parts.into_iter().zip(read) {
@@ -216,7 +230,7 @@ impl Source {
     pub fn overlaps(&self, range: TimeRange) -> bool {
         match self {
             Source::Chunk(chunk) => chunk.parts.iter().any(|p| range.overlaps(p.start, p.end)),
-            Source::Block(block) => range.overlaps(block.meta().min_time, block.meta().max_time),
+            Source::Block(block, _) => range.overlaps(block.meta().min_time, block.meta().max_time),
         }
     }
 
@@ -224,7 +238,7 @@ impl Source {
     fn is_within(&self, range: TimeRange) -> bool {
         match self {
             Source::Chunk(chunk) => chunk.parts.iter().all(|p| range.overlaps(p.start, p.end)),
-            Source::Block(block) => range.start <= block.meta().min_time && block.meta().max_time < range.end,
+            Source::Block(block, _) => range.start <= block.meta().min_time && block.meta().max_time < range.end,
         }
     }
 
@@ -235,14 +249,18 @@ impl Source {
                 chunk.parts.iter().cloned().for_each(each);
                 Ok(())
             }
-            Source::Block(block) => {
+            Source::Block(block, hidden) => {
                 let predicates = range.map_or_else(Vec::new, |range| {
                     vec![
                         Predicate::Between { column: "start".into(), min: i64::MIN, max: range.end.saturating_sub(1) },
                         Predicate::Between { column: "end".into(), min: range.start, max: i64::MAX },
                     ]
                 });
-                parts_of_block(block, predicates, &mut each)
+                parts_of_block(block, predicates, |part| {
+                    if !hidden.contains(&part.trace_id) {
+                        each(part);
+                    }
+                })
             }
         }
     }

@@ -53,6 +53,19 @@ impl SeriesData {
         self.ts.is_empty() && self.histograms.is_empty()
     }
 
+    /// Keeps the samples at the times for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<usize> = (0..self.ts.len()).filter(|i| keep(self.ts[*i])).collect();
+        if kept.len() < self.ts.len() {
+            self.values = kept.iter().map(|i| self.values[*i]).collect();
+            if !self.starts.is_empty() {
+                self.starts = kept.iter().map(|i| self.starts[*i]).collect();
+            }
+            self.ts = kept.iter().map(|i| self.ts[*i]).collect();
+        }
+        self.histograms.retain(|h| keep(h.ts));
+    }
+
     /// Memory it takes.
     pub fn bytes(&self) -> u64 {
         let histograms: usize = self.histograms.iter().map(|h| h.histogram.heap_bytes()).sum();

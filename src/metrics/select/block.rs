@@ -1,5 +1,6 @@
 //! Samples of one block.
 
+use super::erase::{Eraser, Hidden};
 use super::series::{SeriesRow, SeriesTable};
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, SeriesData};
@@ -19,8 +20,8 @@ use std::sync::Arc;
 /// Calls `take` with each matching series of the block that has samples in the interval, in order of time.
 pub(super) fn read_samples(
     block: &Arc<Block>,
-    matchers: &[Matcher],
-    interval: Interval,
+    erasers: &[Eraser],
+    (matchers, interval): (&[Matcher], Interval),
     context: &Context,
     mut take: impl FnMut(SeriesData),
 ) -> Result<(), QueryError> {
@@ -49,7 +50,11 @@ pub(super) fn read_samples(
         }
         Ok(())
     })?;
-    for data in series {
+    for mut data in series {
+        let hidden = Hidden::of(erasers, &data.labels);
+        if !hidden.is_empty() {
+            data.retain(|ts| !hidden.hides(ts));
+        }
         context.reserve(data.bytes())?;
         take(data);
     }
