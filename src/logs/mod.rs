@@ -4,6 +4,7 @@
 //! `source` reads both alike; `logql` is the language; `api` the routes. `otlp` and `push` only translate.
 
 pub mod api;
+mod compact;
 mod config;
 mod entry;
 mod erase;

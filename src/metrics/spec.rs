@@ -1,13 +1,14 @@
+use super::compact;
 use super::head::{MetricsHead, Registry};
 use super::otlp::{self, TranslationConfig};
 use super::rows::MetricRows;
-use super::select;
+use super::{schema, select};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Signal, TenantId};
 use crate::runtime::Clock;
-use crate::storage::block::Block;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{ReplayError, Spec, Tombstone};
+use crate::storage::{Merge, MergeError, Merged, ReplayError, Spec, Tombstone};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,6 +86,18 @@ impl Spec for MetricsSpec {
         let (mut rows, _) = translated.map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(2 * 3600)
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::SAMPLES, "ts"), (schema::HIST, "ts"), (schema::EXEMPLARS, "ts")]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
     }
 
     fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {

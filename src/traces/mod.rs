@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod columns;
+mod compact;
 mod cut;
 mod find;
 mod head;

@@ -277,7 +277,8 @@ fn parts_of_block(block: &Arc<Block>, predicates: Vec<Predicate>, mut each: impl
     Ok(())
 }
 
-fn parts_of_batch(batch: &RecordBatch, each: &mut impl FnMut(Part)) -> Option<()> {
+/// The parts that rows of `traces` name; `None` if it has another shape.
+pub fn parts_of_batch(batch: &RecordBatch, each: &mut impl FnMut(Part)) -> Option<()> {
     let ids = batch.column_by_name("trace_id")?.as_fixed_size_binary_opt()?;
     let time = |name| batch.column_by_name(name)?.as_primitive_opt::<TimestampNanosecondType>();
     let number = |name| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();

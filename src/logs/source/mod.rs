@@ -5,7 +5,7 @@ mod columns;
 mod streams;
 
 pub use columns::Columns;
-pub use streams::{Run, stream_table};
+pub use streams::{Run, decode_streams, stream_table};
 
 use super::erase::Eraser;
 use super::head::Chunk;

@@ -266,5 +266,10 @@ async fn a_delete_hides_samples_of_blocks_and_not_what_comes_later() {
     assert_eq!(values(&server).await, ["1", "3", "5"]);
     let (_, names) = server.get(&format!("/api/v1/label/n/values?start={}&end={NOW}", NOW - 1000)).await;
     assert_eq!(names["data"], serde_json::json!(["a"]));
+    let config = crate::storage::maintenance::CompactConfig { bytes_max: 1 << 30, inputs_max: 24 };
+    server.store.compact(&config).unwrap();
+    assert_eq!(values(&server).await, ["1", "3", "5"]);
+    let view = server.store.view(&tenant);
+    assert_eq!((view.blocks.len(), view.blocks[0].meta().items, view.tombstones().len()), (1, 3, 0));
     assert_eq!(values(&server.killed()).await, ["1", "3", "5"]);
 }

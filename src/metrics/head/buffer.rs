@@ -24,7 +24,8 @@ pub struct SeriesBuffer {
 }
 
 impl SeriesBuffer {
-    fn new(labels: Labels, id: i64, first_batch: u32) -> SeriesBuffer {
+    /// Without samples.
+    pub fn new(labels: Labels, id: i64, first_batch: u32) -> SeriesBuffer {
         SeriesBuffer {
             labels,
             id,

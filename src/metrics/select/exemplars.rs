@@ -75,7 +75,8 @@ fn read_block(
     Ok(())
 }
 
-fn exemplar(batch: &RecordBatch, row: usize) -> Option<(i64, Exemplar)> {
+/// The id of its series, and the exemplar.
+pub fn exemplar(batch: &RecordBatch, row: usize) -> Option<(i64, Exemplar)> {
     let column = |name: &str| batch.column_by_name(name);
     let bytes = |name: &str| {
         let values = column(name)?.as_fixed_size_binary_opt()?;

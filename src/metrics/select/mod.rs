@@ -1,9 +1,9 @@
 //! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
 
-mod block;
+pub(super) mod block;
 mod erase;
-mod exemplars;
-mod series;
+pub(super) mod exemplars;
+pub(super) mod series;
 
 use super::head::SeriesBuffer;
 use super::promql::{Interval, SeriesData, Storage};

@@ -381,6 +381,10 @@ async fn a_deleted_trace_is_gone_and_spans_that_come_later_stay() {
     assert_eq!(house.get(path).await.0, StatusCode::NOT_FOUND);
     assert_eq!(house.search("{}").await["traces"], json!([]));
     house.export(body(span("0000000000000002", "", json!({})))).await;
+    let config = crate::storage::maintenance::CompactConfig { bytes_max: 1 << 30, inputs_max: 24 };
+    house.store.compact(&config).unwrap();
+    let view = house.store.view(&crate::model::TenantId::default_tenant());
+    assert_eq!((view.blocks.len(), view.blocks[0].meta().items, view.tombstones().len()), (1, 1, 0));
     assert_eq!(house.search("{}").await["traces"].as_array().unwrap().len(), 1);
     let refused = house.ask(query_routes(house.api.clone()), Request::delete(path).body(Body::empty()).unwrap()).await;
     assert_eq!(refused.0, StatusCode::METHOD_NOT_ALLOWED);
