@@ -158,7 +158,7 @@ fn write(tables: &mut TableBatches, spans: &mut Vec<Span>, plan: &Plan, out: &mu
     tables.add(spans, plan)?;
     spans.clear();
     for (name, batches, options) in [
-        (schema::SPANS, &mut tables.spans, schema::span_options()),
+        (schema::SPANS, &mut tables.spans, schema::span_options(plan.distinct.iter().cloned())),
         (schema::TRACES, &mut tables.traces, schema::trace_options()),
         (schema::EVENTS, &mut tables.events, schema::event_options()),
         (schema::LINKS, &mut tables.links, schema::link_options()),
@@ -191,8 +191,8 @@ fn choose<'a>(blocks: impl Iterator<Item = &'a Arc<Block>> + Clone) -> Result<Pl
         let first = spans.len();
         for (name, is_event) in [(schema::EVENTS, true), (schema::LINKS, false)] {
             let Some(table) = block.table(name)? else { continue };
-            let runs = vec![0..table.rows().min(SAMPLE_RUN)];
-            for batch in table.scan(&Scan::default().rows(runs))? {
+            let first_rows = 0..table.rows().min(SAMPLE_RUN);
+            for batch in table.scan(&Scan::default().rows([first_rows].into()))? {
                 let batch = batch?;
                 let mut holder = Span::default();
                 if is_event {

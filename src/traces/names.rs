@@ -27,7 +27,7 @@ pub fn all(ctx: &Context, sources: &Sources, range: TimeRange, scopes: &[Attribu
                     };
                     of_batch(batch, *scope, names);
                 }
-                Source::Block(block, _) => {
+                Source::Block(block) => {
                     let Some(table) = block.table(table_of(*scope)).map_err(storage)? else { continue };
                     of_schema(table.schema(), *scope, names);
                     for batch in table.scan(&Scan::columns([scope.rest(), "service_name"])).map_err(storage)? {

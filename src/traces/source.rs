@@ -1,7 +1,10 @@
 //! Where a query's spans come from: the chunks of the heads and the blocks, in the order in which they were accepted.
 
+use super::cache::{Cache, Key};
 use super::columns::{EventReader, LinkReader, Projection, SpanReader};
 use super::head::{Chunk, read_chunk};
+use super::index::{BlockIndex, Index};
+use super::scene::Scene;
 use super::schema::{EVENTS, LINKS, SPANS, TRACES};
 use super::span::Span;
 use super::spec::TracesSpec;
@@ -18,13 +21,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far before and after the time of a query the rest of a trace is looked for, nanoseconds.
-const TRACE_SPREAD: i64 = 3600 * crate::model::time::SECOND;
-
 pub enum Source {
     Chunk(Arc<Chunk>),
-    /// With the traces that are deleted from it.
-    Block(Arc<Block>, HashSet<TraceId>),
+    Block(Arc<Block>),
 }
 
 /// A trace that may be read: the places of its spans, in the order in which they were accepted.
@@ -39,6 +38,17 @@ pub struct TraceRef {
 }
 
 impl TraceRef {
+    /// `parts` with their sources, in the order in which they were accepted; `None` if there are none.
+    pub fn new(trace_id: TraceId, parts: Vec<(usize, Part)>) -> Option<TraceRef> {
+        let start = parts.iter().map(|(_, part)| part.start).min()?;
+        let end = parts.iter().map(|(_, part)| part.end).max()?;
+        Some(TraceRef { trace_id, start, end, parts })
+    }
+
+    fn bytes(&self) -> u64 {
+        (size_of::<TraceRef>() + self.parts.len() * size_of::<(usize, Part)>()) as u64
+    }
+
     /// Its spans, duplicates included.
     pub fn spans(&self) -> u64 {
         self.parts.iter().map(|(_, part)| part.spans.end - part.spans.start).sum()
@@ -75,14 +85,16 @@ pub fn deleted_trace(tombstone: &Tombstone) -> Option<TraceId> {
 
 /// Whether the block has spans of the trace. A block that cannot be read may.
 pub fn has_trace(block: &Arc<Block>, trace_id: TraceId) -> bool {
-    let wanted = Predicate::OneOf { column: "trace_id".into(), values: vec![Value::Bytes(trace_id.0.to_vec())] };
     let mut found = false;
-    parts_of_block(block, vec![wanted], |_| found = true).is_err() || found
+    part_of_block(block, trace_id, |_| found = true).is_err() || found
 }
 
 /// One instant of a tenant's traces.
 pub struct Sources {
     sources: Vec<Source>,
+    /// The traces that are deleted, of each block that has any, by its number.
+    deleted: HashMap<usize, Arc<HashSet<TraceId>>>,
+    cache: Arc<Cache>,
     /// Bytes of the largest step so far, which the query's budget holds.
     largest: AtomicU64,
 }
@@ -91,17 +103,27 @@ pub fn storage(error: ReadError) -> QueryError {
     QueryError::Storage(error.to_string())
 }
 
-fn damaged(block: &Block) -> QueryError {
+pub fn damaged(block: &Block) -> QueryError {
     QueryError::Storage(format!("block {} has a table of another shape", block.meta().id))
 }
 
 impl Sources {
     /// Blocks were cut before what is in the heads was accepted.
-    pub fn new(view: View<TracesSpec>) -> Sources {
-        let hidden = |block: &Block| view.tombstones_of(block).iter().filter_map(|t| deleted_trace(t)).collect();
-        let blocks = view.blocks.iter().map(|block| Source::Block(block.clone(), hidden(block)));
+    pub fn new(view: View<TracesSpec>, cache: Arc<Cache>) -> Sources {
+        let deleted = |block: &Block| view.tombstones_of(block).iter().filter_map(|t| deleted_trace(t)).collect::<HashSet<_>>();
+        let deleted = view.blocks.iter().map(|b| deleted(b)).enumerate().filter(|(_, ids)| !ids.is_empty());
+        let deleted = deleted.map(|(number, ids)| (number, Arc::new(ids))).collect();
+        let blocks = view.blocks.into_iter().map(Source::Block);
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
-        Sources { sources: blocks.chain(chunks).collect(), largest: AtomicU64::new(0) }
+        Sources { sources: blocks.chain(chunks).collect(), deleted, cache, largest: AtomicU64::new(0) }
+    }
+
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub fn get(&self, number: usize) -> &Source {
+        &self.sources[number]
     }
 
     /// Those that may have a span in `range`.
@@ -109,56 +131,71 @@ impl Sources {
         self.sources.iter().filter(move |s| s.overlaps(range))
     }
 
+    /// The numbers of those that may have a span in `range`.
+    pub fn numbers(&self, range: TimeRange) -> Vec<usize> {
+        (0..self.sources.len()).filter(|n| self.sources[*n].overlaps(range)).collect()
+    }
+
     /// Whether some span may lie in `range`.
     pub fn overlap(&self, range: TimeRange) -> bool {
         self.within(range).next().is_some()
     }
 
-    /// The places of one trace, wherever they are.
-    pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
-        let mut found = Found::default();
-        for (index, source) in self.sources.iter().enumerate() {
-            ctx.check()?;
-            match source {
-                Source::Chunk(chunk) => chunk.part(trace_id).into_iter().for_each(|part| found.add(index, part.clone())),
-                Source::Block(_, hidden) if hidden.contains(&trace_id) || !source.overlaps(hint) => {}
-                Source::Block(block, _) => {
-                    let wanted = Value::Bytes(trace_id.0.to_vec());
-                    let predicate = Predicate::OneOf { column: "trace_id".into(), values: vec![wanted] };
-                    parts_of_block(block, vec![predicate], |part| found.add(index, part))?;
-                }
+    pub fn index(&self, number: usize) -> Result<Index, QueryError> {
+        match &self.sources[number] {
+            Source::Chunk(chunk) => Ok(Index::Chunk(chunk.clone())),
+            Source::Block(block) => {
+                let sized = |index: BlockIndex| {
+                    let bytes = index.bytes();
+                    (index, bytes)
+                };
+                self.cache
+                    .get_or(Key::Index(block.meta().id), || BlockIndex::read(block).map(sized))
+                    .map(|index| Index::Block(index, self.deleted_of(number)))
             }
         }
-        Ok(found.traces.into_values().next())
+    }
+
+    fn deleted_of(&self, number: usize) -> Arc<HashSet<TraceId>> {
+        self.deleted.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// The places of one trace, wherever they are.
+    pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
+        let mut parts = Vec::new();
+        for (number, source) in self.sources.iter().enumerate() {
+            ctx.check()?;
+            match source {
+                Source::Chunk(chunk) => parts.extend(chunk.part(trace_id).map(|part| (number, part.clone()))),
+                Source::Block(_) if !source.overlaps(hint) || self.deleted_of(number).contains(&trace_id) => {}
+                Source::Block(block) => match self.cache.get::<BlockIndex>(&Key::Index(block.meta().id)) {
+                    Some(index) => {
+                        let index = Index::Block(index, Arc::default());
+                        parts.extend(index.position(trace_id).map(|at| (number, index.part(at))));
+                    }
+                    None => part_of_block(block, trace_id, |part| parts.push((number, part)))?,
+                },
+            }
+        }
+        Ok(TraceRef::new(trace_id, parts))
     }
 
     /// Traces that overlap `[range.start, range.end)`, newest start first, with all their parts within an hour of it.
     pub fn traces(&self, ctx: &Context, range: TimeRange) -> Result<Vec<TraceRef>, QueryError> {
-        let wide = TimeRange::new(range.start.saturating_sub(TRACE_SPREAD), range.end.saturating_add(TRACE_SPREAD));
-        let overlaps = |part: &Part| range.overlaps(part.start, part.end);
-        let mut found = Found::default();
-        for (index, source) in self.sources.iter().enumerate().filter(|(_, s)| s.overlaps(range)) {
+        let scene = Scene::new(ctx, self, range)?;
+        let mut ids = Vec::new();
+        for (number, index) in scene.indexes() {
             ctx.check()?;
-            source.parts(Some(range), |part| {
-                if overlaps(&part) {
-                    found.add(index, part);
-                }
-            })?;
+            if self.sources[number].overlaps(range) {
+                ids.extend(
+                    (0..index.len()).filter(|at| index.overlaps(*at, range) && !index.is_deleted(*at)).map(|at| (index.id(at), number, at)),
+                );
+            }
         }
-        // Other parts of these traces, that do not themselves overlap.
-        for (index, source) in self.sources.iter().enumerate().filter(|(_, s)| s.overlaps(wide) && !s.is_within(range)) {
-            ctx.check()?;
-            source.parts(None, |part| {
-                if !overlaps(&part) && found.traces.contains_key(&part.trace_id) {
-                    found.add(index, part);
-                }
-            })?;
-        }
-        let mut traces: Vec<TraceRef> = found.traces.into_values().collect();
-        ctx.reserve(traces.iter().map(|t| (size_of::<TraceRef>() + t.parts.len() * size_of::<(usize, Part)>()) as u64).sum())?;
-        for trace in &mut traces {
-            trace.parts.sort_by_key(|(source, _)| *source);
-        }
+        ids.sort_unstable();
+        ids.dedup_by_key(|(id, ..)| *id);
+        let mut traces: Vec<TraceRef> = ids.into_iter().filter_map(|(_, number, at)| scene.trace(number, at)).collect();
+        ctx.reserve(traces.iter().map(TraceRef::bytes).sum())?;
         traces.sort_by(|a, b| b.start.cmp(&a.start).then(a.trace_id.cmp(&b.trace_id)));
         Ok(traces)
     }
@@ -186,7 +223,7 @@ impl Sources {
                         spans[place].append(&mut read_chunk(chunk, part, &projection));
                     }
                 }
-                Source::Block(block, _) => {
+                Source::Block(block) => {
                     let ranges: Vec<&Part> = parts.iter().map(|(_, part)| *part).collect();
                     let read = read_block(ctx, block, &ranges, &projection)?;
                     for ((place, _), mut read) in parts.into_iter().zip(read) {
@@ -207,70 +244,21 @@ impl Sources {
     }
 }
 
-#[derive(Default)]
-struct Found {
-    traces: HashMap<TraceId, TraceRef>,
-}
-
-impl Found {
-    fn add(&mut self, source: usize, part: Part) {
-        let trace = self.traces.entry(part.trace_id).or_insert_with(|| TraceRef {
-            trace_id: part.trace_id,
-            start: part.start,
-            end: part.end,
-            parts: Vec::with_capacity(1),
-        });
-        trace.start = trace.start.min(part.start);
-        trace.end = trace.end.max(part.end);
-        trace.parts.push((source, part));
-    }
-}
-
 impl Source {
     pub fn overlaps(&self, range: TimeRange) -> bool {
         match self {
             Source::Chunk(chunk) => chunk.parts.iter().any(|p| range.overlaps(p.start, p.end)),
-            Source::Block(block, _) => range.overlaps(block.meta().min_time, block.meta().max_time),
-        }
-    }
-
-    /// Whether every part in it overlaps `range`.
-    fn is_within(&self, range: TimeRange) -> bool {
-        match self {
-            Source::Chunk(chunk) => chunk.parts.iter().all(|p| range.overlaps(p.start, p.end)),
-            Source::Block(block, _) => range.start <= block.meta().min_time && block.meta().max_time < range.end,
-        }
-    }
-
-    /// All parts, or those that may overlap `range`.
-    fn parts(&self, range: Option<TimeRange>, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
-        match self {
-            Source::Chunk(chunk) => {
-                chunk.parts.iter().cloned().for_each(each);
-                Ok(())
-            }
-            Source::Block(block, hidden) => {
-                let predicates = range.map_or_else(Vec::new, |range| {
-                    vec![
-                        Predicate::Between { column: "start".into(), min: i64::MIN, max: range.end.saturating_sub(1) },
-                        Predicate::Between { column: "end".into(), min: range.start, max: i64::MAX },
-                    ]
-                });
-                parts_of_block(block, predicates, |part| {
-                    if !hidden.contains(&part.trace_id) {
-                        each(part);
-                    }
-                })
-            }
+            Source::Block(block) => range.overlaps(block.meta().min_time, block.meta().max_time),
         }
     }
 }
 
-fn parts_of_block(block: &Arc<Block>, predicates: Vec<Predicate>, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
+/// The place of a trace in a block of which nothing is decoded yet.
+fn part_of_block(block: &Arc<Block>, trace_id: TraceId, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
     let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(()) };
     let columns = ["trace_id", "start", "end", "first_row", "row_count", "first_event", "event_count", "first_link", "link_count"];
-    let scan = Scan { predicates, ..Scan::columns(columns) };
-    for batch in table.scan(&scan).map_err(storage)? {
+    let predicate = Predicate::OneOf { column: "trace_id".into(), values: vec![Value::Bytes(trace_id.0.to_vec())] };
+    for batch in table.scan(&Scan::columns(columns).with(predicate)).map_err(storage)? {
         let batch = batch.map_err(storage)?;
         parts_of_batch(&batch, &mut each).ok_or_else(|| damaged(block))?;
     }

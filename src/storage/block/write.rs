@@ -1,5 +1,5 @@
 use super::fields::numbered;
-use super::{BlockId, BlockMeta, FOOTER_KEY, FieldIds, TableMeta, WalRange};
+use super::{BlockId, BlockMeta, ChunkSums, FOOTER_KEY, FieldIds, TableMeta, WalRange};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, WriteFile};
 use crate::storage::layout::Layout;
@@ -115,7 +115,11 @@ impl<'a> BlockWriter<'a> {
         let schema = numbered(name, schema, self.ids)?;
         let file = self.world.disk.create(&self.layout.temporary(self.meta.id).join(Layout::table_file(name)))?;
         let properties = properties(&schema, options, self.meta.level)?;
-        let writer = ArrowWriter::try_new(HashingFile { file, hash: Sha256::new(), bytes: 0 }, schema.clone(), Some(properties))?;
+        let writer = ArrowWriter::try_new(
+            HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 },
+            schema.clone(),
+            Some(properties),
+        )?;
         self.tables.push(OpenTable { name, schema, writer, rows: 0 });
         Ok(())
     }
@@ -161,7 +165,8 @@ impl<'a> BlockWriter<'a> {
             let mut file = table.writer.into_inner()?;
             file.file.sync()?;
             let sha256 = file.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-            self.meta.tables.push(TableMeta { name: table.name.to_owned(), rows: table.rows, bytes: file.bytes, sha256 });
+            let (name, rows, bytes, chunks) = (table.name.to_owned(), table.rows, file.bytes, file.chunks.finish());
+            self.meta.tables.push(TableMeta { name, rows, bytes, sha256, chunks });
         }
         let temporary = self.layout.temporary(self.meta.id);
         let mut file = self.world.disk.create(&temporary.join(Layout::META))?;
@@ -286,6 +291,7 @@ fn sorting(schema: &SchemaRef, options: &TableOptions) -> Option<Vec<SortingColu
 struct HashingFile {
     file: Box<dyn WriteFile>,
     hash: Sha256,
+    chunks: ChunkSums,
     bytes: u64,
 }
 
@@ -293,6 +299,7 @@ impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_all(bytes)?;
         self.hash.update(bytes);
+        self.chunks.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
     }

@@ -48,7 +48,10 @@ impl<S: Spec> Store<S> {
         let purged = tombstones.iter().take_while(|t| t.purge_after <= now).count();
         let held = tombstones.split_off(purged);
         let dirty = self.dirty(&tombstones);
-        let state = State { blocks: &blocks, held: &held, dirty: &dirty, sick: &sick };
+        // What only a bucket has is old and merged, and is fetched only to purge it.
+        let away = blocks.iter().map(|m| m.id).filter(|id| !self.tier().is_local(*id) && !dirty.contains(id));
+        let still = sick.iter().copied().chain(away).collect();
+        let state = State { blocks: &blocks, held: &held, dirty: &dirty, still: &still };
         let window = i64::try_from(self.spec().window().as_nanos()).unwrap_or(DAY);
         let policy = Policy { window, bytes_max: config.bytes_max, inputs_max: config.inputs_max, force };
         let Some(job) = plan::plan(&state, now, &policy) else { return Ok(false) };

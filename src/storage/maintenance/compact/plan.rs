@@ -30,8 +30,8 @@ pub struct State<'a> {
     pub held: &'a [Arc<Tombstone>],
     /// Blocks with rows of deletes that can be purged.
     pub dirty: &'a HashSet<BlockId>,
-    /// Blocks that could not be merged: they stay as they are.
-    pub sick: &'a HashSet<BlockId>,
+    /// Blocks that stay as they are.
+    pub still: &'a HashSet<BlockId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +55,7 @@ pub struct Job {
 
 /// The most useful merge; `None` if there is nothing to do.
 pub fn plan(state: &State<'_>, now: i64, policy: &Policy) -> Option<Job> {
-    let well = |b: &&BlockMeta| !state.sick.contains(&b.id);
+    let well = |b: &&BlockMeta| !state.still.contains(&b.id);
     if let Some(mixed) = state.blocks.iter().filter(well).find(|b| b.mixed) {
         return Some(Job { inputs: vec![mixed.id], level: 0, split: true });
     }
@@ -84,7 +84,7 @@ fn runs<'a>(state: &State<'_>, blocks: &[&'a BlockMeta]) -> Vec<Vec<&'a BlockMet
     };
     let mut runs: Vec<Vec<&BlockMeta>> = vec![Vec::new()];
     for block in blocks {
-        if state.sick.contains(&block.id) {
+        if state.still.contains(&block.id) {
             runs.push(Vec::new());
             continue;
         }

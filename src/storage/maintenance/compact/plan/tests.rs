@@ -11,7 +11,7 @@ fn id(number: i64) -> BlockId {
 
 /// Made in the given minute of day 0, of the minutes before.
 fn block(minute: i64, level: u8, bytes: u64) -> BlockMeta {
-    let table = TableMeta { name: "t".into(), rows: 1, bytes, sha256: String::new() };
+    let table = TableMeta { name: "t".into(), rows: 1, bytes, sha256: String::new(), chunks: Vec::new() };
     let max_time = minute * MINUTE - 1;
     BlockMeta {
         level,
@@ -25,7 +25,7 @@ fn block(minute: i64, level: u8, bytes: u64) -> BlockMeta {
 
 fn next(blocks: &[BlockMeta], minute: i64, policy: &Policy) -> Option<Job> {
     let none = HashSet::new();
-    plan(&State { blocks, held: &[], dirty: &none, sick: &none }, minute * MINUTE, policy)
+    plan(&State { blocks, held: &[], dirty: &none, still: &none }, minute * MINUTE, policy)
 }
 
 fn ids(numbers: &[i64]) -> Vec<BlockId> {
@@ -73,7 +73,7 @@ fn what_may_be_taken_back_keeps_earlier_and_later_rows_apart() {
     let delete = Delete { selector: "x".into(), min_time: 0, max_time: i64::MAX, cancel_within: std::time::Duration::from_secs(9) };
     let tombstone = Tombstone::new(id(25), TenantId::default_tenant(), Signal::Logs, delete, 0);
     let none = HashSet::new();
-    let state = State { blocks: &blocks, held: &[Arc::new(tombstone)], dirty: &none, sick: &none };
+    let state = State { blocks: &blocks, held: &[Arc::new(tombstone)], dirty: &none, still: &none };
     let job = plan(&state, 25 * HOUR, &POLICY).unwrap();
     assert_eq!(job.inputs, ids(&[10, 20]));
 }
@@ -82,13 +82,13 @@ fn what_may_be_taken_back_keeps_earlier_and_later_rows_apart() {
 fn only_neighbours_are_merged_and_mixed_blocks_go_first() {
     let mut blocks = vec![block(10, 0, 1), block(20, 0, 1), block(30, 0, 1), block(40, 0, 1)];
     let (none, sick) = (HashSet::new(), HashSet::from([id(20)]));
-    let state = State { blocks: &blocks, held: &[], dirty: &none, sick: &sick };
+    let state = State { blocks: &blocks, held: &[], dirty: &none, still: &sick };
     assert_eq!(plan(&state, 25 * HOUR, &POLICY).unwrap().inputs, ids(&[10]), "level 0 of a day that is over");
     blocks[0].level = 2;
-    let state = State { blocks: &blocks, held: &[], dirty: &none, sick: &sick };
+    let state = State { blocks: &blocks, held: &[], dirty: &none, still: &sick };
     assert_eq!(plan(&state, 25 * HOUR, &POLICY).unwrap().inputs, ids(&[30, 40]));
     blocks[2].mixed = true;
-    let state = State { blocks: &blocks, held: &[], dirty: &none, sick: &sick };
+    let state = State { blocks: &blocks, held: &[], dirty: &none, still: &sick };
     assert_eq!(plan(&state, 25 * HOUR, &POLICY).unwrap(), Job { inputs: ids(&[30]), level: 0, split: true });
 }
 
@@ -96,6 +96,6 @@ fn only_neighbours_are_merged_and_mixed_blocks_go_first() {
 fn deleted_rows_are_purged_where_nothing_else_is_to_do() {
     let blocks = [block(10, 2, 1)];
     let (dirty, none) = (HashSet::from([id(10)]), HashSet::new());
-    let state = State { blocks: &blocks, held: &[], dirty: &dirty, sick: &none };
+    let state = State { blocks: &blocks, held: &[], dirty: &dirty, still: &none };
     assert_eq!(plan(&state, 25 * HOUR, &POLICY).unwrap(), Job { inputs: ids(&[10]), level: 2, split: false });
 }
