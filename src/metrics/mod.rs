@@ -2,6 +2,7 @@
 //! and PromQL.
 
 pub mod api;
+mod compact;
 mod decimal;
 mod head;
 pub mod histogram;

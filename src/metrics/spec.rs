@@ -1,12 +1,14 @@
+use super::compact;
 use super::head::{MetricsHead, Registry};
 use super::otlp::{self, TranslationConfig};
 use super::rows::MetricRows;
+use super::{schema, select};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Signal, TenantId};
 use crate::runtime::Clock;
-use crate::storage::block::Block;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{ReplayError, Spec};
+use crate::storage::{Merge, MergeError, Merged, ReplayError, Spec, Tombstone};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,6 +86,22 @@ impl Spec for MetricsSpec {
         let (mut rows, _) = translated.map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(2 * 3600)
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::SAMPLES, "ts"), (schema::HIST, "ts"), (schema::EXEMPLARS, "ts")]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        select::may_erase(tombstone, block)
     }
 
     fn published(&self, tenant: &TenantId, _: &[Arc<Block>]) {

@@ -5,7 +5,7 @@ mod admission;
 mod buffer;
 mod cut;
 mod registry;
-mod tables;
+pub(in crate::metrics) mod tables;
 
 use super::rows::MetricRows;
 use super::spec::Config;
