@@ -13,6 +13,8 @@ mod status;
 mod tests;
 mod text;
 mod write;
+#[cfg(test)]
+mod write_tests;
 
 use super::select::Querier;
 use super::spec::MetricsSpec;

@@ -77,9 +77,10 @@ impl Judge<'_, '_> {
             let series = &self.rows.series[sample.series as usize];
             let verdict = match self.newest.get(series) {
                 Ok(newest) => self.bounds.judge(sample, newest),
-                Err(other) => {
-                    Verdict::Refused { reason: Reason::IdCollision, message: format!("series {} has the same id as {other}", series.labels) }
-                }
+                Err(other) => Verdict::Refused {
+                    reason: Reason::IdCollision,
+                    message: format!("series {} has the same id as {other}", series.labels),
+                },
             };
             if let Verdict::Refused { reason, message } = verdict {
                 refuse(self.rows, self.refusals, sample.item, reason, || format!("{message} for series {}", series.labels));

@@ -24,7 +24,10 @@ struct Span {
     mixed: bool,
 }
 
-pub(super) fn cut<'a>(registry: &'a Registry, buffers: &'a RwLock<Buffers>) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + 'a> {
+pub(super) fn cut<'a>(
+    registry: &'a Registry,
+    buffers: &'a RwLock<Buffers>,
+) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + 'a> {
     let (order, days) = {
         let buffers = buffers.read();
         let mut order: Vec<(u32, String, crate::model::Labels)> = Vec::new();

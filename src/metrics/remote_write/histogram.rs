@@ -114,7 +114,10 @@ fn histogram(message: Message) -> Result<Histogram, String> {
         *s == CUSTOM_SCHEMA || (SCHEMA_MIN..=SCHEMA_MAX).contains(s) || (i64::from(SCHEMA_MAX) + 1..=WIRE_SCHEMA_MAX).contains(&(*s).into())
     });
     let Some(schema) = schema else {
-        return Err(format!("histogram has an invalid schema, which must be between -4 and 8 for exponential buckets or -53 for custom buckets, got schema {}", message.schema));
+        return Err(format!(
+            "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets or -53 for custom buckets, got schema {}",
+            message.schema
+        ));
     };
     if message.zero_threshold.is_nan() || message.zero_threshold < 0.0 {
         return Err(format!("histogram has the zero threshold {}", message.zero_threshold));
@@ -134,7 +137,9 @@ fn histogram(message: Message) -> Result<Histogram, String> {
         // Observations of NaN are counted but lie in no bucket.
         let fits = if message.sum.is_nan() { counted <= count.into() } else { counted == count.into() };
         if !fits {
-            return Err(format!("{counted} observations found in buckets, but the Count field is {count}: histogram's observation count should equal the number of observations found in the buckets"));
+            return Err(format!(
+                "{counted} observations found in buckets, but the Count field is {count}: histogram's observation count should equal the number of observations found in the buckets"
+            ));
         }
     }
     let mut histogram = Histogram {
@@ -161,7 +166,10 @@ fn check_custom(message: &Message) -> Result<(), String> {
         return Err("histogram custom bounds must not be NaN".to_owned());
     }
     if let Some(pair) = bounds.windows(2).find(|pair| pair[0] >= pair[1]) {
-        return Err(format!("histogram custom bounds must be in strictly increasing order: previous bound is {} and current is {}", pair[0], pair[1]));
+        return Err(format!(
+            "histogram custom bounds must be in strictly increasing order: previous bound is {} and current is {}",
+            pair[0], pair[1]
+        ));
     }
     if bounds.last() == Some(&f64::INFINITY) {
         return Err("last custom bound must not be +Inf: histogram custom bounds must be finite".to_owned());
@@ -195,7 +203,9 @@ fn buckets(side: &Side, is_integer: bool, bounds: Option<usize>) -> Result<(Buck
         needed = needed.saturating_add(*length);
     }
     if needed != given as u64 {
-        return Err(format!("spans need {needed} buckets, have {given} buckets: histogram spans specify different number of buckets than provided"));
+        return Err(format!(
+            "spans need {needed} buckets, have {given} buckets: histogram spans specify different number of buckets than provided"
+        ));
     }
     let mut buckets = Buckets::new();
     let (mut index, mut position, mut count, mut observations) = (0i64, 0usize, 0i64, 0u128);
@@ -210,7 +220,10 @@ fn buckets(side: &Side, is_integer: bool, bounds: Option<usize>) -> Result<(Buck
                 side.counts[position]
             };
             if value < 0.0 {
-                return Err(format!("bucket number {} has observation count of {value}: histogram has a bucket whose observation count is negative", position + 1));
+                return Err(format!(
+                    "bucket number {} has observation count of {value}: histogram has a bucket whose observation count is negative",
+                    position + 1
+                ));
             }
             let at = i32::try_from(index).map_err(|_| "a bucket has no index of 32 bits".to_owned())?;
             if bounds.is_some_and(|bounds| usize::try_from(at).is_ok_and(|at| at > bounds)) {
