@@ -11,8 +11,9 @@ use std::sync::Arc;
 /// The newest accepted sample of a series.
 #[derive(Debug, Clone)]
 pub struct Newest {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch; a `start` of 0 is unknown.
     pub ts: i64,
+    pub start: i64,
     pub value: Value,
 }
 
@@ -104,9 +105,9 @@ impl Registry {
         for block in blocks {
             match block_newest(block, &ids) {
                 Ok(newest) => {
-                    for (id, ts, value) in newest {
-                        if found.get(&id).is_none_or(|n| n.ts < ts) {
-                            found.insert(id, Newest { ts, value });
+                    for (id, newest) in newest {
+                        if found.get(&id).is_none_or(|n| n.ts < newest.ts) {
+                            found.insert(id, newest);
                         }
                     }
                 }
@@ -153,7 +154,7 @@ impl Registry {
             let Some(reference) = references[sample.series as usize] else { continue };
             let Some(entry) = inner.entries.get_mut(&reference) else { continue };
             if entry.newest.as_ref().is_none_or(|n| n.ts < sample.ts) {
-                entry.newest = Some(Newest { ts: sample.ts, value: sample.value.clone() });
+                entry.newest = Some(Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() });
             }
         }
         for exemplar in &rows.exemplars {
@@ -285,13 +286,13 @@ impl NewestSamples<'_> {
         }
     }
 
-    pub fn set(&mut self, series: &RowSeries, ts: i64, value: &Value, now: i64) {
+    pub fn set(&mut self, series: &RowSeries, newest: Newest, now: i64) {
         if !self.inner.by_id.contains_key(&series.id) {
             self.inner.insert(&series.labels, series.id, now);
         }
         if let Some(entry) = self.inner.of_id(series.id) {
             entry.touched = now;
-            entry.newest = Some(Newest { ts, value: value.clone() });
+            entry.newest = Some(newest);
         }
     }
 
