@@ -178,12 +178,15 @@ impl<S: Spec> Store<S> {
         // A cut would take the generation away while rows are still being applied to it.
         let _no_cut_meanwhile = self.cut_lock();
         let generation = self.open_generation();
+        let published = self.published.read().clone();
         let mut untranslatable = 0u64;
         let mut rows = 0u64;
         let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| match self.spec.replay(&frame) {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 rows += batch.len() as u64;
-                generation.head(&self.spec, &frame.tenant, self.world.clock.now()).apply(batch);
+                let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
+                head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
+                head.apply(batch);
             }
             Err(error) => {
                 untranslatable += 1;
@@ -242,7 +245,7 @@ impl<S: Spec> Store<S> {
             generation.head(&self.spec, &batch.tenant, now).admit(&mut batch.rows, &mut batch.refusals);
         }
         let accepted = batch.rows.len() as u64;
-        if accepted == 0 {
+        if batch.rows.is_empty() {
             // Rows that admission found to be there already may be queued and not durable yet.
             let commit = offered.then(|| lane.barrier());
             return Ok(Ticket { commit, appended: Appended { accepted, refusals: batch.refusals } });

@@ -2,6 +2,7 @@
 
 use super::erase::{Eraser, Hidden};
 use super::series::{SeriesRow, SeriesTable};
+use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, SeriesData};
 use crate::metrics::rows::{HistogramSample, Value};
@@ -140,6 +141,11 @@ impl<'a> SampleColumns<'a> {
         }
     }
 
+    /// 0 if unknown.
+    fn start(&self, row: usize) -> i64 {
+        self.starts.filter(|s| s.is_valid(row)).map_or(0, |s| s.value(row))
+    }
+
     /// Appends the rows whose times lie in the interval; they are sorted.
     pub fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
         let times = &self.ts.values()[rows.clone()];
@@ -192,8 +198,8 @@ pub fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
     Some(HistogramSample { ts: time("ts")?, start: time("start_ts").unwrap_or(0), histogram: Arc::new(histogram) })
 }
 
-/// The newest sample in this block of each of the series with these ids: id, milliseconds since the epoch, value.
-pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, i64, Value)>, ReadError> {
+/// The newest sample in this block of each of the series with these ids, and perhaps its newest float or histogram, too.
+pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, Newest)>, ReadError> {
     let by_id = block.derived("metrics.series_by_id", || -> Result<Vec<(i64, u32)>, ReadError> {
         let table = SeriesTable::of(block)?;
         let mut by_id: Vec<(i64, u32)> = table.rows.iter().enumerate().map(|(row, s)| (s.id, row as u32)).collect();
@@ -206,13 +212,13 @@ pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, 
     let table = SeriesTable::of(block)?;
     let rows: Vec<&SeriesRow> = rows.into_iter().map(|row| &table.rows[row]).collect();
     let last = |range: &Range<u64>| range.end.saturating_sub(u64::from(!range.is_empty()))..range.end;
-    let mut newest: Vec<(i64, i64, Value)> = Vec::new();
-    let mut found = |series: &SeriesRow, ts: i64, value: Value| newest.push((series.id, ts, value));
+    let mut newest: Vec<(i64, Newest)> = Vec::new();
+    let mut found = |series: &SeriesRow, ts: i64, start: i64, value: Value| newest.push((series.id, Newest { ts, start, value }));
     let error = |e: QueryError| ReadError { block: block.meta().id, table: schema::SAMPLES.to_owned(), cause: e.to_string() };
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.rows)).collect();
     let floats = read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
         if let Some(columns) = SampleColumns::of(batch) {
-            found(rows[into], columns.ts.value(at.start), Value::Float(columns.value(at.start)));
+            found(rows[into], columns.ts.value(at.start), columns.start(at.start), Value::Float(columns.value(at.start)));
         }
         Ok(())
     });
@@ -220,7 +226,7 @@ pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, 
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.hist_rows)).collect();
     let histograms = read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
         if let Some(sample) = histogram(batch, at.start) {
-            found(rows[into], sample.ts, Value::Histogram(sample.histogram));
+            found(rows[into], sample.ts, sample.start, Value::Histogram(sample.histogram));
         }
         Ok(())
     });
