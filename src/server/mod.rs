@@ -2,8 +2,10 @@
 
 mod admin;
 mod listener;
+mod page;
 mod rooms;
 mod router;
+mod status;
 
 use crate::config::{Config, Endpoint};
 use crate::query::{Pool, PoolConfig};
@@ -12,6 +14,7 @@ use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, collect_orphans};
 use crate::telemetry::Telemetry;
+use crate::web::SlowQueries;
 use listener::{BindError, Bound};
 use rooms::Room;
 use std::io::{self, Write};
@@ -74,7 +77,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let tasks = Tasks::default();
-    let routers = router::build(&rooms, &telemetry, admin_allowed(&config));
+    let slow = SlowQueries::new(world.clock.clone());
+    let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
+    let routers = router::build(&rooms, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
@@ -183,7 +188,9 @@ fn write_addresses(world: &World, layout: &Layout, bound: &[Bound]) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Signal;
     use crate::runtime::Shutdown;
+    use crate::storage::{HeadStats, StoreStatus};
     use crate::storage::maintenance::MaintenanceError;
     use std::pin::Pin;
     use std::sync::mpsc;
@@ -202,6 +209,10 @@ mod tests {
 
         fn flush(&self) -> Result<(), MaintenanceError> {
             Ok(())
+        }
+
+        fn status(&self) -> StoreStatus {
+            StoreStatus { signal: Signal::Logs, wal_bytes: 0, head: HeadStats::default(), blocks: Vec::new() }
         }
 
         fn close(&self) -> Result<(), MaintenanceError> {

@@ -7,7 +7,7 @@ use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
 use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
 use crate::storage::wal::LaneConfig;
-use crate::storage::{Spec, Store, StoreConfig};
+use crate::storage::{Spec, Store, StoreConfig, StoreStatus};
 use crate::telemetry::Telemetry;
 use crate::{logs, metrics, traces};
 use axum::Router;
@@ -29,6 +29,7 @@ pub(super) trait Engine: Send + Sync {
     fn recover(&self) -> io::Result<()>;
     fn is_ready(&self) -> bool;
     fn flush(&self) -> Result<(), MaintenanceError>;
+    fn status(&self) -> StoreStatus;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -49,6 +50,10 @@ impl<S: Spec> Engine for Running<S> {
 
     fn flush(&self) -> Result<(), MaintenanceError> {
         self.store.cut()
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.store.status()
     }
 
     fn close(&self) -> Result<(), MaintenanceError> {

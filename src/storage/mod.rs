@@ -16,6 +16,7 @@ mod spec;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
+mod status;
 pub mod tier;
 mod tombstone;
 mod view;
@@ -24,6 +25,7 @@ pub mod wal;
 pub use batch::{Admitted, Batch, Notice, Payload, Refusals, Watch};
 pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
+pub use status::{BlockTotals, StoreStatus};
 pub use store::{AppendError, Appended, Store, StoreConfig};
 pub use tombstone::{Delete, Tombstone, TombstoneState};
 pub use view::View;
