@@ -43,8 +43,9 @@ export function Lines({ lines, detail }: { lines: LogLine[]; detail: (line: LogL
   const [open, setOpen] = useState<LogLine>();
 
   useEffect(() => {
-    const resized = new ResizeObserver(() => setHeight(box.current!.clientHeight));
-    resized.observe(box.current!);
+    const shown = box.current!;
+    const resized = new ResizeObserver(() => setHeight(shown.clientHeight));
+    resized.observe(shown);
     return () => resized.disconnect();
   }, []);
 

@@ -74,7 +74,7 @@ export default function Logs() {
         <Live query={query} />
       ) : (
         <>
-          {query && selects(query) && (
+          {query && selects(query) && !levels.error && (
             <div class="volume">
               <Answer answer={levels}>{({ asked, lines }) => <Plot lines={lines} range={asked} height={110} kind="bars" onZoom={zoom} />}</Answer>
             </div>

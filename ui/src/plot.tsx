@@ -55,6 +55,7 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
   const parent = useRef<HTMLDivElement>(null);
 
   useEffect(() => {
+    const box = parent.current!;
     const stacked = kind === "bars";
     const data = align(lines, dots, stacked);
     const bars = uPlot.paths.bars!({ size: [0.9, 40] });
@@ -79,7 +80,7 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
     };
     const plot = new uPlot(
       {
-        width: Math.max(parent.current!.clientWidth, 200),
+        width: Math.max(box.clientWidth, 200),
         height,
         legend: { show: false },
         cursor: { drag: { x: !!onZoom, y: false }, points: { size: 7 } },
@@ -105,12 +106,12 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
         },
       },
       [data[0], ...order.map((index) => data[index + 1])] as uPlot.AlignedData,
-      parent.current!,
+      box,
     );
     const pick = () => nearest(plot)?.onPick();
     plot.over.addEventListener("click", pick);
-    const resized = new ResizeObserver(() => plot.setSize({ width: Math.max(parent.current!.clientWidth, 200), height }));
-    resized.observe(parent.current!);
+    const resized = new ResizeObserver(() => plot.setSize({ width: Math.max(box.clientWidth, 200), height }));
+    resized.observe(box);
     return () => {
       resized.disconnect();
       plot.destroy();
