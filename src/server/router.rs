@@ -1,6 +1,6 @@
-use super::{admin, page};
 use super::listener::Kind;
 use super::rooms::Room;
+use super::{admin, page};
 use crate::telemetry::Telemetry;
 use crate::web::{SlowQueries, note_slow_queries, text_response};
 use axum::Router;

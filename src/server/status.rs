@@ -29,6 +29,8 @@ struct Status {
     started_at: i64,
     memory_budget_bytes: u64,
     disk_budget_bytes: u64,
+    /// As in `s3://bucket/prefix`; `null` without one.
+    bucket: Option<String>,
     listeners: BTreeMap<&'static str, String>,
     signals: Vec<SignalStatus>,
     slow_queries: Vec<Slow>,
@@ -95,6 +97,7 @@ struct Facts {
     started_at: i64,
     memory_budget_bytes: u64,
     disk_budget_bytes: u64,
+    bucket: Option<String>,
     listeners: BTreeMap<&'static str, String>,
     retention: [(Signal, Option<Duration>); 3],
 }
@@ -108,15 +111,13 @@ impl Reporter {
         clock: &Arc<dyn Clock>,
         slow: SlowQueries,
     ) -> Reporter {
-        let retention = [
-            (Signal::Metrics, config.retention_metrics),
-            (Signal::Logs, config.retention_logs),
-            (Signal::Traces, config.retention_traces),
-        ];
+        let retention =
+            [(Signal::Metrics, config.retention_metrics), (Signal::Logs, config.retention_logs), (Signal::Traces, config.retention_traces)];
         let facts = Facts {
             started_at: clock.now() / MILLISECOND,
             memory_budget_bytes: config.memory_bytes,
             disk_budget_bytes: config.disk_bytes,
+            bucket: config.bucket.as_ref().map(|bucket| bucket.url()),
             listeners: bound.iter().map(|b| (b.kind.name(), b.address.to_string())).collect(),
             retention,
         };
@@ -156,6 +157,7 @@ impl Reporter {
             started_at: self.facts.started_at,
             memory_budget_bytes: self.facts.memory_budget_bytes,
             disk_budget_bytes: self.facts.disk_budget_bytes,
+            bucket: self.facts.bucket.clone(),
             listeners: self.facts.listeners.clone(),
             signals: self.rooms.iter().map(|room| self.signal(room.engine.status())).collect(),
             slow_queries: self.slow.list().into_iter().map(slow).collect(),

@@ -13,10 +13,10 @@ pub mod layout;
 pub mod maintenance;
 mod scan;
 mod spec;
+mod status;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
-mod status;
 pub mod tier;
 mod tombstone;
 mod view;
@@ -28,4 +28,4 @@ pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft,
 pub use status::{BlockTotals, StoreStatus};
 pub use store::{AppendError, Appended, Store, StoreConfig};
 pub use tombstone::{Delete, Tombstone, TombstoneState};
-pub use view::View;
+pub use view::{Missing, View};
