@@ -4,6 +4,7 @@
 use crate::model::{Attribute, AttributeValue};
 use crate::traces::span::{Resource, Scope, Span};
 use crate::traces::trace::Trace;
+use crate::traces::traceql::eval::Value as Found;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource as OtlpResource;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
@@ -137,6 +138,25 @@ fn any_value(value: &AttributeValue) -> AnyValue {
         AttributeValue::Map(pairs) => Some(Value::KvlistValue(KeyValueList { values: pairs.iter().map(key_value).collect() })),
     };
     AnyValue { value }
+}
+
+/// A value of TraceQL, in the forms of `json::found_value`.
+fn found_value(value: &Found<'_>) -> AnyValue {
+    use any_value::Value;
+    let value = match value {
+        Found::Int(n) => Value::IntValue(*n),
+        Found::Float(f) if f.is_finite() => Value::DoubleValue(*f),
+        Found::Bool(b) => Value::BoolValue(*b),
+        Found::Array(values) => Value::ArrayValue(ArrayValue { values: values.iter().map(found_value).collect() }),
+        Found::Nil | Found::Float(_) | Found::String(_) | Found::Duration(_) | Found::Status(_) | Found::Kind(_) => {
+            Value::StringValue(value.text())
+        }
+    };
+    AnyValue { value: Some(value) }
+}
+
+pub fn found_attribute(key: &str, value: &Found<'_>) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(found_value(value)), ..KeyValue::default() }
 }
 
 /// The first resources, scopes and spans of `message` that fit into `max` bytes, and whether that is all of them.

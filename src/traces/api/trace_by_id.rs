@@ -61,7 +61,7 @@ pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) 
         let batches: Vec<_> = trace.resource_spans.iter().map(json::resource_spans).collect();
         json_response(StatusCode::OK, serde_json::json!({ "batches": batches }).to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    api.query("tempo_trace", &params, work).await.map(answer)
 }
 
 pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
@@ -91,5 +91,5 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
             .text("message", &message);
         json_response(StatusCode::OK, body.build().to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    api.query("tempo_trace", &params, work).await.map(answer)
 }
