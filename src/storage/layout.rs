@@ -38,6 +38,15 @@ impl Layout {
         self.root.join("blocks")
     }
 
+    pub fn tombstones(&self) -> PathBuf {
+        self.root.join("tombstones")
+    }
+
+    /// `tombstones/<tenant>/<ulid>.json`.
+    pub fn tombstone(&self, tenant: &TenantId, id: BlockId) -> PathBuf {
+        self.tombstones().join(tenant.as_str()).join(format!("{id}.json"))
+    }
+
     pub fn wal(&self, signal: Signal) -> PathBuf {
         self.root.join("wal").join(signal.as_str())
     }

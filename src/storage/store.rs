@@ -1,10 +1,10 @@
 use super::block::{Block, BlockId, BlockMeta};
-use super::catalog::{Catalog, CatalogEdit, CatalogError};
+use super::catalog::{Catalog, CatalogEdit, CatalogError, TombstoneEdit};
 use super::head::Generation;
 use super::layout::Layout;
 use super::tier::Tier;
 use super::wal::{self, Commit, Frame, Lane, LaneConfig};
-use super::{Admitted, Head, HeadStats, Refusals, Rows, Spec, View};
+use super::{Admitted, Head, HeadStats, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
@@ -61,11 +61,31 @@ struct Published<S: Spec> {
     /// Oldest first; the last one is open.
     generations: Vec<Arc<Generation<S>>>,
     blocks: HashMap<TenantId, Arc<Vec<Arc<Block>>>>,
+    /// The active ones, oldest first.
+    tombstones: HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>>,
 }
 
 impl<S: Spec> Clone for Published<S> {
     fn clone(&self) -> Self {
-        Published { generations: self.generations.clone(), blocks: self.blocks.clone() }
+        Published { generations: self.generations.clone(), blocks: self.blocks.clone(), tombstones: self.tombstones.clone() }
+    }
+}
+
+/// Blocks are in the order in which their rows were accepted.
+fn place(block: &Arc<Block>) -> (BlockId, BlockId) {
+    (block.meta().through(), block.meta().id)
+}
+
+fn bury(tombstones: &mut HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>>, edit: &TombstoneEdit) {
+    match edit {
+        TombstoneEdit::Add(tombstone) => {
+            Arc::make_mut(tombstones.entry(tombstone.tenant.clone()).or_default()).push(Arc::new(tombstone.clone()));
+        }
+        TombstoneEdit::Cancel(id) | TombstoneEdit::Processed(id) => {
+            for list in tombstones.values_mut().filter(|list| list.iter().any(|t| t.id == *id)) {
+                Arc::make_mut(list).retain(|t| t.id != *id);
+            }
+        }
     }
 }
 
@@ -104,13 +124,23 @@ impl<S: Spec> Store<S> {
         for meta in catalog.blocks(signal)? {
             blocks.entry(meta.tenant.clone()).or_default().push(Arc::new(Block::new(meta, tier.clone())));
         }
+        let mut tombstones: HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>> = HashMap::new();
+        for (tombstone, state) in catalog.tombstones(signal)? {
+            if state == TombstoneState::Active {
+                Arc::make_mut(tombstones.entry(tombstone.tenant.clone()).or_default()).push(Arc::new(tombstone));
+            }
+        }
         let floor = catalog.floor(signal)?.max(1);
+        for blocks in blocks.values_mut() {
+            blocks.sort_by_key(place);
+        }
         for (tenant, blocks) in &blocks {
             spec.published(tenant, blocks);
         }
         let published = Published {
             generations: vec![Arc::new(Generation::new(floor))],
             blocks: blocks.into_iter().map(|(tenant, blocks)| (tenant, Arc::new(blocks))).collect(),
+            tombstones,
         };
         Ok(Store {
             spec,
@@ -241,6 +271,7 @@ impl<S: Spec> Store<S> {
             tenant: tenant.clone(),
             heads: published.generations.iter().filter_map(|g| g.existing(tenant)).map(|h| h.snapshot()).collect(),
             blocks: published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default(),
+            tombstones: published.tombstones.get(tenant).cloned().unwrap_or_default(),
         }
     }
 
@@ -317,10 +348,11 @@ impl<S: Spec> Store<S> {
         self.published.read().generations.iter().map(|g| g.opened_at()).find(|t| *t != 0)
     }
 
-    /// Newer than the ids of all blocks, even if the clock was set back: their order is the order of their cuts.
+    /// Newer than the ids of all blocks and tombstones, even if the clock was set back: their order is the order of their cuts.
     pub(super) fn next_block_id(&self) -> BlockId {
         let published = self.published.read().clone();
-        let newest = published.blocks.values().filter_map(|b| b.last()).map(|b| b.meta().id).max();
+        let blocks = published.blocks.values().flat_map(|b| b.iter()).map(|b| b.meta().id.max(b.meta().through()));
+        let newest = blocks.chain(published.tombstones.values().flat_map(|t| t.iter()).map(|t| t.id)).max();
         BlockId::after(newest, self.world.clock.now(), random_u128())
     }
 
@@ -328,6 +360,12 @@ impl<S: Spec> Store<S> {
     pub(super) fn block_totals(&self) -> (u64, u64) {
         let published = self.published.read().clone();
         published.blocks.values().flat_map(|b| b.iter()).fold((0, 0), |(count, bytes), b| (count + 1, bytes + b.meta().bytes()))
+    }
+
+    /// Of all tenants.
+    pub(super) fn active_tombstones(&self) -> Vec<Arc<Tombstone>> {
+        let published = self.published.read().clone();
+        published.tombstones.values().flat_map(|t| t.iter().cloned()).collect()
     }
 
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
@@ -369,7 +407,7 @@ impl<S: Spec> Store<S> {
             let blocks = next.blocks.entry(meta.tenant.clone()).or_default();
             let blocks = Arc::make_mut(blocks);
             blocks.push(block);
-            blocks.sort_by_key(|b| b.meta().id);
+            blocks.sort_by_key(place);
         }
         for (tenant, blocks) in &mut next.blocks {
             if blocks.iter().any(|b| edit.remove.contains(&b.meta().id)) {
@@ -382,6 +420,9 @@ impl<S: Spec> Store<S> {
                     !gone
                 });
             }
+        }
+        for tombstone in &edit.tombstones {
+            bury(&mut next.tombstones, tombstone);
         }
         let next = Arc::new(next);
         let before = std::mem::replace(&mut *published, next.clone());

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod deletes;
 mod faults;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +69,10 @@ impl Spec for WordSpec {
         let rows = WordRows(parse(&frame.body, &frame.refused));
         rows.take_time();
         Ok(rows)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        scan(block, &Scan::default()).iter().any(|row| selects(tombstone, row))
     }
 }
 
@@ -219,7 +224,8 @@ impl Process {
         let mut rows: Vec<Row> = view.heads.iter().flatten().cloned().collect();
         let in_head = rows.len();
         for block in &view.blocks {
-            rows.extend(scan(block, &Scan::default()));
+            let hidden = view.tombstones_of(block);
+            rows.extend(scan(block, &Scan::default()).into_iter().filter(|row| !hidden.iter().any(|t| selects(t, row))));
         }
         let in_blocks = rows.len() - in_head;
         rows.sort();
@@ -236,6 +242,11 @@ fn scan(block: &Arc<Block>, scan: &Scan) -> Vec<Row> {
         rows.extend((0..batch.num_rows()).map(|i| Row { time: times.value(i), word: words.value(i).to_owned() }));
     }
     rows
+}
+
+/// A selector is a word.
+fn selects(tombstone: &Tombstone, row: &Row) -> bool {
+    tombstone.covers(row.time) && tombstone.selector == row.word
 }
 
 fn words(rows: &[Row]) -> Vec<&str> {

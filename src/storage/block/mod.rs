@@ -8,6 +8,7 @@ mod write;
 
 pub use fields::FieldIds;
 pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
+pub(super) use meta::{signal_text, tenant_text};
 pub use read::{Block, ReadError, Table};
 pub use write::{WriteError, write_block};
 

@@ -52,6 +52,8 @@ pub fn write_block(
         max_time: draft.max_time,
         items: draft.items,
         parents: Vec::new(),
+        through: None,
+        purged: None,
         wal: Some(wal),
         created_at: now,
         tables: Vec::new(),

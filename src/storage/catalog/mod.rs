@@ -1,6 +1,7 @@
 //! The one commit point: a block exists iff the catalog lists it (invariant 3), and the WAL floor moves in the
 //! transaction that lists the block covering it (invariant 4). SQLite, in `catalog.db`.
 
+use super::Tombstone;
 use super::block::{BlockId, BlockMeta, FieldIds};
 use super::layout::Layout;
 use crate::model::Signal;
@@ -10,7 +11,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 use std::collections::HashMap;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_catalog.sql")];
+mod tombstones;
+
+const MIGRATIONS: &[&str] =
+    &[include_str!("../../../migrations/0001_catalog.sql"), include_str!("../../../migrations/0002_tombstones.sql")];
 
 const FIRST_FIELD_ID: i32 = 1000;
 
@@ -31,6 +35,16 @@ pub struct CatalogEdit {
     pub remove: Vec<BlockId>,
     /// New floor of a lane; must be covered by `add`.
     pub floor: Option<(Signal, u64)>,
+    pub tombstones: Vec<TombstoneEdit>,
+}
+
+#[derive(Debug)]
+pub enum TombstoneEdit {
+    Add(Tombstone),
+    /// Taken back.
+    Cancel(BlockId),
+    /// No block has its rows any more.
+    Processed(BlockId),
 }
 
 pub struct Catalog {
@@ -70,6 +84,9 @@ impl Catalog {
                 "INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2) ON CONFLICT (signal) DO UPDATE SET lsn = excluded.lsn",
                 params![signal.as_str(), lsn.cast_signed()],
             )?;
+        }
+        for tombstone in &edit.tombstones {
+            tombstones::apply(&transaction, tombstone)?;
         }
         transaction.commit()?;
         Ok(())

@@ -1,5 +1,6 @@
 use crate::model::Signal;
 use crate::runtime::World;
+use crate::storage::TombstoneState;
 use crate::storage::block::BlockId;
 use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
@@ -47,6 +48,12 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
         tracing::warn!(path = %path.display(), "a block that no catalog entry lists is removed");
         world.disk.remove_dir_all(path)?;
     }
+    let mut tombstones = Vec::new();
+    for signal in Signal::ALL {
+        let active = catalog.tombstones(signal)?.into_iter().filter(|(_, state)| *state == TombstoneState::Active);
+        tombstones.extend(active.map(|(tombstone, _)| tombstone));
+    }
+    super::erase::restore(world, layout, &tombstones)?;
     let temporary = layout.temporary_root();
     let unfinished = world.disk.list(&temporary)?;
     for name in &unfinished {
