@@ -2,6 +2,7 @@ use super::{Mistakes, Settings};
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::wal::SyncMode;
+use crate::traces;
 use crate::web::Tenancy;
 use std::fmt;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub struct Config {
     pub disk_bytes: u64,
     pub wal_sync: SyncMode,
     pub cut_after: Duration,
+    pub traces: traces::Limits,
     pub tenancy: Tenancy,
     pub query_timeout: Duration,
     pub admin: bool,
@@ -37,6 +39,9 @@ pub struct Listeners {
     pub tempo: Option<Endpoint>,
     pub web: Option<Endpoint>,
     pub otel_health: Option<Endpoint>,
+    pub zipkin: Option<Endpoint>,
+    pub jaeger_http: Option<Endpoint>,
+    pub jaeger_grpc: Option<Endpoint>,
 }
 
 /// An address to bind, with the knob it came from.
@@ -76,6 +81,9 @@ impl Config {
             tempo: at("tempo", &settings.tempo, "3200"),
             web: at("web", &settings.web, "3000"),
             otel_health: at("otel-health", &settings.otel_health, "off"),
+            zipkin: at("zipkin", &settings.zipkin, "off"),
+            jaeger_http: at("jaeger-http", &settings.jaeger_http, "off"),
+            jaeger_grpc: at("jaeger-grpc", &settings.jaeger_grpc, "off"),
         };
         let mut keep =
             |knob, said: &Option<String>, default: &str| r.retention(knob, said.as_ref().or(settings.retention.as_ref()), default);
@@ -89,6 +97,7 @@ impl Config {
             disk_bytes: r.size("disk", &settings.disk, 20 * GIB, 256 * MIB),
             wal_sync: r.word("wal-sync", &settings.wal_sync, &[("group", SyncMode::Group), ("os", SyncMode::Os), ("none", SyncMode::None)]),
             cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
+            traces: trace_limits(&mut r, settings),
             tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
@@ -96,6 +105,18 @@ impl Config {
             log_filter: settings.log.clone().unwrap_or_else(|| "info".into()),
         };
         if r.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(r.mistakes)) }
+    }
+}
+
+fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
+    let default = traces::Limits::default();
+    let value_max = r.size("attribute-max-bytes", &settings.attribute_max_bytes, default.value_max_bytes as u64, 1);
+    let spans = r.count("request-max-spans", &settings.request_max_spans, default.request_max_spans.into());
+    traces::Limits {
+        trace_max_bytes: r.size("trace-max-bytes", &settings.trace_max_bytes, default.trace_max_bytes, 1),
+        trace_max_spans: r.count("trace-max-spans", &settings.trace_max_spans, default.trace_max_spans),
+        value_max_bytes: usize::try_from(value_max).unwrap_or(usize::MAX),
+        request_max_spans: u32::try_from(spans).unwrap_or(u32::MAX),
     }
 }
 
@@ -152,6 +173,15 @@ impl Resolver {
                 default
             }
         }
+    }
+
+    /// A whole number above zero.
+    fn count(&mut self, knob: &str, said: &Option<String>, default: u64) -> u64 {
+        let Some(said) = said else { return default };
+        said.parse().ok().filter(|n| *n > 0).unwrap_or_else(|| {
+            self.mistakes.push(format!("--{knob}: expected a whole number above zero, got {said:?}"));
+            default
+        })
     }
 
     /// The first choice is the default.

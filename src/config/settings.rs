@@ -40,6 +40,18 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_OTEL_HEALTH", value_name = "ADDR")]
     pub otel_health: Option<String>,
 
+    /// Take Zipkin's spans, version 2, here; usually 9411 [default: off]
+    #[arg(long, env = "MONOCLE_ZIPKIN", value_name = "ADDR")]
+    pub zipkin: Option<String>,
+
+    /// Take Jaeger's spans as Thrift over HTTP here; usually 14268 [default: off]
+    #[arg(long, env = "MONOCLE_JAEGER_HTTP", value_name = "ADDR")]
+    pub jaeger_http: Option<String>,
+
+    /// Take Jaeger's spans over gRPC here; usually 14250 [default: off]
+    #[arg(long, env = "MONOCLE_JAEGER_GRPC", value_name = "ADDR")]
+    pub jaeger_grpc: Option<String>,
+
     /// How long data is kept, by its own time: 30d, 12h, or off to keep everything
     /// [default: 30d for logs and traces, 395d for metrics]
     #[arg(long, env = "MONOCLE_RETENTION", value_name = "AGE")]
@@ -73,6 +85,22 @@ pub struct Settings {
     /// How long rows may stay in memory and write-ahead log before they are cut into blocks [default: 5m]
     #[arg(long, env = "MONOCLE_CUT_AFTER", value_name = "AGE")]
     pub cut_after: Option<String>,
+
+    /// Bytes of one trace; further spans are refused, and answers go up to it [default: 5000000]
+    #[arg(long, env = "MONOCLE_TRACE_MAX_BYTES", value_name = "SIZE")]
+    pub trace_max_bytes: Option<String>,
+
+    /// Spans of one trace [default: 100000]
+    #[arg(long, env = "MONOCLE_TRACE_MAX_SPANS", value_name = "COUNT")]
+    pub trace_max_spans: Option<String>,
+
+    /// Spans of one request [default: 500000]
+    #[arg(long, env = "MONOCLE_REQUEST_MAX_SPANS", value_name = "COUNT")]
+    pub request_max_spans: Option<String>,
+
+    /// Bytes of one attribute value of a span; a span with a longer one is refused [default: 256KiB]
+    #[arg(long, env = "MONOCLE_ATTRIBUTE_MAX_BYTES", value_name = "SIZE")]
+    pub attribute_max_bytes: Option<String>,
 
     /// off: one tenant; header: X-Scope-OrgID names it [default: off]
     #[arg(long, env = "MONOCLE_TENANCY", value_name = "MODE")]
@@ -116,6 +144,9 @@ impl Settings {
             tempo,
             web,
             otel_health,
+            zipkin,
+            jaeger_http,
+            jaeger_grpc,
             retention,
             retention_metrics,
             retention_logs,
@@ -124,6 +155,10 @@ impl Settings {
             disk,
             wal_sync,
             cut_after,
+            trace_max_bytes,
+            trace_max_spans,
+            request_max_spans,
+            attribute_max_bytes,
             tenancy,
             query_timeout,
             admin,

@@ -13,7 +13,7 @@ use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, collect_orphans};
 use crate::telemetry::Telemetry;
 use listener::{BindError, Bound};
-use rooms::Room;
+use rooms::{Built, Room};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,11 +70,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let rooms: Arc<[Room]> = rooms::build(&config, &world, &layout, &catalog, &pool, &telemetry)?.into();
+    let Built { rooms, receivers } = rooms::build(&config, &world, &layout, &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let tasks = Tasks::default();
-    let routers = router::build(&rooms, &telemetry, admin_allowed(&config));
+    let routers = router::build(&rooms, receivers, &telemetry, admin_allowed(&config));
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));

@@ -24,6 +24,13 @@ pub(super) struct Room {
     pub engine: Arc<dyn Engine>,
 }
 
+/// All signals, and what lies across.
+pub(super) struct Built {
+    pub rooms: Arc<[Room]>,
+    /// Doors of protocols that are on listeners of their own.
+    pub receivers: Router,
+}
+
 /// What the server does with a store, whatever its signal.
 pub(super) trait Engine: Send + Sync {
     fn recover(&self) -> io::Result<()>;
@@ -78,7 +85,7 @@ impl Parts<'_> {
         spec: S,
         retention: Option<Duration>,
         routes: impl FnOnce(Arc<Door<S>>) -> (Router, Router),
-    ) -> Result<Room, ServeError> {
+    ) -> Result<(Room, Arc<Door<S>>), ServeError> {
         let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: (self.config.disk_bytes / 16).min(WAL_MAX_BYTES) };
         // Three signals share the three tenths of memory that heads may take.
         let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
@@ -87,9 +94,10 @@ impl Parts<'_> {
         let store = Arc::new(store);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
-        let (query, otlp) = routes(Arc::new(door));
+        let door = Arc::new(door);
+        let (query, otlp) = routes(door.clone());
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention };
-        Ok(Room { query, otlp, engine: Arc::new(Running { store, maintenance }) })
+        Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance }) }, door))
     }
 }
 
@@ -103,23 +111,25 @@ pub(super) fn build(
     catalog: &Arc<Catalog>,
     pool: &Pool,
     telemetry: &Telemetry,
-) -> Result<Vec<Room>, ServeError> {
+) -> Result<Built, ServeError> {
     let parts = Parts { config, world, layout, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
     let clock = || world.clock.clone();
     let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
-    let metrics = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+    let (metrics, _) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         (metrics::api::query_routes(api.clone()), metrics::api::otlp_routes(api))
     })?;
     let logs = logs::Config { retention: config.retention_logs, ..logs::Config::default() };
-    let logs = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
+    let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         (logs::api::query_routes(api.clone()), logs::api::otlp_routes(api))
     })?;
-    let traces = traces::Config { retention: config.retention_traces };
-    let traces = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
+    let traces = traces::Config { retention: config.retention_traces, limits: config.traces };
+    let mut receivers = Router::new();
+    let (traces, _) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        receivers = traces::api::receiver_routes(api.clone());
         (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
     })?;
-    Ok(vec![metrics, logs, traces])
+    Ok(Built { rooms: [metrics, logs, traces].into(), receivers })
 }

@@ -5,6 +5,7 @@ pub mod columns;
 mod cut;
 mod find;
 mod head;
+mod limits;
 mod names;
 pub mod otlp;
 mod schema;
@@ -15,4 +16,6 @@ mod tags;
 pub mod trace;
 pub mod traceql;
 
+pub use limits::Limits;
+pub use otlp::encoded_len;
 pub use spec::{Config, TracesSpec};

@@ -7,6 +7,7 @@ mod json;
 mod legacy;
 mod metrics;
 mod proto;
+mod receivers;
 mod search;
 mod status;
 mod streaming;
@@ -24,6 +25,7 @@ use crate::web::{Params, Tenancy};
 use axum::Router;
 use axum::routing::{get, post};
 use error::ApiError;
+pub use receivers::receiver_routes;
 use std::sync::Arc;
 use std::time::Instant;
 

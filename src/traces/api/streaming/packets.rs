@@ -28,7 +28,7 @@ mod tests {
     #[test]
     fn items_keep_their_order_and_no_message_is_too_long() {
         let sizes = |items: Vec<usize>| packets(items, |n| *n);
-        assert_eq!(sizes(Vec::new()), [Vec::new()]);
+        assert_eq!(sizes(Vec::new()), [Vec::<usize>::new()]);
         let third = PACKET_MAX_BYTES / 3;
         assert_eq!(sizes(vec![third; 4]), [vec![third; 3], vec![third]]);
         assert_eq!(sizes(vec![2 * PACKET_MAX_BYTES, 1]), [vec![2 * PACKET_MAX_BYTES], vec![1]]);
