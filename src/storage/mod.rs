@@ -26,4 +26,4 @@ pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
 pub use store::{AppendError, Appended, Store, StoreConfig};
 pub use tombstone::{Delete, Tombstone, TombstoneState};
-pub use view::View;
+pub use view::{Missing, View};

@@ -4,7 +4,7 @@ use super::head::Generation;
 use super::layout::Layout;
 use super::tier::Tier;
 use super::wal::{self, Commit, Frame, Lane, LaneConfig};
-use super::{Admitted, Head, HeadStats, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
+use super::{Admitted, Head, HeadStats, Missing, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
@@ -110,16 +110,9 @@ pub struct Store<S: Spec> {
 
 impl<S: Spec> Store<S> {
     /// Loads the list of blocks; the store accepts and answers nothing until [`Store::recover`] has run.
-    pub fn open(
-        spec: S,
-        world: World,
-        layout: Layout,
-        catalog: Arc<Catalog>,
-        config: StoreConfig,
-        metrics: StoreMetrics,
-    ) -> Result<Store<S>, CatalogError> {
+    pub fn open(spec: S, tier: Tier, catalog: Arc<Catalog>, config: StoreConfig, metrics: StoreMetrics) -> Result<Store<S>, CatalogError> {
         let signal = spec.signal();
-        let tier = Tier::new(world.clone(), layout.clone());
+        let (world, layout) = (tier.world().clone(), tier.layout().clone());
         let mut blocks: BTreeMap<TenantId, Vec<Arc<Block>>> = BTreeMap::new();
         for meta in catalog.blocks(signal)? {
             blocks.entry(meta.tenant.clone()).or_default().push(Arc::new(Block::new(meta, tier.clone())));
@@ -225,7 +218,10 @@ impl<S: Spec> Store<S> {
         let now = self.world.clock.now();
         if !batch.rows.is_empty() {
             let blocks = published.blocks.get(&batch.tenant).map_or(&[][..], |b| b);
-            self.open_generation().head(&self.spec, &batch.tenant, now).prepare(&batch.rows, blocks);
+            // Ingest never waits for a bucket: what is only there is old.
+            let here =
+                self.tier.has_bucket().then(|| blocks.iter().filter(|b| self.tier.is_local(b.meta().id)).cloned().collect::<Vec<_>>());
+            self.open_generation().head(&self.spec, &batch.tenant, now).prepare(&batch.rows, here.as_deref().unwrap_or(blocks));
         }
         let mut next_lsn = self.next_lsn.lock();
         let generation = self.open_generation();
@@ -267,11 +263,14 @@ impl<S: Spec> Store<S> {
 
     pub fn view(&self, tenant: &TenantId) -> View<S> {
         let published = self.published.read().clone();
+        let blocks = published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default();
+        let (blocks, missing): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|b| self.tier.is_readable(b.meta().id));
         View {
             tenant: tenant.clone(),
             heads: published.generations.iter().filter_map(|g| g.existing(tenant)).map(|h| h.snapshot()).collect(),
-            blocks: published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default(),
+            blocks,
             tombstones: published.tombstones.get(tenant).cloned().unwrap_or_default(),
+            missing: Arc::new(Missing::new(missing.iter().map(|b| (b.meta().min_time, b.meta().max_time)).collect())),
         }
     }
 
@@ -312,6 +311,21 @@ impl<S: Spec> Store<S> {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    pub(super) fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
+    /// Those of the newest View, of all tenants.
+    pub(super) fn live_blocks(&self) -> Vec<Arc<Block>> {
+        let published = self.published.read().clone();
+        published.blocks.values().flat_map(|b| b.iter().cloned()).collect()
+    }
+
+    pub(super) fn is_live(&self, meta: &BlockMeta) -> bool {
+        let published = self.published.read().clone();
+        published.blocks.get(&meta.tenant).is_some_and(|blocks| blocks.iter().any(|b| b.meta().id == meta.id))
     }
 
     pub(super) fn catalog(&self) -> &Catalog {

@@ -4,6 +4,7 @@ use super::block::Block;
 use super::catalog::Catalog;
 use super::layout::Layout;
 use super::maintenance::collect_orphans;
+use super::tier::Tier;
 use super::wal::{Frame, LaneConfig, SyncMode};
 use super::*;
 use crate::model::time::{DAY, day_of};
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod bucket;
 mod deletes;
 mod faults;
 
@@ -167,6 +169,16 @@ fn draft(day: i64, rows: &[Row]) -> Result<BlockDraft, arrow_schema::ArrowError>
     Ok(BlockDraft { day, mixed: false, min_time, max_time, items: rows.len() as u64, tables })
 }
 
+/// The facts of a block without tables, made at millisecond `n`, and of those made at `parents`.
+pub(crate) fn facts(n: u64, parents: &[u64]) -> block::BlockMeta {
+    let id = |n: u64| block::BlockId::new(n as i64 * 1_000_000, 0);
+    let text = serde_json::json!({
+        "format": 1, "id": id(n), "tenant": "a", "signal": "logs", "level": 0, "day": 0,
+        "min_time": 0, "max_time": 0, "items": 1, "created_at": 0,
+    });
+    block::BlockMeta { parents: parents.iter().map(|n| id(*n)).collect(), ..serde_json::from_value(text).unwrap() }
+}
+
 struct Process {
     store: Arc<Store<WordSpec>>,
 }
@@ -194,9 +206,13 @@ fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
 }
 
 fn open_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
-    collect_orphans(&world, &layout, &catalog).unwrap();
+    open_tiered(Tier::new(world, layout), catalog)
+}
+
+fn open_tiered(tier: Tier, catalog: Arc<Catalog>) -> Process {
+    collect_orphans(tier.world(), tier.layout(), &catalog).unwrap();
     let config = StoreConfig { lane: LaneConfig { sync: SyncMode::Group, size_max_bytes: 64 << 10 }, head_max_bytes: 1 << 20 };
-    let store = Store::open(WordSpec, world, layout, catalog, config, Telemetry::default().store).unwrap();
+    let store = Store::open(WordSpec, tier, catalog, config, Telemetry::default().store).unwrap();
     Process { store: Arc::new(store) }
 }
 

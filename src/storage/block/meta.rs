@@ -101,6 +101,9 @@ pub struct TableMeta {
     pub bytes: u64,
     /// Lower-case hex of the whole file.
     pub sha256: String,
+    /// CRC32C of each MiB of the file; none for files of before there were any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "super::checksum::hex")]
+    pub chunks: Vec<u32>,
 }
 
 impl BlockMeta {

@@ -57,7 +57,7 @@ impl Block {
     pub fn table(self: &Arc<Block>, name: &str) -> Result<Option<Table>, ReadError> {
         let Some(meta) = self.meta.table(name) else { return Ok(None) };
         let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
-        let file = self.tier.open(&self.meta, name).map_err(|e| error(&e))?;
+        let file = self.tier.open(&self.meta, meta).map_err(|e| error(&e))?;
         let file = TableFile { file, length: meta.bytes };
         let cached = self.footers.lock().get(name).cloned();
         let footer = match cached {

@@ -4,6 +4,7 @@ use crate::query::PoolConfig;
 use crate::runtime::{Budget, ManualClock, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
+use crate::storage::tier::Tier;
 use crate::storage::wal::{LaneConfig, SyncMode};
 use crate::storage::{Store, StoreConfig};
 use crate::telemetry::Telemetry;
@@ -35,7 +36,7 @@ fn open(directory: &Path) -> (Arc<Store<TracesSpec>>, Api) {
     let telemetry = Telemetry::default();
     let spec = TracesSpec::new(Config { retention: None, ..Config::default() }, world.clock.clone());
     let config = StoreConfig { lane, head_max_bytes: 1 << 30 };
-    let store = Arc::new(Store::open(spec, world.clone(), layout, catalog, config, telemetry.store.clone()).unwrap());
+    let store = Arc::new(Store::open(spec, Tier::new(world.clone(), layout), catalog, config, telemetry.store.clone()).unwrap());
     store.recover().unwrap();
     let door = Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(256 << 20));
     let pool = PoolConfig { parallel: 2, waiting_max: 100, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 };
