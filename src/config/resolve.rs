@@ -3,8 +3,8 @@ use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
-use crate::traces;
 use crate::web::Tenancy;
+use crate::{derive, traces};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub struct Config {
     pub wal_sync: SyncMode,
     pub cut_after: Duration,
     pub traces: traces::Limits,
+    pub derive: derive::Config,
     pub tenancy: Tenancy,
     pub query_timeout: Duration,
     pub admin: bool,
@@ -102,6 +103,7 @@ impl Config {
             wal_sync: r.word("wal-sync", &settings.wal_sync, &[("group", SyncMode::Group), ("os", SyncMode::Os), ("none", SyncMode::None)]),
             cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
             traces: trace_limits(&mut r, settings),
+            derive: derived(&mut r, settings),
             tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
@@ -121,6 +123,18 @@ fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
         trace_max_spans: r.count("trace-max-spans", &settings.trace_max_spans, default.trace_max_spans),
         value_max_bytes: usize::try_from(value_max).unwrap_or(usize::MAX),
         request_max_spans: u32::try_from(spans).unwrap_or(u32::MAX),
+    }
+}
+
+fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
+    let default = derive::Config::default();
+    let names = settings.derive_dimensions.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let series = r.count("derive-max-series", &settings.derive_max_series, default.series_max as u64);
+    derive::Config {
+        enabled: r.word("derive", &settings.derive, &[("on", true), ("off", false)]),
+        interval: r.duration("derive-interval", &settings.derive_interval, "15s"),
+        dimensions: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        series_max: usize::try_from(series).unwrap_or(usize::MAX),
     }
 }
 

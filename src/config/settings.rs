@@ -119,6 +119,22 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_ATTRIBUTE_MAX_BYTES", value_name = "SIZE")]
     pub attribute_max_bytes: Option<String>,
 
+    /// Whether span metrics and the service graph are derived from spans: on or off [default: on]
+    #[arg(long, env = "MONOCLE_DERIVE", value_name = "MODE")]
+    pub derive: Option<String>,
+
+    /// How often derived metrics are written [default: 15s]
+    #[arg(long, env = "MONOCLE_DERIVE_INTERVAL", value_name = "DURATION")]
+    pub derive_interval: Option<String>,
+
+    /// Attributes that become labels of span metrics, with commas between them [default: none]
+    #[arg(long, env = "MONOCLE_DERIVE_DIMENSIONS", value_name = "NAMES")]
+    pub derive_dimensions: Option<String>,
+
+    /// Series that derived metrics may have; spans that would need more are not counted in them [default: 100000]
+    #[arg(long, env = "MONOCLE_DERIVE_MAX_SERIES", value_name = "COUNT")]
+    pub derive_max_series: Option<String>,
+
     /// off: one tenant; header: X-Scope-OrgID names it [default: off]
     #[arg(long, env = "MONOCLE_TENANCY", value_name = "MODE")]
     pub tenancy: Option<String>,
@@ -180,6 +196,10 @@ impl Settings {
             trace_max_spans,
             request_max_spans,
             attribute_max_bytes,
+            derive,
+            derive_interval,
+            derive_dimensions,
+            derive_max_series,
             tenancy,
             query_timeout,
             admin,

@@ -57,6 +57,9 @@ const FLUSH: Duration = Duration::from_secs(15);
 /// A whole stop: what is left of it after the flush goes to the upload of the last blocks.
 const STOP_MAX: Duration = Duration::from_secs(28);
 
+/// The last derived samples may take this long.
+const LAST_COLLECTION: Duration = Duration::from_secs(3);
+
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
 
@@ -85,7 +88,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let Built { rooms, receivers } = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?;
+    let Built { rooms, receivers, deriver } = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let routers = router::build(&rooms, receivers, &telemetry, admin_allowed(&config));
@@ -99,6 +102,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
     }
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
+    // Stopped after the listeners, so that what they still took is counted, too.
+    let derived = Tasks::default();
+    if let Some(deriver) = deriver {
+        derived.spawn("derive", deriver.run(derived.shutdown.clone()));
+    }
     let outcome = tokio::select! {
         reason = stop_requested() => reason.map_err(ServeError::from),
         error = failed(recovery) => Err(ServeError::Recovery(error)),
@@ -106,6 +114,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tracing::info!("stopping");
     let stopping = Instant::now();
     tasks.stop(DRAIN + Duration::from_secs(2)).await;
+    derived.stop(LAST_COLLECTION).await;
     let closed = close(rooms.clone(), FLUSH).await;
     if tier.has_bucket() {
         bucket::close(rooms, tier, catalog, STOP_MAX.saturating_sub(stopping.elapsed())).await;

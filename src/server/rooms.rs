@@ -1,5 +1,6 @@
 use super::ServeError;
 use crate::config::Config;
+use crate::derive::Deriver;
 use crate::ingest::{Door, Limits};
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
@@ -29,6 +30,7 @@ pub(super) struct Built {
     pub rooms: Arc<[Room]>,
     /// Doors of protocols that are on listeners of their own.
     pub receivers: Router,
+    pub deriver: Option<Deriver>,
 }
 
 /// What the server does with a store, whatever its signal.
@@ -115,6 +117,9 @@ impl Parts<'_> {
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
 
+/// The part of the memory in which accepted spans may wait to be counted.
+const DERIVE_QUEUE_SHARE: u64 = 32;
+
 pub(super) fn build(
     config: &Config,
     world: &World,
@@ -126,7 +131,7 @@ pub(super) fn build(
     let parts = Parts { config, world, tier, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
     let clock = || world.clock.clone();
     let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
-    let (metrics, _) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+    let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         (metrics::api::query_routes(api.clone()), metrics::api::otlp_routes(api))
     })?;
@@ -137,10 +142,14 @@ pub(super) fn build(
     })?;
     let traces = traces::Config { retention: config.retention_traces, limits: config.traces };
     let mut receivers = Router::new();
-    let (traces, _) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
+    let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         receivers = traces::api::receiver_routes(api.clone());
         (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
     })?;
-    Ok(Built { rooms: [metrics, logs, traces].into(), receivers })
+    let deriver = config.derive.enabled.then(|| {
+        let queue = config.memory_bytes / DERIVE_QUEUE_SHARE;
+        Deriver::new(config.derive.clone(), &traces_door, metrics_door, clock(), telemetry.derive.clone(), queue)
+    });
+    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver })
 }

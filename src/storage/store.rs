@@ -230,7 +230,7 @@ impl<S: Spec> Store<S> {
             generation.head(&self.spec, &batch.tenant, now).admit(&mut batch.rows, &mut batch.refusals);
         }
         let accepted = batch.rows.len() as u64;
-        if accepted == 0 {
+        if batch.rows.is_empty() {
             // Rows that admission found to be there already may be queued and not durable yet.
             let commit = offered.then(|| lane.barrier());
             return Ok(Ticket { commit, appended: Appended { accepted, refusals: batch.refusals } });

@@ -191,7 +191,8 @@ async fn parameters_are_judged_as_prometheus_does() {
         ("/api/v1/query_exemplars?query=test&start=1773145500000&end=1773145600000", 200, ""),
         ("/api/v1/status/buildinfo", 200, ""),
         ("/api/v1/rules", 200, ""),
-        ("/api/v1/write", 404, "/api/v1/write is not supported"),
+        ("/api/v1/read", 404, "/api/v1/read is not supported"),
+        ("/api/v1/write", 405, ""),
     ] {
         let (got, body) = server.get(path).await;
         assert_eq!((got.as_u16(), body["error"].as_str().unwrap_or("")), (status, text), "{path}");

@@ -63,7 +63,7 @@ impl Head for MetricsHead {
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
-        cut::cut(&self.buffers)
+        cut::cut(&self.registry, &self.buffers)
     }
 }
 

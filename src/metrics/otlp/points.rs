@@ -1,9 +1,9 @@
 //! Data points of every type as samples (contracts/prometheus.md 3.5).
 
-use super::builder::RowsBuilder;
 use super::labels::{ResourceLabels, add_attributes};
 use super::name::{Shape, metric_name, unit_text};
 use super::{TranslationConfig, decode, target_info};
+use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::metrics::{METRIC_NAME, STALE_NAN};
@@ -22,8 +22,6 @@ const CUMULATIVE: i32 = otlp::AggregationTemporality::Cumulative as i32;
 const NO_RECORDED_VALUE: u32 = otlp::DataPointFlags::NoRecordedValueMask as u32;
 /// Width of the zero bucket of exponential histograms, which OTLP leaves to the receiver.
 const ZERO_THRESHOLD: f64 = 1e-128;
-/// Characters of all labels of an exemplar.
-const EXEMPLAR_LABELS_MAX: usize = 128;
 
 /// Nanoseconds to milliseconds, truncated.
 fn millis(nanos: u64) -> i64 {
@@ -160,7 +158,7 @@ impl<'a> Translation<'a> {
 
     /// Adds the sample of a series of the family and returns its position.
     fn float(&mut self, family: &Family<'_>, point: &Point, suffix: &str, extra: Option<(&str, &str)>, value: f64) -> u32 {
-        let series = self.rows.series(family.series_labels(point, suffix, extra), &family.metadata);
+        let series = self.rows.series(family.series_labels(point, suffix, extra), Some(&family.metadata));
         self.rows.sample(series, point.item, point.times, point.value(value));
         series
     }
@@ -219,8 +217,7 @@ impl<'a> Translation<'a> {
             buckets.push((*bound, series));
         }
         let last = self.float(family, point, "_bucket", Some(("le", "+Inf")), data.count as f64);
-        for message in data.exemplars {
-            let exemplar = exemplar(message);
+        for exemplar in in_order(data.exemplars) {
             let bucket = buckets.iter().find(|(bound, _)| exemplar.value <= *bound).map_or(last, |b| b.1);
             self.exemplar(bucket, point.item, exemplar);
         }
@@ -275,14 +272,14 @@ impl<'a> Translation<'a> {
     fn native(&mut self, family: &Family<'_>, point: &Point, histogram: Histogram, exemplars: Vec<otlp::Exemplar>) {
         let stale = f64::from_bits(STALE_NAN);
         let histogram = if point.stale { Histogram { sum: stale, count: stale, ..Histogram::default() } } else { histogram };
-        let series = self.rows.series(family.series_labels(point, "", None), &family.metadata);
+        let series = self.rows.series(family.series_labels(point, "", None), Some(&family.metadata));
         self.rows.sample(series, point.item, point.times, Value::Histogram(Arc::new(histogram)));
         self.exemplars(series, point.item, exemplars);
     }
 
     fn exemplars(&mut self, series: u32, item: u32, exemplars: Vec<otlp::Exemplar>) {
-        for message in exemplars {
-            self.exemplar(series, item, exemplar(message));
+        for exemplar in in_order(exemplars) {
+            self.exemplar(series, item, exemplar);
         }
     }
 
@@ -290,7 +287,7 @@ impl<'a> Translation<'a> {
     /// its own for its day.
     fn exemplar(&mut self, series: u32, item: u32, exemplar: Exemplar) {
         if exemplar.ts != 0 && self.times.contains(&exemplar.ts) {
-            self.rows.exemplar(series, item, exemplar);
+            self.rows.exemplar(series, Some(item), exemplar);
         }
     }
 }
@@ -338,6 +335,13 @@ impl Family<'_> {
     }
 }
 
+/// A reservoir gives its exemplars in any order, and a series takes them in order of time.
+fn in_order(messages: Vec<otlp::Exemplar>) -> Vec<Exemplar> {
+    let mut exemplars: Vec<Exemplar> = messages.into_iter().map(exemplar).collect();
+    exemplars.sort_by(|a, b| a.ts.cmp(&b.ts).then(a.value.total_cmp(&b.value)));
+    exemplars
+}
+
 fn exemplar(message: otlp::Exemplar) -> Exemplar {
     let value = match message.value {
         Some(exemplar::Value::AsDouble(value)) => value,
@@ -357,8 +361,7 @@ fn exemplar(message: otlp::Exemplar) -> Exemplar {
         all.set(&attribute.key, &attribute.value.to_text());
     }
     let all = all.build();
-    let characters: usize = all.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
-    let labels = if characters <= EXEMPLAR_LABELS_MAX { all } else { ids.build() };
+    let labels = if Exemplar::takes(&all) { all } else { ids.build() };
     Exemplar { ts: millis(message.time_unix_nano), value, labels }
 }
 

@@ -134,21 +134,26 @@ pub type TypedValue = (&'static str, String);
 
 fn typed(value: &Found<'_>) -> TypedValue {
     let name = match value {
-        Found::Int(_) => "int",
+        Found::Int(_) | Found::Status(_) | Found::Kind(_) => "int",
         Found::Float(_) => "float",
         Found::Bool(_) => "bool",
         Found::Duration(_) => "duration",
-        Found::Status(_) | Found::Kind(_) => "keyword",
         Found::Nil | Found::String(_) | Found::Array(_) => "string",
     };
-    (name, value.text())
+    let text = match value {
+        Found::Status(number) | Found::Kind(number) => number.to_string(),
+        value => value.text(),
+    };
+    (name, text)
 }
 
-/// What needs no look at the data: keywords, and values too many or too fine to offer.
-fn fixed(field: &Field) -> Option<Vec<TypedValue>> {
+/// What needs no look at the data: keywords, and values too many or too fine to offer. Without a filter, status and kind
+/// are the numbers of OTLP that are stored, as the reference lists them; Grafana always sends a filter, if only `{}`.
+fn fixed(field: &Field, filtered: bool) -> Option<Vec<TypedValue>> {
     let keywords = |words: &[&str]| Some(words.iter().map(|w| ("keyword", (*w).to_owned())).collect());
     let Field::Intrinsic(intrinsic) = field else { return None };
     match intrinsic {
+        Intrinsic::Status | Intrinsic::Kind if !filtered => None,
         Intrinsic::Status => keywords(&STATUS_WORDS),
         Intrinsic::Kind => keywords(&KIND_WORDS),
         Intrinsic::Name
@@ -189,7 +194,7 @@ pub async fn typed_values(api: &Api, name: &str, params: &Params) -> Result<Vec<
         .map_err(|e| ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {e}")))?;
     let range = time::tags_range(params, api.clock.now())?;
     let (filter, max) = (filter(params)?, limit(params, "limit"));
-    if let Some(mut values) = fixed(&field) {
+    if let Some(mut values) = fixed(&field, params.non_empty("q").is_some()) {
         values.truncate(max);
         return Ok(values);
     }
