@@ -253,3 +253,39 @@ fn streamed_answers_are_those_of_http() {
     // The plugin's health check: an answer without traces, and no error.
     assert_eq!(errors["health"], "OK");
 }
+
+/// A client of Zipkin or Jaeger sends a span, which is found by its trace's id.
+fn foreign_client_sends(kind: &str, listener: &str, modules: &str) {
+    if !installed(modules) {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &["--zipkin", "0", "--jaeger-http", "0", "--jaeger-grpc", "0"]);
+    let sent = run("zipkin_jaeger.py", kind, &[("MONOCLE_ADDRESS", server.address(listener))]);
+    let answer = server.get("tempo", &format!("/api/v2/traces/{}", sent["trace"].as_str().unwrap())).json();
+    let resource = &answer["trace"]["resourceSpans"][0];
+    assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "shop", "{answer}");
+    let span = &resource["scopeSpans"][0]["spans"][0];
+    assert_eq!((&span["name"], &span["kind"]), (&json!("checkout"), &json!("SPAN_KIND_SERVER")), "{answer}");
+    assert_eq!(span["status"]["code"], "STATUS_CODE_ERROR", "{answer}");
+}
+
+#[test]
+fn zipkin_sends_json() {
+    foreign_client_sends("zipkin", "zipkin", "py_zipkin");
+}
+
+#[test]
+fn zipkin_sends_protobuf() {
+    foreign_client_sends("zipkin-proto", "zipkin", "py_zipkin");
+}
+
+#[test]
+fn jaeger_sends_thrift_over_http() {
+    foreign_client_sends("jaeger-http", "jaeger_http", "thrift, jaeger_client.thrift_gen.jaeger.ttypes");
+}
+
+#[test]
+fn jaeger_sends_over_grpc() {
+    foreign_client_sends("jaeger-grpc", "jaeger_grpc", "grpc, grpc_tools");
+}
