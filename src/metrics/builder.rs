@@ -48,7 +48,12 @@ impl RowsBuilder {
 
     /// `ts` and `start` in milliseconds, `start` 0 if unknown.
     pub fn sample(&mut self, series: u32, item: u32, (ts, start): (i64, i64), value: Value) {
-        self.rows.samples.push(Sample { series, item, ts, start, value });
+        self.rows.samples.push(Sample { series, item, ts, start, value, delta: false });
+    }
+
+    /// What was added to the sum of the series from `start` to `ts`, milliseconds.
+    pub fn delta(&mut self, series: u32, item: u32, (ts, start): (i64, i64), value: Value) {
+        self.rows.samples.push(Sample { series, item, ts, start, value, delta: true });
     }
 
     /// A sample that is stored beside those that were sent, at `ts` milliseconds.

@@ -105,6 +105,8 @@ pub struct Sample {
     pub ts: i64,
     pub start: i64,
     pub value: Value,
+    /// The value is what was added since `start`: the head makes the sum of it.
+    pub delta: bool,
 }
 
 /// One native histogram at one time; `start` 0 is unknown. Milliseconds since the epoch.

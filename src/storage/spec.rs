@@ -69,6 +69,12 @@ pub trait Head: Send + Sync + 'static {
         let _ = (rows, refusals);
     }
 
+    /// Before the rows of a replayed frame are applied, with the blocks of everything before the log: may finish what
+    /// [`Head::admit`] finished when the frame was written, and judges nothing.
+    fn replayed(&self, rows: &mut Self::Rows, blocks: &[Arc<Block>]) {
+        let _ = (rows, blocks);
+    }
+
     /// Makes the rows visible. They are durable by now, so this cannot fail.
     fn apply(&self, rows: Self::Rows);
 

@@ -166,12 +166,15 @@ impl<S: Spec> Store<S> {
         // A cut would take the generation away while rows are still being applied to it.
         let _no_cut_meanwhile = self.cut_lock();
         let generation = self.open_generation();
+        let published = self.published.read().clone();
         let mut untranslatable = 0u64;
         let mut rows = 0u64;
         let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| match self.spec.replay(&frame) {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 rows += batch.len() as u64;
-                generation.head(&self.spec, &frame.tenant, self.world.clock.now()).apply(batch);
+                let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
+                head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
+                head.apply(batch);
             }
             Err(error) => {
                 untranslatable += 1;

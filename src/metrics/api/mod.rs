@@ -1,5 +1,7 @@
 //! The HTTP API of Prometheus, and the doors of remote write and OTLP. Source: contracts/prometheus.md 1, 2 and 3.1.
 
+#[cfg(test)]
+mod delta_tests;
 mod error;
 mod exemplars;
 mod json;
@@ -13,6 +15,8 @@ mod status;
 mod tests;
 mod text;
 mod write;
+#[cfg(test)]
+mod write_tests;
 
 use super::select::Querier;
 use super::spec::MetricsSpec;

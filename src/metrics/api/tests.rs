@@ -16,12 +16,12 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-const NOW: i64 = 1_773_145_500;
+pub(super) const NOW: i64 = 1_773_145_500;
 
 /// The room over a real store in a directory of its own.
-struct Server {
+pub(super) struct Server {
     directory: tempfile::TempDir,
-    store: Arc<Store<MetricsSpec>>,
+    pub(super) store: Arc<Store<MetricsSpec>>,
     router: Router,
 }
 
@@ -43,25 +43,30 @@ fn open(directory: tempfile::TempDir) -> Server {
 }
 
 impl Server {
-    fn new() -> Server {
+    pub(super) fn new() -> Server {
         open(tempfile::tempdir().unwrap())
     }
 
     /// Loses the head, as `kill -9` does.
-    fn killed(self) -> Server {
+    pub(super) fn killed(self) -> Server {
         drop(self.router);
         drop(self.store);
         open(self.directory)
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+    pub(super) async fn exchange(&self, request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+        (status, headers, String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let (status, _, text) = self.exchange(request).await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
@@ -82,7 +87,7 @@ impl Server {
         answer
     }
 
-    async fn values(&self, query: &str) -> Value {
+    pub(super) async fn values(&self, query: &str) -> Value {
         let query = percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC);
         let (status, answer) = self.get(&format!("/api/v1/query?query={query}&time={NOW}")).await;
         assert_eq!(status, 200, "{answer}");
@@ -90,7 +95,7 @@ impl Server {
     }
 }
 
-fn json(text: &str) -> Value {
+pub(super) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 

@@ -1,7 +1,8 @@
 //! Which samples are refused, item by item (contracts/prometheus.md 2.4; decisions 9, 14, 16, 17).
 
+use super::delta;
 use super::registry::{Newest, NewestSamples, Registry};
-use crate::metrics::rows::{MetricRows, Sample};
+use crate::metrics::rows::{MetricRows, Sample, Value};
 use crate::metrics::spec::Config;
 use crate::model::Reason;
 use crate::model::time::MILLI;
@@ -27,15 +28,19 @@ enum Verdict {
 pub fn admit(registry: &Registry, config: &Config, now: i64, rows: &mut MetricRows, refusals: &mut Refusals) {
     let bounds = Bounds::new(config, now);
     registry.with_newest(|newest| {
-        let mut judge = Judge { bounds: &bounds, newest, rows, refusals, drop: HashSet::new(), undo: Vec::new() };
+        let mut judge = Judge { bounds: &bounds, newest, rows, refusals, drop: HashSet::new(), undo: Vec::new(), sums: Vec::new() };
         judge.samples();
-        let (drop, undo) = (judge.drop, judge.undo);
+        let (drop, undo, sums) = (judge.drop, judge.undo, judge.sums);
         if rows.all_or_nothing && !refusals.is_empty() {
             for (series, before) in undo.into_iter().rev() {
                 newest.restore(&rows.series[series as usize], before);
             }
             rows.clear();
             return;
+        }
+        for (at, start, value) in sums {
+            rows.samples[at].start = start;
+            rows.samples[at].value = value;
         }
         let mut at = 0;
         rows.samples.retain(|_| {
@@ -56,6 +61,8 @@ struct Judge<'a, 'b> {
     drop: HashSet<usize>,
     /// What the newest samples were, by position of the series: only for requests that are stored as a whole or not.
     undo: Vec<(u32, Option<Newest>)>,
+    /// Positions of delta samples, with the start and value of the sums that take their place.
+    sums: Vec<(usize, i64, Value)>,
 }
 
 impl Judge<'_, '_> {
@@ -92,7 +99,7 @@ impl Judge<'_, '_> {
         for (at, verdict) in range.zip(verdicts) {
             let sample = &self.rows.samples[at];
             match verdict {
-                Verdict::Newer => self.advance(sample),
+                Verdict::Newer => self.advance(at, sample),
                 Verdict::Same => {
                     self.drop.insert(at);
                 }
@@ -101,13 +108,38 @@ impl Judge<'_, '_> {
         }
     }
 
-    fn advance(&mut self, sample: &Sample) {
+    fn advance(&mut self, at: usize, sample: &Sample) {
         let series = &self.rows.series[sample.series as usize];
+        let before = self.newest.get(series).ok().flatten();
         if self.rows.all_or_nothing {
-            self.undo.push((sample.series, self.newest.get(series).ok().flatten().cloned()));
+            self.undo.push((sample.series, before.cloned()));
         }
-        self.newest.set(series, sample.ts, &sample.value, self.bounds.now);
+        let newest = if sample.delta {
+            let (start, value) = delta::sum(before, sample);
+            self.sums.push((at, start, value.clone()));
+            Newest { ts: sample.ts, start, value }
+        } else {
+            Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }
+        };
+        self.newest.set(series, newest, self.bounds.now);
     }
+}
+
+/// Makes the sums of rows that were accepted before a restart: what [`admit`] did with them, without judging.
+pub fn replay_sums(registry: &Registry, now: i64, rows: &mut MetricRows) {
+    registry.with_newest(|newest| {
+        for sample in &mut rows.samples {
+            let series = &rows.series[sample.series as usize];
+            let Ok(before) = newest.get(series) else { continue };
+            if before.is_some_and(|b| b.ts >= sample.ts) {
+                continue;
+            }
+            if sample.delta {
+                (sample.start, sample.value) = delta::sum(before, sample);
+            }
+            newest.set(series, Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }, now);
+        }
+    });
 }
 
 /// Tells the sender, unless the item is one whose refusal is not told.
@@ -179,6 +211,9 @@ impl Bounds {
         let Some(newest) = newest else { return Verdict::Newer };
         if sample.ts > newest.ts {
             return Verdict::Newer;
+        }
+        if sample.delta {
+            return refused(Reason::OutOfOrder, "out of order delta: its time is not after the newest sample");
         }
         if sample.ts == newest.ts {
             return match sample.value.same(&newest.value) {

@@ -4,10 +4,11 @@
 mod admission;
 mod buffer;
 mod cut;
+mod delta;
 mod registry;
 mod tables;
 
-use super::rows::MetricRows;
+use super::rows::{MetricRows, RowSeries};
 use super::spec::Config;
 use crate::model::Matcher;
 use crate::runtime::Clock;
@@ -18,7 +19,7 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 
 pub use buffer::SeriesBuffer;
-pub use registry::Registry;
+pub use registry::{Newest, Registry};
 
 /// One generation of one tenant.
 pub struct MetricsHead {
@@ -44,6 +45,17 @@ impl Head for MetricsHead {
 
     fn admit(&self, rows: &mut MetricRows, refusals: &mut Refusals) {
         admission::admit(&self.registry, &self.config, self.clock.now(), rows, refusals);
+    }
+
+    fn replayed(&self, rows: &mut MetricRows, blocks: &[Arc<Block>]) {
+        if rows.samples.iter().any(|s| s.delta) {
+            let now = self.clock.now();
+            let mut has_delta = vec![false; rows.series.len()];
+            rows.samples.iter().filter(|s| s.delta).for_each(|s| has_delta[s.series as usize] = true);
+            let summed: Vec<RowSeries> = rows.series.iter().zip(has_delta).filter(|(_, delta)| *delta).map(|(s, _)| s.clone()).collect();
+            self.registry.learn_newest(&summed, blocks, now);
+            admission::replay_sums(&self.registry, now, rows);
+        }
     }
 
     fn apply(&self, rows: MetricRows) {

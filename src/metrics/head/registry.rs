@@ -11,8 +11,9 @@ use std::sync::Arc;
 /// The newest accepted sample of a series.
 #[derive(Debug, Clone)]
 pub struct Newest {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch; a `start` of 0 is unknown.
     pub ts: i64,
+    pub start: i64,
     pub value: Value,
 }
 
@@ -21,6 +22,8 @@ struct Entry {
     labels: Labels,
     id: i64,
     newest: Option<Newest>,
+    /// See [`Registry::enter`]; 0 before its first sample.
+    created: i64,
     /// Whether blocks were asked for the newest sample.
     learned: bool,
     /// Nanoseconds since the epoch.
@@ -53,6 +56,8 @@ struct Inner {
     exemplars: HashMap<u32, Exemplar>,
     /// Families that were described apart from their series, by name.
     families: HashMap<String, Arc<Metadata>>,
+    /// The latest `created` that was given.
+    created: i64,
     /// Label name, then value, to ascending references.
     postings: HashMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
 }
@@ -74,7 +79,8 @@ impl Inner {
                 }
             }
         }
-        self.entries.insert(reference, Entry { labels: labels.clone(), id, newest: None, learned: false, touched: now, heads: 0 });
+        self.entries
+            .insert(reference, Entry { labels: labels.clone(), id, newest: None, created: 0, learned: false, touched: now, heads: 0 });
         reference
     }
 
@@ -104,9 +110,9 @@ impl Registry {
         for block in blocks {
             match block_newest(block, &ids) {
                 Ok(newest) => {
-                    for (id, ts, value) in newest {
-                        if found.get(&id).is_none_or(|n| n.ts < ts) {
-                            found.insert(id, Newest { ts, value });
+                    for (id, newest) in newest {
+                        if found.get(&id).is_none_or(|n| n.ts < newest.ts) {
+                            found.insert(id, newest);
                         }
                     }
                 }
@@ -134,8 +140,9 @@ impl Registry {
     }
 
     /// Registers the rows that a head takes over, and returns the reference of each of their series: none for a series
-    /// whose id belongs to other labels.
-    pub fn enter(&self, rows: &MetricRows, now: i64) -> Vec<Option<u32>> {
+    /// whose id belongs to other labels. With it comes when the series was created, nanoseconds since the epoch: heads
+    /// take rows in one order, and of two series that which came first has the lower number.
+    pub fn enter(&self, rows: &MetricRows, now: i64) -> Vec<Option<(u32, i64)>> {
         let mut inner = self.inner.write();
         let mut references = Vec::with_capacity(rows.series.len());
         for series in &rows.series {
@@ -143,21 +150,27 @@ impl Registry {
                 Some(reference) => *reference,
                 None => inner.insert(&series.labels, series.id, now),
             };
+            let next = inner.created.saturating_add(1).max(now);
             let entry = inner.entries.get_mut(&reference).filter(|e| e.labels == series.labels);
-            references.push(entry.map(|entry| {
+            let known = entry.map(|entry| {
                 entry.touched = now;
-                reference
-            }));
+                if entry.created == 0 {
+                    entry.created = next;
+                }
+                (reference, entry.created)
+            });
+            inner.created = known.map_or(inner.created, |(_, created)| inner.created.max(created));
+            references.push(known);
         }
         for sample in &rows.samples {
-            let Some(reference) = references[sample.series as usize] else { continue };
+            let Some((reference, _)) = references[sample.series as usize] else { continue };
             let Some(entry) = inner.entries.get_mut(&reference) else { continue };
             if entry.newest.as_ref().is_none_or(|n| n.ts < sample.ts) {
-                entry.newest = Some(Newest { ts: sample.ts, value: sample.value.clone() });
+                entry.newest = Some(Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() });
             }
         }
         for exemplar in &rows.exemplars {
-            let Some(reference) = references[exemplar.series as usize] else { continue };
+            let Some((reference, _)) = references[exemplar.series as usize] else { continue };
             if inner.exemplars.get(&reference).is_none_or(|e| e.ts <= exemplar.exemplar.ts) {
                 inner.exemplars.insert(reference, exemplar.exemplar.clone());
             }
@@ -285,13 +298,13 @@ impl NewestSamples<'_> {
         }
     }
 
-    pub fn set(&mut self, series: &RowSeries, ts: i64, value: &Value, now: i64) {
+    pub fn set(&mut self, series: &RowSeries, newest: Newest, now: i64) {
         if !self.inner.by_id.contains_key(&series.id) {
             self.inner.insert(&series.labels, series.id, now);
         }
         if let Some(entry) = self.inner.of_id(series.id) {
             entry.touched = now;
-            entry.newest = Some(Newest { ts, value: value.clone() });
+            entry.newest = Some(newest);
         }
     }
 

@@ -18,7 +18,25 @@ use opentelemetry_proto::tonic::metrics::v1::{exemplar, number_data_point};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-const CUMULATIVE: i32 = otlp::AggregationTemporality::Cumulative as i32;
+/// What the values of a point say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Temporality {
+    Cumulative,
+    /// What was added since the point before: the head makes sums of it, where the series' newest sample is known.
+    Delta,
+    Unspecified,
+}
+
+impl Temporality {
+    fn of(number: i32) -> Temporality {
+        match otlp::AggregationTemporality::try_from(number) {
+            Ok(otlp::AggregationTemporality::Cumulative) => Temporality::Cumulative,
+            Ok(otlp::AggregationTemporality::Delta) => Temporality::Delta,
+            _ => Temporality::Unspecified,
+        }
+    }
+}
+
 const NO_RECORDED_VALUE: u32 = otlp::DataPointFlags::NoRecordedValueMask as u32;
 /// Width of the zero bucket of exponential histograms, which OTLP leaves to the receiver.
 const ZERO_THRESHOLD: f64 = 1e-128;
@@ -53,6 +71,7 @@ struct Point {
     labels: LabelsBuilder,
     times: (i64, i64),
     stale: bool,
+    delta: bool,
 }
 
 impl Point {
@@ -123,31 +142,39 @@ impl<'a> Translation<'a> {
         let metadata = Arc::new(Metadata { family: family_name, kind, unit, help: metric.description });
         let family = Family { name, original: &metric.name, metadata, resource, scope, config: self.config };
         match data {
-            Data::Gauge(gauge) => self.numbers(&family, gauge.data_points, true, false),
-            Data::Sum(sum) => self.numbers(&family, sum.data_points, sum.aggregation_temporality == CUMULATIVE, true),
-            Data::Histogram(h) => self.histograms(&family, h.data_points, h.aggregation_temporality == CUMULATIVE),
-            Data::ExponentialHistogram(h) => self.exponential(&family, h.data_points, h.aggregation_temporality == CUMULATIVE),
+            Data::Gauge(gauge) => self.numbers(&family, gauge.data_points, Temporality::Cumulative, false),
+            Data::Sum(sum) => self.numbers(&family, sum.data_points, Temporality::of(sum.aggregation_temporality), true),
+            Data::Histogram(h) => self.histograms(&family, h.data_points, Temporality::of(h.aggregation_temporality)),
+            Data::ExponentialHistogram(h) => self.exponential(&family, h.data_points, Temporality::of(h.aggregation_temporality)),
             Data::Summary(summary) => self.summaries(&family, summary.data_points),
         }
     }
 
     /// Numbers the point and makes its labels; `None` if it is refused.
-    fn point(&mut self, family: &Family<'_>, attributes: Vec<KeyValue>, nanos: (u64, u64), flags: u32, cumulative: bool) -> Option<Point> {
+    fn point(
+        &mut self,
+        family: &Family<'_>,
+        attributes: Vec<KeyValue>,
+        nanos: (u64, u64),
+        flags: u32,
+        temporality: Temporality,
+    ) -> Option<Point> {
         let item = self.rows.next_item();
         if let Err(message) = &family.name {
             self.rows.refuse(item, Reason::InvalidName, || message.clone());
             return None;
         }
-        if !cumulative {
+        if temporality == Temporality::Unspecified {
             self.rows.refuse(item, Reason::InvalidTemporality, || {
-                format!("invalid temporality and type combination for metric {:?}: only cumulative temporality is taken", family.original)
+                format!("invalid temporality and type combination for metric {:?}: it must be cumulative or delta", family.original)
             });
             return None;
         }
         match family.labels(attributes) {
             Ok(labels) => {
                 let times = (millis(nanos.0), millis(nanos.1));
-                Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0 })
+                let delta = temporality == Temporality::Delta;
+                Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0, delta })
             }
             Err(message) => {
                 self.rows.refuse(item, Reason::InvalidLabel, || format!("{message} in metric {:?}", family.original));
@@ -159,14 +186,22 @@ impl<'a> Translation<'a> {
     /// Adds the sample of a series of the family and returns its position.
     fn float(&mut self, family: &Family<'_>, point: &Point, suffix: &str, extra: Option<(&str, &str)>, value: f64) -> u32 {
         let series = self.rows.series(family.series_labels(point, suffix, extra), Some(&family.metadata));
-        self.rows.sample(series, point.item, point.times, point.value(value));
+        self.sample(series, point, point.value(value));
         series
     }
 
-    fn numbers(&mut self, family: &Family<'_>, points: Vec<otlp::NumberDataPoint>, cumulative: bool, is_sum: bool) {
+    fn sample(&mut self, series: u32, point: &Point, value: Value) {
+        if point.delta {
+            self.rows.delta(series, point.item, point.times, value);
+        } else {
+            self.rows.sample(series, point.item, point.times, value);
+        }
+    }
+
+    fn numbers(&mut self, family: &Family<'_>, points: Vec<otlp::NumberDataPoint>, temporality: Temporality, is_sum: bool) {
         for data in points {
             let start = if is_sum { data.start_time_unix_nano } else { 0 };
-            let Some(point) = self.point(family, data.attributes, (data.time_unix_nano, start), data.flags, cumulative) else { continue };
+            let Some(point) = self.point(family, data.attributes, (data.time_unix_nano, start), data.flags, temporality) else { continue };
             let value = match data.value {
                 Some(number_data_point::Value::AsDouble(value)) => value,
                 Some(number_data_point::Value::AsInt(value)) => value as f64,
@@ -182,7 +217,7 @@ impl<'a> Translation<'a> {
     fn summaries(&mut self, family: &Family<'_>, points: Vec<otlp::SummaryDataPoint>) {
         for data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
-            let Some(point) = self.point(family, data.attributes, nanos, data.flags, true) else { continue };
+            let Some(point) = self.point(family, data.attributes, nanos, data.flags, Temporality::Cumulative) else { continue };
             self.float(family, &point, "_sum", None, data.sum);
             self.float(family, &point, "_count", None, data.count as f64);
             for quantile in data.quantile_values {
@@ -191,11 +226,11 @@ impl<'a> Translation<'a> {
         }
     }
 
-    fn histograms(&mut self, family: &Family<'_>, points: Vec<otlp::HistogramDataPoint>, cumulative: bool) {
+    fn histograms(&mut self, family: &Family<'_>, points: Vec<otlp::HistogramDataPoint>, temporality: Temporality) {
         for data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
             let attributes = data.attributes.clone();
-            let Some(point) = self.point(family, attributes, nanos, data.flags, cumulative) else { continue };
+            let Some(point) = self.point(family, attributes, nanos, data.flags, temporality) else { continue };
             if self.config.convert_histograms_to_nhcb {
                 self.custom_histogram(family, &point, data);
             } else {
@@ -237,11 +272,11 @@ impl<'a> Translation<'a> {
         self.native(family, point, histogram, data.exemplars);
     }
 
-    fn exponential(&mut self, family: &Family<'_>, points: Vec<otlp::ExponentialHistogramDataPoint>, cumulative: bool) {
+    fn exponential(&mut self, family: &Family<'_>, points: Vec<otlp::ExponentialHistogramDataPoint>, temporality: Temporality) {
         for mut data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
             let attributes = std::mem::take(&mut data.attributes);
-            let Some(point) = self.point(family, attributes, nanos, data.flags, cumulative) else { continue };
+            let Some(point) = self.point(family, attributes, nanos, data.flags, temporality) else { continue };
             if let Some(message) = unfit(&data).filter(|_| !point.stale) {
                 self.rows.refuse(point.item, Reason::InvalidHistogram, || format!("{message} in metric {:?}", family.original));
                 continue;
@@ -273,7 +308,7 @@ impl<'a> Translation<'a> {
         let stale = f64::from_bits(STALE_NAN);
         let histogram = if point.stale { Histogram { sum: stale, count: stale, ..Histogram::default() } } else { histogram };
         let series = self.rows.series(family.series_labels(point, "", None), Some(&family.metadata));
-        self.rows.sample(series, point.item, point.times, Value::Histogram(Arc::new(histogram)));
+        self.sample(series, point, Value::Histogram(Arc::new(histogram)));
         self.exemplars(series, point.item, exemplars);
     }
 

@@ -92,13 +92,13 @@ fn summaries_have_quantiles() {
 #[test]
 fn what_cannot_be_stored_is_refused_point_by_point() {
     let (rows, refusals) = rows(
-        r#"{"name":"delta","sum":{"aggregationTemporality":1,"dataPoints":[{"asInt":1},{"asInt":2}]}},
+        r#"{"name":"odd","sum":{"dataPoints":[{"asInt":1},{"asInt":2}]}},
            {"name":"ok","gauge":{"dataPoints":[{"timeUnixNano":"1000000000","asInt":3},{"asInt":4,"attributes":[{"key":"...","value":{"stringValue":"x"}}]}]}},
            {"name":"coarse","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"scale":-5}]}},
            {"name":"---","gauge":{"dataPoints":[{"asInt":1}]}}"#,
     );
     assert_eq!(refusals.indexes(), [0, 1, 3, 4, 5]);
-    assert!(refusals.message().contains("invalid temporality and type combination for metric \"delta\""));
+    assert!(refusals.message().contains("invalid temporality and type combination for metric \"odd\""));
     assert_eq!(lines(&rows), ["ok{} 3 @1000"]);
     assert_eq!(rows.samples[0].item, 2);
 }
