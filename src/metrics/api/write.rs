@@ -41,7 +41,7 @@ fn version(content_type: &str) -> Result<Version, Failure> {
     Ok(version)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: HeaderName) -> &'a str {
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").trim()
 }
 

@@ -229,7 +229,7 @@ impl<'a> Translation<'a> {
 
     /// Names and values; `None` where one of them is not UTF-8.
     fn pairs(&self, references: &[u64]) -> Result<Vec<Option<(&'a str, &'a str)>>, String> {
-        if references.len() % 2 != 0 {
+        if !references.len().is_multiple_of(2) {
             return Err(format!("invalid labelRefs length {}", references.len()));
         }
         let pair = |pair: &[u64]| Ok(self.symbol(pair[0], "labelRefs (name)")?.zip(self.symbol(pair[1], "labelRefs (value)")?));
