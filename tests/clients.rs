@@ -166,6 +166,13 @@ fn foreign_readers_count_what_was_sent() {
     assert_eq!(counted, 4.0);
 }
 
+fn load(server: &Server, file: &Path, listener: &str, path: &str) {
+    let file = std::fs::File::open(file).unwrap();
+    for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
+        post(server, listener, path, line.unwrap().as_bytes());
+    }
+}
+
 /// The thirty minutes of a shop in `../shared/conformance`, if it is there.
 fn shop() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/dataset");
@@ -190,10 +197,7 @@ fn foreign_readers_count_the_shop() {
         ("metrics", "otlp_http", "/v1/metrics"),
         ("push", "loki", "/loki/api/v1/push"),
     ] {
-        let file = std::fs::File::open(shop.join(format!("{name}.jsonl.gz"))).unwrap();
-        for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
-            post(&server, listener, path, line.unwrap().as_bytes());
-        }
+        load(&server, &shop.join(format!("{name}.jsonl.gz")), listener, path);
     }
     let counted = samples_of_the_shop(&server);
     let answer = server.post("prometheus", "/-/flush", "text/plain", b"");
@@ -218,4 +222,70 @@ fn samples_of_the_shop(server: &Server) -> u64 {
     assert!(names.len() > 20, "{names:?}");
     let count = |name: &Value| sample(server, &format!("sum(count_over_time({{__name__={name}}}[1h]))"), "1773145800");
     names.iter().map(count).sum::<f64>() as u64
+}
+
+/// A client made from the messages' field numbers gets over gRPC what HTTP answers.
+#[test]
+fn streamed_answers_are_those_of_http() {
+    let Some(shop) = shop() else { return };
+    if !installed("grpc, grpc_tools") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    load(&server, &shop.join("traces.jsonl.gz"), "otlp_http", "/v1/traces");
+    let result = run("stream.py", server.address("tempo"), &[("MONOCLE_TIME", "1773144900"), ("MONOCLE_SERVICE", "checkout")]);
+    for method in
+        ["Search", "SearchTags", "SearchTagsV2", "SearchTagValues", "SearchTagValuesV2", "MetricsQueryRange", "MetricsQueryInstant"]
+    {
+        assert!(result["compared"][method].as_u64().unwrap() > 3, "{result}");
+    }
+    let errors = &result["errors"];
+    let parse = errors["parse over HTTP"].as_str().unwrap();
+    assert!(parse.starts_with("invalid TraceQL query: parse error"), "{errors}");
+    assert_eq!(errors["parse"], format!("INVALID_ARGUMENT: {parse}"));
+    assert_eq!(
+        errors["range"],
+        "INVALID_ARGUMENT: error parsing date range: only one of start and end provided: must provide both or neither"
+    );
+    assert_eq!(errors["metrics"], "INVALID_ARGUMENT: compiling query: not a metrics query");
+    assert_eq!(errors["method"], "UNIMPLEMENTED: unknown method Nothing for service tempopb.StreamingQuerier");
+    // The plugin's health check: an answer without traces, and no error.
+    assert_eq!(errors["health"], "OK");
+}
+
+/// A client of Zipkin or Jaeger sends a span, which is found by its trace's id.
+fn foreign_client_sends(kind: &str, listener: &str, modules: &str) {
+    if !installed(modules) {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &["--zipkin", "0", "--jaeger-http", "0", "--jaeger-grpc", "0"]);
+    let sent = run("zipkin_jaeger.py", kind, &[("MONOCLE_ADDRESS", server.address(listener))]);
+    let answer = server.get("tempo", &format!("/api/v2/traces/{}", sent["trace"].as_str().unwrap())).json();
+    let resource = &answer["trace"]["resourceSpans"][0];
+    assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "shop", "{answer}");
+    let span = &resource["scopeSpans"][0]["spans"][0];
+    assert_eq!((&span["name"], &span["kind"]), (&json!("checkout"), &json!("SPAN_KIND_SERVER")), "{answer}");
+    assert_eq!(span["status"]["code"], "STATUS_CODE_ERROR", "{answer}");
+}
+
+#[test]
+fn zipkin_sends_json() {
+    foreign_client_sends("zipkin", "zipkin", "py_zipkin");
+}
+
+#[test]
+fn zipkin_sends_protobuf() {
+    foreign_client_sends("zipkin-proto", "zipkin", "py_zipkin");
+}
+
+#[test]
+fn jaeger_sends_thrift_over_http() {
+    foreign_client_sends("jaeger-http", "jaeger_http", "thrift, jaeger_client.thrift_gen.jaeger.ttypes");
+}
+
+#[test]
+fn jaeger_sends_over_grpc() {
+    foreign_client_sends("jaeger-grpc", "jaeger_grpc", "grpc, grpc_tools");
 }

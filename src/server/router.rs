@@ -14,6 +14,7 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 pub(super) struct Routers {
     otlp: Router,
     query: Router,
+    receivers: Router,
     health: Router,
 }
 
@@ -22,12 +23,20 @@ impl Routers {
         match kind {
             Kind::OtlpGrpc | Kind::OtlpHttp => self.otlp.clone(),
             Kind::Prometheus | Kind::Loki | Kind::Tempo | Kind::Web => self.query.clone(),
+            Kind::Zipkin | Kind::JaegerHttp | Kind::JaegerGrpc => self.receivers.clone(),
             Kind::OtelHealth => self.health.clone(),
         }
     }
 }
 
-pub(super) fn build(rooms: &Arc<[Room]>, telemetry: &Telemetry, admin_allowed: bool, status: Router, slow: SlowQueries) -> Routers {
+pub(super) fn build(
+    rooms: &Arc<[Room]>,
+    receivers: Router,
+    telemetry: &Telemetry,
+    admin_allowed: bool,
+    status: Router,
+    slow: SlowQueries,
+) -> Routers {
     let merged = |pick: fn(&Room) -> Router| rooms.iter().map(pick).fold(Router::new(), Router::merge);
     let apis = merged(|room| room.query.clone());
     // OTLP/HTTP is taken on these ports as well: the page sends its sample to where it came from.
@@ -44,7 +53,8 @@ pub(super) fn build(rooms: &Arc<[Room]>, telemetry: &Telemetry, admin_allowed: b
         .fallback(not_found)
         .layer(CompressionLayer::new());
     let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
-    Routers { otlp, query, health: admin::health_routes(rooms.clone()).fallback(not_found) }
+    let receivers = receivers.fallback(not_found);
+    Routers { otlp, query, receivers, health: admin::health_routes(rooms.clone()).fallback(not_found) }
 }
 
 /// Browsers that send OTLP/HTTP, from any http:// origin, as otel-lgtm's collector allows.

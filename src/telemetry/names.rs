@@ -293,3 +293,44 @@ impl QueryMetrics {
         self.seconds.get_or_create(&ByApi { api, outcome }).observe(took.as_secs_f64());
     }
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByCause {
+    reason: &'static str,
+}
+
+/// Metrics derived from spans.
+#[derive(Clone)]
+pub struct DeriveMetrics {
+    spans: Counter,
+    series: Gauge,
+    dropped: Family<ByCause, Counter>,
+}
+
+impl DeriveMetrics {
+    pub(super) fn register(registry: &mut Registry) -> DeriveMetrics {
+        let m = DeriveMetrics { spans: Counter::default(), series: Gauge::default(), dropped: Family::default() };
+        registry.register("derive_spans", "Spans that count in span metrics and in the service graph", m.spans.clone());
+        registry.register("derive_series", "Series of span metrics and of the service graph", m.series.clone());
+        registry.register(
+            "derive_dropped",
+            "Spans, halves of calls and samples that derived metrics go without, by reason",
+            m.dropped.clone(),
+        );
+        m
+    }
+
+    pub fn spans(&self, count: u64) {
+        self.spans.inc_by(count);
+    }
+
+    pub fn series(&self, count: u64) {
+        self.series.set(gauge(count));
+    }
+
+    pub fn dropped(&self, reason: &'static str, count: u64) {
+        if count > 0 {
+            self.dropped.get_or_create(&ByCause { reason }).inc_by(count);
+        }
+    }
+}

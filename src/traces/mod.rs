@@ -9,6 +9,7 @@ mod find;
 mod head;
 mod hunt;
 mod index;
+mod limits;
 mod names;
 pub mod otlp;
 mod scene;
@@ -22,4 +23,6 @@ pub mod trace;
 pub mod traceql;
 mod vector;
 
+pub use limits::Limits;
+pub use otlp::encoded_len;
 pub use spec::{Config, TracesSpec};

@@ -21,6 +21,11 @@ impl Params {
         Params { pairs: pairs.into_iter().map(|(n, v)| (n.into(), v.into())).collect(), headers: HeaderMap::new() }
     }
 
+    /// As if the parameters had come with these headers.
+    pub fn with_headers(self, headers: HeaderMap) -> Params {
+        Params { headers, ..self }
+    }
+
     /// The first value of the parameter; an empty one counts as given.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())

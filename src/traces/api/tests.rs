@@ -34,7 +34,7 @@ fn open(directory: &Path) -> (Arc<Store<TracesSpec>>, Api) {
     let catalog = Arc::new(Catalog::open(&world, &layout).unwrap());
     let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: 256 << 20 };
     let telemetry = Telemetry::default();
-    let spec = TracesSpec::new(Config { retention: None }, world.clock.clone());
+    let spec = TracesSpec::new(Config { retention: None, ..Config::default() }, world.clock.clone());
     let config = StoreConfig { lane, head_max_bytes: 1 << 30 };
     let store = Arc::new(Store::open(spec, Tier::new(world.clone(), layout), catalog, config, telemetry.store.clone()).unwrap());
     store.recover().unwrap();
@@ -298,11 +298,9 @@ async fn arbitrary_spans_come_back_exactly_from_head_and_blocks() {
             for span in spans {
                 let trace = crate::traces::trace::Trace { trace_id: span.trace_id, spans: vec![span.clone()] };
                 let body = proto::message(&trace).encode_to_vec();
-                let window = house.store.spec().window();
-                let translate = move |body: &Bytes, at| crate::traces::spec::accept(window, Kind::OtlpProtobuf, body, at);
                 let tenant = crate::model::TenantId::default_tenant();
                 let encoding = crate::ingest::Encoding::Identity;
-                let outcome = house.api.door.accept(tenant, Kind::OtlpProtobuf as u8, encoding, body.into(), translate).await.unwrap();
+                let outcome = house.api.accept(tenant, Kind::OtlpProtobuf, encoding, body.into()).await.unwrap();
                 assert_eq!(outcome.accepted, 1, "{:?}", outcome.refusals);
                 all.push(span);
             }

@@ -1,7 +1,7 @@
 //! One trace by its id (contracts/tempo.md 1.3).
 
 use super::error::ApiError;
-use super::proto::{TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
+use super::proto::{Cut, TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
 use super::{Api, ids, json, time};
 use crate::query::{Context, QueryError};
 use crate::storage::Delete;
@@ -14,9 +14,6 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use prost::Message;
 use std::time::Duration;
-
-/// Larger traces are refused by v1 and cut by v2.
-const TRACE_MAX_BYTES: usize = 5_000_000;
 
 fn wants_protobuf(params: &Params) -> bool {
     let accepted = params.headers.get_all(header::ACCEPT).iter();
@@ -50,12 +47,13 @@ fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
 pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
     let work = lookup(&id, &params)?;
     let as_protobuf = wants_protobuf(&params);
+    let max = api.door.store().spec().limits().trace_max_bytes;
     let answer = move |trace: TraceMessage| {
         if trace.resource_spans.is_empty() {
             return json_response(StatusCode::NOT_FOUND, "");
         }
-        if trace.encoded_len() > TRACE_MAX_BYTES {
-            let message = format!("trace exceeds max size (max bytes: {TRACE_MAX_BYTES})");
+        if trace.encoded_len() as u64 > max {
+            let message = format!("trace exceeds max size (max bytes: {max})");
             return crate::web::text_response(StatusCode::UNPROCESSABLE_ENTITY, message);
         }
         if as_protobuf {
@@ -64,18 +62,21 @@ pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) 
         let batches: Vec<_> = trace.resource_spans.iter().map(json::resource_spans).collect();
         json_response(StatusCode::OK, serde_json::json!({ "batches": batches }).to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    api.query("tempo_trace", &params, work).await.map(answer)
 }
 
 pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
     let work = lookup(&id, &params)?;
     let as_protobuf = wants_protobuf(&params);
+    let limits = *api.door.store().spec().limits();
     let answer = move |trace: TraceMessage| {
         let inspected = trace.encoded_len() as u64;
-        let (trace, complete) = cut_to_size(trace, TRACE_MAX_BYTES);
-        let message = match complete {
-            true => String::new(),
-            false => format!("Trace exceeds maximum size of {TRACE_MAX_BYTES} bytes, a partial trace is returned"),
+        let (trace, cut) = cut_to_size(trace, limits.trace_max_bytes, limits.trace_max_spans);
+        let complete = cut.is_none();
+        let message = match cut {
+            None => String::new(),
+            Some(Cut::Bytes) => format!("Trace exceeds maximum size of {} bytes, a partial trace is returned", limits.trace_max_bytes),
+            Some(Cut::Spans) => format!("Trace exceeds maximum size of {} spans, a partial trace is returned", limits.trace_max_spans),
         };
         if as_protobuf {
             return protobuf(&TraceByIdResponse {
@@ -94,7 +95,7 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
             .text("message", &message);
         json_response(StatusCode::OK, body.build().to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    api.query("tempo_trace", &params, work).await.map(answer)
 }
 
 /// Removes what is stored of a trace; spans that come later are kept.
