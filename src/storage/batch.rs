@@ -66,16 +66,28 @@ pub struct Batch<S: Spec> {
     pub refusals: Refusals,
 }
 
+/// Called once, from the lane's own thread, right after the rows of a batch became durable and visible, with what the
+/// head refused of them; dropped uncalled if nothing of the batch is stored. It must neither block nor compute.
+pub type Applied = Box<dyn FnOnce(&Refusals) + Send>;
+
 /// A batch that passed admission (rate, size, memory, disk) in `ingest`, and may be appended.
-pub struct Admitted<S: Spec>(Batch<S>);
+pub struct Admitted<S: Spec> {
+    batch: Batch<S>,
+    applied: Option<Applied>,
+}
 
 impl<S: Spec> Admitted<S> {
     pub fn new(batch: Batch<S>) -> Admitted<S> {
-        Admitted(batch)
+        Admitted { batch, applied: None }
     }
 
-    pub(super) fn into_inner(self) -> Batch<S> {
-        self.0
+    #[must_use]
+    pub fn then(self, applied: Option<Applied>) -> Admitted<S> {
+        Admitted { applied, ..self }
+    }
+
+    pub(super) fn into_inner(self) -> (Batch<S>, Option<Applied>) {
+        (self.batch, self.applied)
     }
 }
 

@@ -20,7 +20,7 @@ pub mod tier;
 mod view;
 pub mod wal;
 
-pub use batch::{Admitted, Batch, Payload, Refusals};
+pub use batch::{Admitted, Applied, Batch, Payload, Refusals};
 pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
 pub use store::{AppendError, Appended, Store, StoreConfig};

@@ -183,7 +183,7 @@ impl<S: Spec> Store<S> {
     /// Admits, numbers and queues a batch. Blocks for as long as other appends are being admitted, and perhaps to read
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
-        let mut batch = admitted.into_inner();
+        let (mut batch, applied) = admitted.into_inner();
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
@@ -223,9 +223,13 @@ impl<S: Spec> Store<S> {
         };
         generation.enter();
         let rows = batch.rows;
+        let applied = applied.map(|call| (call, batch.refusals.clone()));
         let apply = Box::new(move || {
             head.apply(rows);
             generation.leave();
+            if let Some((call, refusals)) = applied {
+                call(&refusals);
+            }
         });
         let commit = lane.enqueue(frame, apply);
         Ok(Ticket { commit: Some(commit), appended: Appended { accepted, refusals: batch.refusals } })

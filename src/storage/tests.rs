@@ -72,6 +72,10 @@ impl Spec for WordSpec {
 }
 
 impl WordRows {
+    pub(crate) fn parse(body: &[u8]) -> WordRows {
+        WordRows(parse(body, &[]))
+    }
+
     /// The word `slow` takes a second to prepare and to replay.
     fn take_time(&self) {
         if self.0.iter().any(|row| row.word == "slow") {
@@ -203,7 +207,7 @@ impl Process {
 
     fn queue(&self, tenant: &str, body: &str) -> Result<store::Ticket, AppendError> {
         let payload = Payload { kind: 1, encoding: 0, received_at: 7, body: body.to_owned().into() };
-        let rows = WordRows(parse(body.as_bytes(), &[]));
+        let rows = WordRows::parse(body.as_bytes());
         let batch = Batch { tenant: TenantId::parse(tenant).unwrap(), payload, rows, refusals: Refusals::default() };
         self.store.append(Admitted::new(batch))
     }
