@@ -1,7 +1,7 @@
-use super::{Applied, Encoding, Limits, Observer};
+use super::{Encoding, Limits, Observer};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
 use crate::runtime::{Budget, Clock};
-use crate::storage::{Admitted, AppendError, Batch, Payload, Refusals, Rows, Spec, Store};
+use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Spec, Store, Watch};
 use crate::telemetry::IngestMetrics;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -26,11 +26,9 @@ pub struct Door<S: Spec> {
     memory: Arc<Budget>,
     /// Requests that are being decoded: their number bounds the memory of decoding (invariant 7).
     decoding: Arc<Semaphore>,
-    observers: Arc<RwLock<Observers<S>>>,
+    observers: RwLock<Arc<[Arc<dyn Observer<S>>]>>,
     signal: Signal,
 }
-
-type Observers<S> = Vec<Arc<dyn Observer<<S as Spec>::Rows>>>;
 
 /// Requests of one signal that are decoded at the same time. Further ones wait, and their bodies are bounded by the
 /// memory for requests.
@@ -39,7 +37,25 @@ const DECODING_MAX: usize = 4;
 impl<S: Spec> Door<S> {
     pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits, memory: Arc<Budget>) -> Door<S> {
         let signal = store.spec().signal();
-        Door { store, clock, metrics, limits, memory, decoding: Arc::new(Semaphore::new(DECODING_MAX)), observers: Arc::default(), signal }
+        let decoding = Arc::new(Semaphore::new(DECODING_MAX));
+        Door { store, clock, metrics, limits, memory, decoding, observers: RwLock::new(Arc::new([])), signal }
+    }
+
+    /// `observer` sees all that is accepted from now on.
+    pub fn observe(&self, observer: Arc<dyn Observer<S>>) {
+        let mut observers = self.observers.write();
+        *observers = observers.iter().cloned().chain([observer]).collect();
+    }
+
+    fn watch(&self) -> Option<Watch<S>> {
+        let observers = self.observers.read().clone();
+        if observers.is_empty() {
+            return None;
+        }
+        Some(Box::new(move |tenant, rows| {
+            let notices: Vec<Notice> = observers.iter().filter_map(|o| o.accepted(tenant, rows)).collect();
+            if notices.is_empty() { None } else { Some(Box::new(move || notices.into_iter().for_each(|notice| notice()))) }
+        }))
     }
 
     pub fn limits(&self) -> Limits {
@@ -48,11 +64,6 @@ impl<S: Spec> Door<S> {
 
     pub fn store(&self) -> &Arc<Store<S>> {
         &self.store
-    }
-
-    /// From now on `observer` sees what comes in.
-    pub fn observe(&self, observer: Arc<dyn Observer<S::Rows>>) {
-        self.observers.write().push(observer);
     }
 
     /// Decompresses, translates, admits and appends one request, and returns when it is durable and visible.
@@ -98,31 +109,17 @@ impl<S: Spec> Door<S> {
         // Before the wait for a permit, since the body is in memory meanwhile.
         let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
-        let (store, max, received_at) = (self.store.clone(), decoded_max, self.clock.now());
-        let observers = self.observers.clone();
+        let (store, max, received_at, watch) = (self.store.clone(), decoded_max, self.clock.now(), self.watch());
         let work = move || {
             let _permit = permit;
             let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
             let (rows, refusals) = translate(&decoded, received_at)?;
-            let applied = show(&observers.read(), &tenant, &rows);
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
-            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).then(applied)).map_err(failure_of)
+            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch)).map_err(failure_of)
         };
         let ticket = tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
         let appended = ticket.durable().await.map_err(failure_of)?;
         Ok(Outcome { accepted: appended.accepted, refusals: appended.refusals })
-    }
-}
-
-/// Shows the rows to all observers; what they want to do later is done together.
-fn show<R: Rows>(observers: &[Arc<dyn Observer<R>>], tenant: &TenantId, rows: &R) -> Option<Applied> {
-    if rows.is_empty() {
-        return None;
-    }
-    let mut calls: Vec<Applied> = observers.iter().filter_map(|o| o.offered(tenant, rows)).collect();
-    match calls.len() {
-        0 | 1 => calls.pop(),
-        _ => Some(Box::new(move |refusals| calls.into_iter().for_each(|call| call(refusals)))),
     }
 }
 
@@ -151,7 +148,7 @@ fn reason_of(failure: &Failure) -> &'static str {
 mod tests {
     use super::*;
     use crate::runtime::SystemClock;
-    use crate::storage::tests::{WordRows, word_store};
+    use crate::storage::tests::word_store;
     use crate::telemetry::Telemetry;
     use std::time::Duration;
 
@@ -184,38 +181,5 @@ mod tests {
             assert_eq!(request.await.unwrap().unwrap_err().kind, FailureKind::Invalid);
         }
         assert_eq!(door.memory.used(), 0);
-    }
-
-    /// Notes when it is shown rows, and what was refused of those that were stored.
-    #[derive(Default)]
-    struct Notes(Arc<parking_lot::Mutex<Vec<String>>>);
-
-    impl Observer<WordRows> for Notes {
-        fn offered(&self, tenant: &TenantId, rows: &WordRows) -> Option<Applied> {
-            self.0.lock().push(format!("offered {tenant} {}", rows.len()));
-            let notes = self.0.clone();
-            Some(Box::new(move |refusals| notes.lock().push(format!("applied, but {:?}", refusals.indexes()))))
-        }
-    }
-
-    #[tokio::test]
-    async fn observers_are_shown_rows_and_told_when_they_are_visible() {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, memory) = (word_store(dir.path()), Budget::new(1 << 20));
-        let door = Door::new(store, Arc::new(SystemClock), Telemetry::default().ingest, Limits::default(), memory);
-        let notes: Arc<parking_lot::Mutex<Vec<String>>> = Arc::default();
-        for _ in 0..2 {
-            door.observe(Arc::new(Notes(notes.clone())));
-        }
-        let send = async |body: &'static str| {
-            let translate = |body: &Bytes, _| Ok((WordRows::parse(body), Refusals::default()));
-            door.accept(TenantId::default_tenant(), 1, Encoding::Identity, Bytes::from_static(body.as_bytes()), translate).await.unwrap()
-        };
-        assert_eq!(send("1 one\n2 bad\n3 three").await.accepted, 2);
-        let offered = "offered default 3";
-        assert_eq!(*notes.lock(), [offered, offered, "applied, but [1]", "applied, but [1]"]);
-        notes.lock().clear();
-        assert_eq!(send("1 bad").await.accepted, 0);
-        assert_eq!(*notes.lock(), ["offered default 1", "offered default 1"]);
     }
 }

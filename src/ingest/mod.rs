@@ -8,5 +8,5 @@ mod otlp_json;
 
 pub use codec::{Encoding, Limits};
 pub use door::{Door, Outcome};
-pub use observer::{Applied, Observer};
+pub use observer::{Fed, Feed, Observer, feed};
 pub use otlp_json::otlp_json_to_protobuf;

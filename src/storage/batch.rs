@@ -66,28 +66,26 @@ pub struct Batch<S: Spec> {
     pub refusals: Refusals,
 }
 
-/// Called once, from the lane's own thread, right after the rows of a batch became durable and visible, with what the
-/// head refused of them; dropped uncalled if nothing of the batch is stored. It must neither block nor compute.
-pub type Applied = Box<dyn FnOnce(&Refusals) + Send>;
+/// Called with the accepted rows when they are durable, before the head takes them; what it returns is called when they
+/// are visible. Both run on the lane's committer in the order of frames, so neither may wait; replay calls neither.
+pub type Watch<S> = Box<dyn FnOnce(&TenantId, &<S as Spec>::Rows) -> Option<Notice> + Send>;
+
+/// See [`Watch`].
+pub type Notice = Box<dyn FnOnce() + Send>;
 
 /// A batch that passed admission (rate, size, memory, disk) in `ingest`, and may be appended.
 pub struct Admitted<S: Spec> {
-    batch: Batch<S>,
-    applied: Option<Applied>,
+    pub(super) batch: Batch<S>,
+    pub(super) watch: Option<Watch<S>>,
 }
 
 impl<S: Spec> Admitted<S> {
     pub fn new(batch: Batch<S>) -> Admitted<S> {
-        Admitted { batch, applied: None }
+        Admitted { batch, watch: None }
     }
 
-    #[must_use]
-    pub fn then(self, applied: Option<Applied>) -> Admitted<S> {
-        Admitted { applied, ..self }
-    }
-
-    pub(super) fn into_inner(self) -> (Batch<S>, Option<Applied>) {
-        (self.batch, self.applied)
+    pub fn watched_by(self, watch: Option<Watch<S>>) -> Admitted<S> {
+        Admitted { watch, ..self }
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod outbox;
 
-pub use outbox::{Due, Outbox};
+pub use outbox::{Due, FRAME_MAX, Outbox};
 
 use super::entry::{LogRows, StreamEntries};
 use super::head::{Chunk, Snapshot};
@@ -13,11 +13,11 @@ use super::logql::ast::LogExpr;
 use super::logql::eval::{Direction, Engine, FoundEntry, LogQuery, Stats, run_log};
 use super::source::matches;
 use super::spec::LogsSpec;
-use crate::ingest::{Applied, Observer};
+use crate::ingest::Observer;
 use crate::model::{Labels, Matcher, TenantId, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::runtime::{Budget, Reservation};
-use crate::storage::{Rows as _, View};
+use crate::storage::{Notice, Rows as _, View};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -63,8 +63,6 @@ impl Missed {
 /// Entries of one request on their way to one tail.
 pub struct Arrival {
     streams: Vec<StreamEntries>,
-    /// Positions of entries that were refused at last.
-    refused: Vec<u32>,
     pub applied_at: Instant,
     _room: Reservation,
 }
@@ -125,7 +123,7 @@ struct State {
 
 /// There are as many tails as there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("max concurrent tail requests limit exceeded, count > limit ({} > {max})", max + 1)]
+#[error("max concurrent tail requests limit exceeded, count > limit ({} > {max})", .max + 1)]
 pub struct TooManyTails {
     max: usize,
 }
@@ -148,17 +146,16 @@ impl Tails {
     }
 }
 
-impl Observer<LogRows> for Tails {
-    fn offered(&self, tenant: &TenantId, rows: &LogRows) -> Option<Applied> {
+impl Observer<LogsSpec> for Tails {
+    fn accepted(&self, tenant: &TenantId, rows: &LogRows) -> Option<Notice> {
         let followers: Vec<Arc<Follower>> = self.state.read().followers.iter().filter(|f| f.tenant == *tenant).cloned().collect();
         let copies: Vec<_> = followers.into_iter().filter_map(|f| f.copy(rows).map(|copy| (f, copy))).collect();
         if copies.is_empty() {
             return None;
         }
-        Some(Box::new(move |refusals| {
+        Some(Box::new(move || {
             for (follower, (streams, room)) in copies {
-                let refused = refusals.indexes().to_vec();
-                follower.deliver(Arrival { streams, refused, applied_at: Instant::now(), _room: room });
+                follower.deliver(Arrival { streams, applied_at: Instant::now(), _room: room });
             }
         }))
     }
@@ -182,14 +179,12 @@ impl Tail {
         self.missed.clone()
     }
 
-    /// Leaves out of `arrival` what was refused, and exact duplicates of what came shortly before, which a query would
-    /// not show twice either.
+    /// Leaves out of `arrival` exact duplicates of what came shortly before, which a query would not show twice either.
     pub fn sift(&mut self, arrival: &mut Arrival) {
-        let refused = std::mem::take(&mut arrival.refused);
         for stream in &mut arrival.streams {
             let id = stream.labels.stable_id();
             stream.entries.retain(|e| {
-                refused.binary_search(&e.index).is_err() && self.seen.is_new(|hash| {
+                self.seen.is_new(|hash| {
                     hash.update(&id.to_le_bytes());
                     hash.update(&e.ts.to_le_bytes());
                     hash.update(e.line.as_bytes());
@@ -244,7 +239,7 @@ pub fn filter(arrival: Arrival, log: &LogExpr, ctx: &Context, now: i64) -> Resul
     let rows = LogRows { streams: arrival.streams };
     let limit = rows.len();
     let chunk = Chunk::build(&rows).map_err(|e| QueryError::Storage(e.to_string()))?;
-    let view = View::<LogsSpec> { tenant: ctx.tenant.clone(), heads: vec![Snapshot { chunks: vec![Arc::new(chunk)] }], blocks: Vec::new() };
+    let view = View::<LogsSpec>::of_heads(ctx.tenant.clone(), vec![Snapshot { chunks: vec![Arc::new(chunk)] }]);
     let query = LogQuery { range: TimeRange::new(i64::MIN, i64::MAX), direction: Direction::Forward, limit, interval: 0 };
     run_log(&Engine { view: &view, ctx, now }, log, &query, &mut Stats::default())
 }
