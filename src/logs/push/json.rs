@@ -39,8 +39,7 @@ struct Pairs(Vec<(String, String)>);
 #[derive(Debug, PartialEq)]
 pub struct LegacyStream {
     pub labels: String,
-    /// Time, line, and no metadata.
-    pub entries: Vec<(i64, String, Vec<(String, String)>)>,
+    pub entries: Vec<PushEntry>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +68,7 @@ pub fn parse_legacy(body: &[u8]) -> Result<Vec<LegacyStream>, Failure> {
     let body: LegacyBody = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
     let entry = |raw: RawLegacyEntry| {
         let ts = time::parse_rfc3339(&raw.ts).ok_or_else(|| bad(format!("timestamp {:?} is not in the form of RFC 3339", raw.ts)))?;
-        Ok((ts, raw.line, Vec::new()))
+        Ok(PushEntry { ts, line: raw.line, metadata: Vec::new() })
     };
     let stream = |raw: RawLegacyStream| {
         let entries = raw.entries.unwrap_or_default().into_iter().map(entry).collect::<Result<_, _>>()?;

@@ -30,7 +30,7 @@ pub fn translate_json(body: &[u8], config: &Config) -> Translated {
 pub fn translate_legacy_json(body: &[u8], config: &Config) -> Translated {
     let mut streams = Streams::new(config);
     for stream in json::parse_legacy(body)? {
-        streams.add(printed_labels(&stream.labels), stream.entries.into_iter());
+        streams.add(printed_labels(&stream.labels), stream.entries.into_iter().map(|e| (e.ts, e.line, e.metadata)));
     }
     streams.finish()
 }
