@@ -19,6 +19,7 @@ mod push;
 mod schema;
 mod source;
 mod spec;
+mod tail;
 
 pub use config::Config;
 pub use entry::{Entry, LogRows, Pair, StreamEntries};

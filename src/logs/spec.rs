@@ -19,12 +19,14 @@ pub enum FrameKind {
     OtlpJson = 2,
     PushJson = 3,
     PushProtobuf = 4,
+    /// JSON as Loki's first API took it.
+    PushLegacyJson = 5,
 }
 
 impl FrameKind {
     fn from_stored(number: u8) -> Option<FrameKind> {
-        use FrameKind::{OtlpJson, OtlpProtobuf, PushJson, PushProtobuf};
-        [OtlpProtobuf, OtlpJson, PushJson, PushProtobuf].into_iter().find(|k| *k as u8 == number)
+        use FrameKind::{OtlpJson, OtlpProtobuf, PushJson, PushLegacyJson, PushProtobuf};
+        [OtlpProtobuf, OtlpJson, PushJson, PushProtobuf, PushLegacyJson].into_iter().find(|k| *k as u8 == number)
     }
 }
 
@@ -55,6 +57,7 @@ fn translate(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -
         FrameKind::OtlpProtobuf => otlp::translate_protobuf(body, received_at, config),
         FrameKind::OtlpJson => otlp::translate_json(body, received_at, config),
         FrameKind::PushJson => push::translate_json(body, config),
+        FrameKind::PushLegacyJson => push::translate_legacy_json(body, config),
         FrameKind::PushProtobuf => push::translate_protobuf(body, Limits::default().decoded_max_bytes, config),
     }
 }

@@ -21,6 +21,8 @@ use std::path::Path;
 use std::time::Duration;
 use tower::ServiceExt;
 
+mod tail;
+
 /// 2026-03-10T12:00:00Z, where the shop begins.
 const BASE: i64 = 1_773_144_000_000_000_000;
 
