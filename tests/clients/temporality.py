@@ -8,17 +8,37 @@ import sys
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
+
+
+class Aimed(MetricExporter):
+    """Exports to whichever receiver it was aimed at last."""
+
+    def __init__(self, temporality):
+        self.preferred = {Counter: temporality, Histogram: temporality}
+        super().__init__(preferred_temporality=self.preferred)
+        self.receiver = None
+
+    def aim(self, url):
+        self.receiver = OTLPMetricExporter(endpoint=f"{url}/v1/metrics", preferred_temporality=self.preferred)
+
+    def export(self, metrics_data, timeout_millis=10_000, **kwargs):
+        return self.receiver.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
+
+    def force_flush(self, timeout_millis=10_000):
+        return True
+
+    def shutdown(self, timeout_millis=30_000, **kwargs):
+        pass
 
 
 class Pipeline:
     def __init__(self, name, temporality):
-        self.exporter = OTLPMetricExporter(
-            endpoint="http://127.0.0.1:9/v1/metrics", preferred_temporality={Counter: temporality, Histogram: temporality}
-        )
+        self.exporter = Aimed(temporality)
         reader = PeriodicExportingMetricReader(self.exporter, export_interval_millis=3_600_000)
-        self.provider = MeterProvider(metric_readers=[reader], resource=Resource.create({"service.name": name}))
+        resource = Resource.create({"service.name": name})
+        self.provider = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
         meter = self.provider.get_meter("temporality")
         self.counter = meter.create_counter("work")
         self.histogram = meter.create_histogram("took", unit="s")
@@ -26,7 +46,7 @@ class Pipeline:
     def export(self, url, step):
         self.counter.add(step, {"kind": "a"})
         self.histogram.record(0.01 * step)
-        self.exporter._endpoint = f"{url}/v1/metrics"
+        self.exporter.aim(url)
         assert self.provider.force_flush()
 
 
