@@ -4,7 +4,7 @@ use crate::ingest::{Door, Limits};
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
-use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
+use crate::storage::maintenance::{self, CompactConfig, MaintenanceConfig, MaintenanceError};
 use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
 use crate::storage::{Spec, Store, StoreConfig};
@@ -29,6 +29,7 @@ pub(super) trait Engine: Send + Sync {
     fn recover(&self) -> io::Result<()>;
     fn is_ready(&self) -> bool;
     fn flush(&self) -> Result<(), MaintenanceError>;
+    fn compact(&self) -> Result<(), MaintenanceError>;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Moves blocks to the bucket and out of it, until shutdown.
@@ -40,6 +41,7 @@ pub(super) trait Engine: Send + Sync {
 struct Running<S: Spec> {
     store: Arc<Store<S>>,
     maintenance: MaintenanceConfig,
+    turn: maintenance::Turn,
 }
 
 impl<S: Spec> Engine for Running<S> {
@@ -55,12 +57,17 @@ impl<S: Spec> Engine for Running<S> {
         self.store.cut()
     }
 
+    fn compact(&self) -> Result<(), MaintenanceError> {
+        let _alone = self.turn.blocking_lock();
+        self.store.compact(&self.maintenance.compact)
+    }
+
     fn close(&self) -> Result<(), MaintenanceError> {
         self.store.close()
     }
 
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(maintenance::run(self.store.clone(), self.maintenance, shutdown))
+        Box::pin(maintenance::run(self.store.clone(), self.maintenance, self.turn.clone(), shutdown))
     }
 
     fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -81,6 +88,7 @@ struct Parts<'a> {
     telemetry: &'a Telemetry,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
+    turn: maintenance::Turn,
 }
 
 impl Parts<'_> {
@@ -99,10 +107,20 @@ impl Parts<'_> {
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let (query, otlp) = routes(Arc::new(door));
-        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention };
-        Ok(Room { query, otlp, engine: Arc::new(Running { store, maintenance }) })
+        let compact = CompactConfig {
+            bytes_max: (self.config.disk_bytes / 16).min(MERGE_MAX_BYTES),
+            inputs_max: usize::try_from(self.config.memory_bytes / MERGE_INPUT_BYTES).unwrap_or(usize::MAX).clamp(4, 24),
+        };
+        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact };
+        Ok(Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) })
     }
 }
+
+/// Bytes of the blocks that one merge takes.
+const MERGE_MAX_BYTES: u64 = 1 << 30;
+
+/// Memory for which one merge may take one more block: a tenth of it is what a block needs.
+const MERGE_INPUT_BYTES: u64 = 64 << 20;
 
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
@@ -115,7 +133,15 @@ pub(super) fn build(
     pool: &Pool,
     telemetry: &Telemetry,
 ) -> Result<Vec<Room>, ServeError> {
-    let parts = Parts { config, world, tier, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
+    let parts = Parts {
+        config,
+        world,
+        tier,
+        catalog,
+        telemetry,
+        requests: Budget::new(config.memory_bytes * 3 / 10),
+        turn: maintenance::Turn::default(),
+    };
     let clock = || world.clock.clone();
     let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
     let metrics = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
@@ -130,7 +156,9 @@ pub(super) fn build(
     let traces = traces::Config { retention: config.retention_traces };
     let traces = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
+        let query = traces::api::query_routes(api.clone());
+        let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };
+        (query, traces::api::otlp_routes(api))
     })?;
     Ok(vec![metrics, logs, traces])
 }
