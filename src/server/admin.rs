@@ -25,7 +25,6 @@ pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) ->
     };
     let metrics = get(move || async move { ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.expose()) });
     Router::new()
-        .route("/", get(index))
         .route("/ready", get(ready))
         .route("/-/ready", get(prometheus_ready))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
@@ -35,20 +34,6 @@ pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) ->
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-const INDEX: &str = "monocle: metrics, logs and traces through one lens
-
-/api/v1/query          Prometheus API
-/loki/api/v1/query     Loki API
-/api/search            Tempo API
-/metrics               monocle's own metrics
-/ready                 health
-OTLP is taken on ports of its own, 4317 (gRPC) and 4318 (HTTP) unless configured otherwise.
-";
-
-async fn index() -> Response {
-    text_response(StatusCode::OK, INDEX)
-}
 
 fn all_ready(rooms: &Rooms) -> bool {
     rooms.iter().all(|room| room.engine.is_ready())

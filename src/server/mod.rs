@@ -3,8 +3,10 @@
 mod admin;
 mod bucket;
 mod listener;
+mod page;
 mod rooms;
 mod router;
+mod status;
 
 use crate::config::{Config, Endpoint};
 use crate::query::{Pool, PoolConfig};
@@ -14,6 +16,7 @@ use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, collect_orphans};
 use crate::storage::tier::{self, BucketError, OwnerError, UploadError};
 use crate::telemetry::Telemetry;
+use crate::web::SlowQueries;
 use listener::{BindError, Bound};
 use rooms::Room;
 use std::io::{self, Write};
@@ -88,7 +91,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let rooms: Arc<[Room]> = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?.into();
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
-    let routers = router::build(&rooms, &telemetry, admin_allowed(&config));
+    let slow = SlowQueries::new(world.clock.clone());
+    let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
+    let routers = router::build(&rooms, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
@@ -204,8 +209,10 @@ fn write_addresses(world: &World, layout: &Layout, bound: &[Bound]) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Signal;
     use crate::runtime::Shutdown;
     use crate::storage::maintenance::MaintenanceError;
+    use crate::storage::{HeadStats, StoreStatus};
     use std::pin::Pin;
     use std::sync::mpsc;
 
@@ -227,6 +234,10 @@ mod tests {
 
         fn compact(&self) -> Result<(), MaintenanceError> {
             Ok(())
+        }
+
+        fn status(&self) -> StoreStatus {
+            StoreStatus { signal: Signal::Logs, wal_bytes: 0, head: HeadStats::default(), blocks: Vec::new() }
         }
 
         fn close(&self) -> Result<(), MaintenanceError> {

@@ -7,7 +7,7 @@ use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, MaintenanceConfig, MaintenanceError};
 use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
-use crate::storage::{Spec, Store, StoreConfig};
+use crate::storage::{Spec, Store, StoreConfig, StoreStatus};
 use crate::telemetry::Telemetry;
 use crate::{logs, metrics, traces};
 use axum::Router;
@@ -30,6 +30,7 @@ pub(super) trait Engine: Send + Sync {
     fn is_ready(&self) -> bool;
     fn flush(&self) -> Result<(), MaintenanceError>;
     fn compact(&self) -> Result<(), MaintenanceError>;
+    fn status(&self) -> StoreStatus;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Moves blocks to the bucket and out of it, until shutdown.
@@ -60,6 +61,10 @@ impl<S: Spec> Engine for Running<S> {
     fn compact(&self) -> Result<(), MaintenanceError> {
         let _alone = self.turn.blocking_lock();
         self.store.compact(&self.maintenance.compact)
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.store.status()
     }
 
     fn close(&self) -> Result<(), MaintenanceError> {

@@ -1,10 +1,13 @@
 use crate::model::Signal;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,6 +47,8 @@ pub struct IngestMetrics {
     received_bytes: Family<BySignal, Counter>,
     acknowledged: Family<BySignal, Counter>,
     refused: Family<ByReason, Counter>,
+    /// What `refused` has counters for, since a family cannot be listed.
+    reasons: Arc<Mutex<BTreeSet<(&'static str, &'static str)>>>,
 }
 
 impl IngestMetrics {
@@ -53,6 +58,7 @@ impl IngestMetrics {
             received_bytes: Family::default(),
             acknowledged: Family::default(),
             refused: Family::default(),
+            reasons: Arc::default(),
         };
         registry.register("ingest_requests", "Write requests received", m.requests.clone());
         registry.register_with_unit("ingest_received", "Bytes of write requests on the wire", Unit::Bytes, m.received_bytes.clone());
@@ -80,6 +86,22 @@ impl IngestMetrics {
 
     pub fn refused(&self, signal: Signal, reason: &'static str, items: u64) {
         self.refused.get_or_create(&ByReason { signal: signal.as_str(), reason }).inc_by(items);
+        self.reasons.lock().insert((signal.as_str(), reason));
+    }
+
+    pub fn acknowledged_so_far(&self, signal: Signal) -> u64 {
+        self.acknowledged.get_or_create(&signal.into()).get()
+    }
+
+    pub fn received_so_far(&self, signal: Signal) -> u64 {
+        self.received_bytes.get_or_create(&signal.into()).get()
+    }
+
+    /// Reasons and how many items each has refused, by reason.
+    pub fn refused_so_far(&self, signal: Signal) -> Vec<(&'static str, u64)> {
+        let reasons = self.reasons.lock().clone();
+        let of_signal = reasons.into_iter().filter(|(of, _)| *of == signal.as_str());
+        of_signal.map(|(signal, reason)| (reason, self.refused.get_or_create(&ByReason { signal, reason }).get())).collect()
     }
 }
 

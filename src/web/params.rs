@@ -1,4 +1,5 @@
 use super::body::{json_response, read_body};
+use super::slow::QueryText;
 use super::status::http_status;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -55,6 +56,10 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             pairs.extend(form_urlencoded::parse(&body).into_owned());
         }
         pairs.extend(form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned());
-        Ok(Params { pairs, headers: parts.headers })
+        let params = Params { pairs, headers: parts.headers };
+        if let (Some(slot), Some(text)) = (parts.extensions.get::<QueryText>(), params.get("query").or_else(|| params.get("q"))) {
+            slot.set(text);
+        }
+        Ok(params)
     }
 }
