@@ -1,12 +1,15 @@
-//! The real binary and foreign programs: OpenTelemetry's Python SDK sends, and DuckDB, pyarrow and Polars read the files.
+//! The real binary and foreign programs: OpenTelemetry's Python SDK sends, Prometheus remote-writes, and DuckDB,
+//! pyarrow and Polars read the files.
 //!
 //! `MONOCLE_PYTHON` names the interpreter (else `python3`), with `tests/clients/requirements.txt` installed. What is not
 //! installed is skipped by name; under `MONOCLE_CLIENTS=required` it fails instead.
 
+#[path = "clients/prometheus.rs"]
+mod prometheus;
 mod support;
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::Server;
@@ -106,6 +109,55 @@ fn the_opentelemetry_sdk_sends_over_http() {
 #[test]
 fn the_opentelemetry_sdk_sends_over_http_with_gzip() {
     sdk_speaks("http", "otlp_http", Some("gzip"));
+}
+
+/// The floats of a series, in order of time.
+fn floats(server: &Server, selector: &str) -> Vec<String> {
+    let answer = ask(server, "prometheus", "/api/v1/query", &[("query", &format!("{selector}[5m]"))]);
+    let result = answer["data"]["result"].as_array().unwrap();
+    assert_eq!(result.len(), 1, "{selector}: {answer}");
+    result[0]["values"].as_array().unwrap().iter().map(|v| v[1].as_str().unwrap().to_owned()).collect()
+}
+
+/// Deltas are summed up: also across a cut, and across a kill of which the SDK knows nothing.
+#[test]
+fn delta_counters_of_the_sdk_give_the_rate_of_cumulative_ones() {
+    if !installed("opentelemetry.sdk, opentelemetry.exporter.otlp.proto.http") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &[]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/temporality.py");
+    let mut sdk = python().arg(script).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let (mut orders, mut answers) = (sdk.stdin.take().unwrap(), BufReader::new(sdk.stdout.take().unwrap()).lines());
+    for step in 1..=9 {
+        writeln!(orders, "{}", server.url("otlp_http")).unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), "exported");
+        match step {
+            3 => assert_eq!(server.post("prometheus", "/-/flush", "text/plain", b"").status, 204),
+            2 | 5 => {
+                server.kill9();
+                server = Server::start(home.path(), &[]);
+            }
+            _ => std::thread::sleep(std::time::Duration::from_millis(500)),
+        }
+    }
+    drop(orders);
+    assert!(sdk.wait().unwrap().success());
+    for series in ["work_total", "took_seconds_sum", "took_seconds_count", "took_seconds_bucket{le=\"+Inf\"}"] {
+        let of = |job: &str| match series.split_once('{') {
+            Some((name, labels)) => format!("{name}{{job=\"{job}\",{labels}"),
+            None => format!("{series}{{job=\"{job}\"}}"),
+        };
+        let (delta, cumulative) = (floats(&server, &of("delta")), floats(&server, &of("cumulative")));
+        assert_eq!((delta.len(), &delta), (9, &cumulative), "{series}");
+        let rate = |job: &str| {
+            let answer = ask(&server, "prometheus", "/api/v1/query", &[("query", &format!("rate({}[5m])", of(job)))]);
+            answer["data"]["result"][0]["value"][1].as_str().unwrap().parse::<f64>().unwrap()
+        };
+        // The two are collected some milliseconds apart.
+        assert!((rate("delta") / rate("cumulative") - 1.0).abs() < 0.05, "{series}: {} and {}", rate("delta"), rate("cumulative"));
+    }
 }
 
 const READERS: &str = "duckdb, pyarrow.parquet, polars";
