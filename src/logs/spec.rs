@@ -1,12 +1,13 @@
 use super::config::Config;
 use super::entry::LogRows;
 use super::head::LogsHead;
-use super::{otlp, push};
+use super::{compact, erase, otlp, push, schema};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Failure, Reason, Signal, TenantId, time};
 use crate::runtime::Clock;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{Refusals, ReplayError, Rows as _, Spec};
+use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Rows as _, Spec, Tombstone};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -96,6 +97,18 @@ impl Spec for LogsSpec {
 
     fn new_head(&self, _: &TenantId) -> LogsHead {
         LogsHead::default()
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::LOGS, schema::TS)]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        erase::may_erase(tombstone, block)
     }
 
     fn replay(&self, frame: &Frame) -> Result<LogRows, ReplayError> {

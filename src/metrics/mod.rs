@@ -3,6 +3,7 @@
 
 pub mod api;
 mod builder;
+mod compact;
 mod decimal;
 mod head;
 pub mod histogram;

@@ -1,13 +1,14 @@
+use super::compact;
 use super::head::{MetricsHead, Registry};
 use super::otlp::{self, TranslationConfig};
-use super::remote_write;
 use super::rows::{Metadata, MetricRows};
+use super::{remote_write, schema, select};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
-use crate::storage::block::Block;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{Refusals, ReplayError, Spec};
+use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Spec, Tombstone};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -118,6 +119,22 @@ impl Spec for MetricsSpec {
         let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config).map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(2 * 3600)
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::SAMPLES, "ts"), (schema::HIST, "ts"), (schema::EXEMPLARS, "ts")]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        select::may_erase(tombstone, block)
     }
 
     fn published(&self, tenant: &TenantId, _: &[Arc<Block>]) {

@@ -234,6 +234,10 @@ mod tests {
             Ok(())
         }
 
+        fn compact(&self) -> Result<(), MaintenanceError> {
+            Ok(())
+        }
+
         fn close(&self) -> Result<(), MaintenanceError> {
             let _ = self.0.lock().recv();
             Ok(())

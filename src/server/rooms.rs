@@ -5,7 +5,7 @@ use crate::ingest::{Door, Limits};
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
-use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
+use crate::storage::maintenance::{self, CompactConfig, MaintenanceConfig, MaintenanceError};
 use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
 use crate::storage::{Spec, Store, StoreConfig};
@@ -38,6 +38,7 @@ pub(super) trait Engine: Send + Sync {
     fn recover(&self) -> io::Result<()>;
     fn is_ready(&self) -> bool;
     fn flush(&self) -> Result<(), MaintenanceError>;
+    fn compact(&self) -> Result<(), MaintenanceError>;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Moves blocks to the bucket and out of it, until shutdown.
@@ -49,6 +50,7 @@ pub(super) trait Engine: Send + Sync {
 struct Running<S: Spec> {
     store: Arc<Store<S>>,
     maintenance: MaintenanceConfig,
+    turn: maintenance::Turn,
 }
 
 impl<S: Spec> Engine for Running<S> {
@@ -64,12 +66,17 @@ impl<S: Spec> Engine for Running<S> {
         self.store.cut()
     }
 
+    fn compact(&self) -> Result<(), MaintenanceError> {
+        let _alone = self.turn.blocking_lock();
+        self.store.compact(&self.maintenance.compact)
+    }
+
     fn close(&self) -> Result<(), MaintenanceError> {
         self.store.close()
     }
 
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(maintenance::run(self.store.clone(), self.maintenance, shutdown))
+        Box::pin(maintenance::run(self.store.clone(), self.maintenance, self.turn.clone(), shutdown))
     }
 
     fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -90,6 +97,7 @@ struct Parts<'a> {
     telemetry: &'a Telemetry,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
+    turn: maintenance::Turn,
 }
 
 impl Parts<'_> {
@@ -109,10 +117,20 @@ impl Parts<'_> {
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let door = Arc::new(door);
         let (query, otlp) = routes(door.clone());
-        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention };
-        Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance }) }, door))
+        let compact = CompactConfig {
+            bytes_max: (self.config.disk_bytes / 16).min(MERGE_MAX_BYTES),
+            inputs_max: usize::try_from(self.config.memory_bytes / MERGE_INPUT_BYTES).unwrap_or(usize::MAX).clamp(4, 24),
+        };
+        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact };
+        Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
 }
+
+/// Bytes of the blocks that one merge takes.
+const MERGE_MAX_BYTES: u64 = 1 << 30;
+
+/// Memory for which one merge may take one more block: a tenth of it is what a block needs.
+const MERGE_INPUT_BYTES: u64 = 64 << 20;
 
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
@@ -128,7 +146,15 @@ pub(super) fn build(
     pool: &Pool,
     telemetry: &Telemetry,
 ) -> Result<Built, ServeError> {
-    let parts = Parts { config, world, tier, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
+    let parts = Parts {
+        config,
+        world,
+        tier,
+        catalog,
+        telemetry,
+        requests: Budget::new(config.memory_bytes * 3 / 10),
+        turn: maintenance::Turn::default(),
+    };
     let clock = || world.clock.clone();
     let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
@@ -145,7 +171,9 @@ pub(super) fn build(
     let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         receivers = traces::api::receiver_routes(api.clone());
-        (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
+        let query = traces::api::query_routes(api.clone());
+        let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };
+        (query, traces::api::otlp_routes(api))
     })?;
     let deriver = config.derive.enabled.then(|| {
         let queue = config.memory_bytes / DERIVE_QUEUE_SHARE;

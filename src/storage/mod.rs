@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod head;
 pub mod layout;
 pub mod maintenance;
+mod merge;
 mod scan;
 mod spec;
 mod store;
@@ -22,6 +23,7 @@ mod view;
 pub mod wal;
 
 pub use batch::{Admitted, Batch, Notice, Payload, Refusals, Watch};
+pub use merge::{Merge, MergeError, MergeInput, Merged, Pace, RowStream};
 pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
 pub use store::{AppendError, Appended, Store, StoreConfig};

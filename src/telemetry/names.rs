@@ -95,6 +95,8 @@ pub struct StoreMetrics {
     block_bytes: Family<BySignal, Gauge>,
     blocks: Family<BySignal, Gauge>,
     cut_seconds: SecondsBySignal,
+    compact_seconds: SecondsBySignal,
+    compacted_blocks: Family<BySignal, Counter>,
     maintenance_failures: Family<BySignal, Counter>,
 }
 
@@ -110,6 +112,8 @@ impl StoreMetrics {
             block_bytes: Family::default(),
             blocks: Family::default(),
             cut_seconds: Family::new_with_constructor(seconds),
+            compact_seconds: Family::new_with_constructor(seconds),
+            compacted_blocks: Family::default(),
             maintenance_failures: Family::default(),
         };
         registry.register_with_unit("wal_written", "Bytes appended to the WAL", Unit::Bytes, m.wal_written_bytes.clone());
@@ -121,6 +125,8 @@ impl StoreMetrics {
         registry.register_with_unit("block_size", "Bytes in blocks", Unit::Bytes, m.block_bytes.clone());
         registry.register("blocks", "Live blocks", m.blocks.clone());
         registry.register_with_unit("cut", "Time to cut a head into blocks", Unit::Seconds, m.cut_seconds.clone());
+        registry.register_with_unit("compact", "Time of one merge of blocks, rests included", Unit::Seconds, m.compact_seconds.clone());
+        registry.register("compacted_blocks", "Blocks that were merged into others", m.compacted_blocks.clone());
         registry.register(
             "maintenance_failures",
             "Cuts, expiries and collections that failed and will be tried again",
@@ -154,6 +160,11 @@ impl StoreMetrics {
 
     pub fn cut(&self, signal: Signal, took: Duration) {
         self.cut_seconds.get_or_create(&signal.into()).observe(took.as_secs_f64());
+    }
+
+    pub fn compacted(&self, signal: Signal, inputs: u64, took: Duration) {
+        self.compact_seconds.get_or_create(&signal.into()).observe(took.as_secs_f64());
+        self.compacted_blocks.get_or_create(&signal.into()).inc_by(inputs);
     }
 
     pub fn maintenance_failed(&self, signal: Signal) {

@@ -3,6 +3,7 @@
 pub mod api;
 mod cache;
 pub mod columns;
+mod compact;
 mod cut;
 mod find;
 mod head;

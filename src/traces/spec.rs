@@ -1,11 +1,14 @@
 use super::head::{TraceHead, TraceRows, Window};
 use super::limits::{Limits, TraceSizes};
 use super::otlp::{self, Kind};
+use super::source::{deleted_trace, has_trace};
+use super::{compact, schema};
 use crate::ingest::{self, Encoding};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{Refusals, ReplayError, Spec};
+use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Spec, Tombstone};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +64,18 @@ impl Spec for TracesSpec {
 
     fn new_head(&self, _: &TenantId) -> TraceHead {
         TraceHead::default()
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::SPANS, "start")]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        deleted_trace(tombstone).is_some_and(|id| has_trace(block, id))
     }
 
     fn replay(&self, frame: &Frame) -> Result<TraceRows, ReplayError> {

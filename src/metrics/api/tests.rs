@@ -249,3 +249,34 @@ async fn every_float_comes_back_to_the_bit_from_blocks() {
         assert_eq!(series[0].values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits, "cut: {cut}");
     }
 }
+
+#[tokio::test]
+async fn a_delete_hides_samples_of_blocks_and_not_what_comes_later() {
+    let server = Server::new();
+    server.write("a", &[(300, 1.0), (200, 2.0), (100, 3.0)]).await;
+    server.write("b", &[(200, 4.0)]).await;
+    let delete = |selector: &str, min: i64, max: i64| crate::storage::Delete {
+        selector: selector.to_owned(),
+        min_time: (NOW - min) * SECOND,
+        max_time: (NOW - max) * SECOND,
+        cancel_within: Duration::ZERO,
+    };
+    let tenant = crate::model::TenantId::default_tenant();
+    server.store.delete(&tenant, delete(r#"x_seconds{n="a"}"#, 250, 150)).unwrap();
+    server.store.delete(&tenant, delete(r#"{n="b"}"#, 1000, 0)).unwrap();
+    server.write("a", &[(50, 5.0)]).await;
+    let values = async |server: &Server| {
+        let (_, answer) = server.get(&format!("/api/v1/query?time={NOW}&query={{__name__=~\"x.*\"}}[10m]").replace('"', "%22")).await;
+        let series = answer["data"]["result"].as_array().unwrap().clone();
+        series.iter().flat_map(|s| s["values"].as_array().unwrap().clone()).map(|v| v[1].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&server).await, ["1", "3", "5"]);
+    let (_, names) = server.get(&format!("/api/v1/label/n/values?start={}&end={NOW}", NOW - 1000)).await;
+    assert_eq!(names["data"], serde_json::json!(["a"]));
+    let config = crate::storage::maintenance::CompactConfig { bytes_max: 1 << 30, inputs_max: 24 };
+    server.store.compact(&config).unwrap();
+    assert_eq!(values(&server).await, ["1", "3", "5"]);
+    let view = server.store.view(&tenant);
+    assert_eq!((view.blocks.len(), view.blocks[0].meta().items, view.tombstones().len()), (1, 3, 0));
+    assert_eq!(values(&server.killed()).await, ["1", "3", "5"]);
+}

@@ -26,7 +26,8 @@ pub struct SeriesBuffer {
 }
 
 impl SeriesBuffer {
-    fn new(labels: Labels, id: i64, created: i64, first_batch: u32) -> SeriesBuffer {
+    /// Without samples.
+    pub fn new(labels: Labels, id: i64, created: i64, first_batch: u32) -> SeriesBuffer {
         SeriesBuffer {
             labels,
             id,

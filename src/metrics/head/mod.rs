@@ -6,7 +6,7 @@ mod buffer;
 mod cut;
 mod delta;
 mod registry;
-mod tables;
+pub(in crate::metrics) mod tables;
 
 use super::rows::{MetricRows, RowSeries};
 use super::spec::Config;

@@ -1,5 +1,6 @@
 //! Samples of one block.
 
+use super::erase::{Eraser, Hidden};
 use super::series::{SeriesRow, SeriesTable};
 use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
@@ -20,8 +21,8 @@ use std::sync::Arc;
 /// Calls `take` with each matching series of the block that has samples in the interval, in order of time.
 pub(super) fn read_samples(
     block: &Arc<Block>,
-    matchers: &[Matcher],
-    interval: Interval,
+    erasers: &[Eraser],
+    (matchers, interval): (&[Matcher], Interval),
     context: &Context,
     mut take: impl FnMut(SeriesData),
 ) -> Result<(), QueryError> {
@@ -50,13 +51,18 @@ pub(super) fn read_samples(
         }
         Ok(())
     })?;
-    for data in series {
+    for mut data in series {
+        let hidden = Hidden::of(erasers, &data.labels);
+        if !hidden.is_empty() {
+            data.retain(|ts| !hidden.hides(ts));
+        }
         context.reserve(data.bytes())?;
         take(data);
     }
     Ok(())
 }
 
+/// What [`SampleColumns`] reads.
 const SAMPLE_COLUMNS: [&str; 5] = ["ts", "value_i64", "value_div", "value_f64", "start_ts"];
 
 /// Reads ascending row ranges of a table and calls `take` with pieces of batches and the number of the range they belong
@@ -107,7 +113,7 @@ fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     merged
 }
 
-struct SampleColumns<'a> {
+pub struct SampleColumns<'a> {
     ts: &'a TimestampMillisecondArray,
     integers: &'a Int64Array,
     divisors: &'a Float64Array,
@@ -116,7 +122,7 @@ struct SampleColumns<'a> {
 }
 
 impl<'a> SampleColumns<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
+    pub fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
         let column = |name: &str| batch.column_by_name(name);
         Some(SampleColumns {
             ts: column("ts")?.as_primitive_opt()?,
@@ -140,7 +146,8 @@ impl<'a> SampleColumns<'a> {
         self.starts.filter(|s| s.is_valid(row)).map_or(0, |s| s.value(row))
     }
 
-    fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
+    /// Appends the rows whose times lie in the interval; they are sorted.
+    pub fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
         let times = &self.ts.values()[rows.clone()];
         let from = rows.start + times.partition_point(|t| *t < interval.from);
         let to = rows.start + times.partition_point(|t| *t <= interval.to);
@@ -161,7 +168,8 @@ fn hint_of(number: i32) -> ResetHint {
     }
 }
 
-fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
+/// A row of `hist`.
+pub fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
     let column = |name: &str| batch.column_by_name(name);
     let time = |name: &str| {
         let times = column(name)?.as_primitive_opt::<TimestampMillisecondType>()?;

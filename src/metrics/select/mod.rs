@@ -1,8 +1,9 @@
 //! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
 
-mod block;
-mod exemplars;
-mod series;
+pub(super) mod block;
+mod erase;
+pub(super) mod exemplars;
+pub(super) mod series;
 
 use super::head::SeriesBuffer;
 use super::promql::{Interval, SeriesData, Storage};
@@ -12,11 +13,12 @@ use crate::model::time::MILLI;
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::storage::View;
-use crate::storage::block::ReadError;
+use crate::storage::block::{Block, ReadError};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use block::block_newest;
+pub use erase::{Eraser, Hidden, may_erase};
 use series::SeriesTable;
 
 impl From<ReadError> for QueryError {
@@ -48,6 +50,11 @@ impl Querier {
         Querier { view, context }
     }
 
+    /// The deletes that hide samples of the block.
+    fn erasers(&self, block: &Block) -> Vec<Eraser> {
+        self.view.tombstones_of(block).iter().map(|t| Eraser::new(t)).collect()
+    }
+
     /// Calls `visit` with the labels and metadata of every series that satisfies the matchers and may have samples in the
     /// interval. A series may come more than once.
     pub fn series(
@@ -69,8 +76,9 @@ impl Querier {
         for block in self.view.blocks_in(nanos(interval)) {
             self.context.check()?;
             let table = SeriesTable::of(block)?;
+            let erasers = self.erasers(block);
             for row in table.select(matchers) {
-                if interval.overlaps(row.min_ts, row.max_ts) {
+                if interval.overlaps(row.min_ts, row.max_ts) && !Hidden::of(&erasers, &row.labels).hides_all(row, interval) {
                     visit(&SeriesFacts { labels: &row.labels, created: row.created, metadata: row.metadata.as_ref() });
                 }
             }
@@ -93,7 +101,8 @@ impl Storage for Querier {
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
         let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
         for block in self.view.blocks_in(nanos(interval)) {
-            block::read_samples(block, matchers, interval, &self.context, |data| add(&mut joined, data))?;
+            let erasers = self.erasers(block);
+            block::read_samples(block, &erasers, (matchers, interval), &self.context, |data| add(&mut joined, data))?;
         }
         for head in &self.view.heads {
             self.context.check()?;

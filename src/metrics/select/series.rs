@@ -65,7 +65,8 @@ impl SeriesTable {
     }
 }
 
-fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
+/// Rows of the table `series`, in order.
+pub fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
     let integers = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let times = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
     let (Some(ids), Some(start), Some(count)) = (integers("series_id"), integers("row_start"), integers("row_count")) else { return };

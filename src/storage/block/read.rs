@@ -164,6 +164,11 @@ impl Table {
         self.meta.rows
     }
 
+    /// Of its file.
+    pub fn bytes(&self) -> u64 {
+        self.meta.bytes
+    }
+
     pub fn has_column(&self, name: &str) -> bool {
         self.schema().index_of(name).is_ok()
     }

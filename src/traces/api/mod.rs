@@ -24,7 +24,7 @@ use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
 use crate::web::{Params, Tenancy};
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use error::ApiError;
 pub use receivers::receiver_routes;
 use std::sync::Arc;
@@ -101,6 +101,11 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
         .with_state(api)
+}
+
+/// What changes data, for operators.
+pub fn admin_routes(api: Api) -> Router {
+    Router::new().route("/api/traces/{id}", delete(trace_by_id::delete)).with_state(api)
 }
 
 /// OTLP over HTTP and gRPC.

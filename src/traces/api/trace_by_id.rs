@@ -4,6 +4,8 @@ use super::error::ApiError;
 use super::proto::{Cut, TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
 use super::{Api, ids, json, time};
 use crate::query::{Context, QueryError};
+use crate::storage::Delete;
+use crate::storage::maintenance::DeleteError;
 use crate::traces::columns::Projection;
 use crate::traces::source::Sources;
 use crate::web::{Params, json_response};
@@ -11,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use prost::Message;
+use std::time::Duration;
 
 fn wants_protobuf(params: &Params) -> bool {
     let accepted = params.headers.get_all(header::ACCEPT).iter();
@@ -93,4 +96,20 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
         json_response(StatusCode::OK, body.build().to_string())
     };
     api.query("tempo_trace", &params, work).await.map(answer)
+}
+
+/// Removes what is stored of a trace; spans that come later are kept.
+pub async fn delete(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
+    let trace_id = ids::parse_trace_id(&id)?;
+    let tenant = api.tenancy.tenant(&params.headers)?;
+    let store = api.door.store().clone();
+    let asked = Delete { selector: trace_id.to_hex(), min_time: i64::MIN, max_time: i64::MAX, cancel_within: Duration::ZERO };
+    let done = tokio::task::spawn_blocking(move || store.delete(&tenant, asked)).await;
+    match done.map_err(|e| ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, message: e.to_string() })? {
+        Ok(_) => Ok(json_response(StatusCode::NO_CONTENT, "")),
+        Err(error @ (DeleteError::NotReady | DeleteError::TooMany)) => {
+            Err(ApiError { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() })
+        }
+        Err(error) => Err(ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, message: error.to_string() }),
+    }
 }
