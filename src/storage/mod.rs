@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod head;
 pub mod layout;
 pub mod maintenance;
+pub mod rebuild;
 mod scan;
 mod spec;
 mod store;
@@ -18,6 +19,7 @@ mod store;
 pub(crate) mod tests;
 pub mod tier;
 mod tombstone;
+pub mod verify;
 mod view;
 pub mod wal;
 

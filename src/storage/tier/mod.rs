@@ -31,8 +31,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use bucket::{Bucket, BucketConfig, BucketError};
-pub use owner::{Claim, OwnerError, attach, keep};
-pub use restore::{Plan, resolve};
+pub use owner::{Claim, OwnerError, attach, keep, owner_of};
+pub use restore::{Contents, Plan, RestoreError, floors, read as read_bucket, resolve};
+pub use tombstones::parse as parse_tombstone;
 pub use upload::{UploadError, run};
 
 /// The part of a data directory that lies in a bucket.

@@ -124,6 +124,11 @@ fn read(bucket: &Bucket) -> Result<Option<Owner>, OwnerError> {
     bucket.get_small(Layout::OWNER)?.map(|bytes| Owner::parse(&bytes).map_err(damaged)).transpose()
 }
 
+/// Whose the prefix is, if anybody's.
+pub fn owner_of(bucket: &Bucket) -> Result<Option<String>, OwnerError> {
+    Ok(read(bucket)?.map(|owner| owner.owner))
+}
+
 fn foreign(bucket: &Bucket, owner: &Owner) -> OwnerError {
     OwnerError::Foreign { url: bucket.url().to_owned(), owner: owner.owner.clone() }
 }
