@@ -51,6 +51,11 @@ impl Missing {
 }
 
 impl<S: Spec> View<S> {
+    /// Nothing but heads.
+    pub fn of_heads(tenant: TenantId, heads: Vec<<S::Head as Head>::Snapshot>) -> View<S> {
+        View { tenant, heads, blocks: Vec::new(), tombstones: Arc::default(), missing: Arc::default() }
+    }
+
     /// Blocks with a row that may lie in `range`.
     pub fn blocks_in(&self, range: TimeRange) -> impl Iterator<Item = &Arc<Block>> {
         self.missing.note(range);
