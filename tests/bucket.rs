@@ -18,9 +18,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::Server;
 
-const WAIT: Duration = Duration::from_secs(90);
+const WAIT: Duration = Duration::from_secs(60);
 
-/// moto on a free port, with one bucket `b`. Killed when dropped.
+/// moto on a free port, with one bucket. Killed when dropped.
 struct Moto {
     child: Child,
     address: String,
@@ -43,7 +43,7 @@ impl Moto {
         let child = Command::new(python).args(["-c", &run]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moto = Moto { child, address: format!("127.0.0.1:{port}") };
         let deadline = Instant::now() + WAIT;
-        while !moto.ask("PUT", "/b").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        while !moto.ask("PUT", "/bucket").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             assert!(Instant::now() < deadline, "moto does not start");
             sleep(Duration::from_millis(100));
         }
@@ -66,7 +66,7 @@ impl Moto {
 
     /// Keys below `prefix`.
     fn keys(&self, prefix: &str) -> Vec<String> {
-        let answer = self.ask("GET", &format!("/b?list-type=2&prefix={prefix}")).unwrap();
+        let answer = self.ask("GET", &format!("/bucket?list-type=2&prefix={prefix}")).unwrap();
         answer.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")).map(|(key, _)| key.to_owned()).collect()
     }
 }
@@ -79,9 +79,9 @@ impl Drop for Moto {
 }
 
 fn start(home: &Path, endpoint: &str, prefix: &str, flags: &[&str]) -> Server {
-    let (url, endpoint) = (format!("s3://b/{prefix}"), format!("http://{endpoint}"));
+    let (url, endpoint) = (format!("s3://bucket/{prefix}"), format!("http://{endpoint}"));
     let flags = [&["--s3", &url, "--s3-endpoint", &endpoint, "--s3-region", "us-east-1"][..], flags].concat();
-    Server::start_with(home, &flags, &[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")])
+    Server::start(home, &flags)
 }
 
 const FROM: u64 = 1_773_144_000;
@@ -240,10 +240,10 @@ fn refused(home: &Path, endpoint: &str, prefix: &str) -> String {
     let done = Command::new(env!("CARGO_BIN_EXE_monocle"))
         .args(["serve", "--listen", "127.0.0.1", "--data"])
         .arg(home.join("data"))
-        .args(["--s3", &format!("s3://b/{prefix}"), "--s3-endpoint", &format!("http://{endpoint}")])
+        .args(["--s3", &format!("s3://bucket/{prefix}"), "--s3-endpoint", &format!("http://{endpoint}")])
         .args(["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo", "--web"].iter().flat_map(|flag| [*flag, "0"]))
         .env_clear()
-        .envs([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")])
+        .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
         .output()
         .unwrap();
     assert!(!done.status.success());

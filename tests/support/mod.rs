@@ -30,22 +30,13 @@ impl Server {
     /// Starts the binary in `home` (data in `home/data`, output in `home/log`) with `flags` after those that every test
     /// needs, and returns when it is ready.
     pub fn start(home: &Path, flags: &[&str]) -> Server {
-        Server::start_with(home, flags, &[])
-    }
-
-    /// As [`Server::start`], with variables in its environment, which is otherwise empty.
-    pub fn start_with(home: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Server {
-        let mut server = Server::spawn_with(home, flags, environment);
+        let mut server = Server::spawn(home, flags);
         server.wait_ready(&home.join("data").join("addresses.json"));
         server
     }
 
     /// As [`Server::start`], but does not wait: nothing can be asked of it, but it can be killed while it starts.
     pub fn spawn(home: &Path, flags: &[&str]) -> Server {
-        Server::spawn_with(home, flags, &[])
-    }
-
-    fn spawn_with(home: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Server {
         let data = home.join("data");
         // A file of the run before would give its ports, not ours.
         let _ = fs::remove_file(data.join("addresses.json"));
@@ -57,7 +48,8 @@ impl Server {
             .args(flags)
             .current_dir(home)
             .env_clear()
-            .envs(environment.iter().copied())
+            // Of a server that only tests have.
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
             .stdin(Stdio::null())
             .stdout::<File>(log())
             .stderr::<File>(log())

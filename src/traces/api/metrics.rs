@@ -9,7 +9,7 @@ use crate::traces::find::checked;
 use crate::traces::traceql::Inspected;
 use crate::traces::traceql::ast::{Body, Query, Static};
 use crate::traces::traceql::metrics::{Exemplar, Grid, Labels, Plan, Range, Series};
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -114,7 +114,8 @@ async fn run(api: &Api, params: &Params, plan: Plan, range: Range, answer: impl 
         series.retain(|s| s.samples.iter().any(Option::is_some));
         Ok((series, inspected))
     };
-    api.query("tempo_metrics", params, work, answer).await
+    let (response, notes) = noting(api.query("tempo_metrics", params, work, answer)).await;
+    Ok(as_partial(response?, notes).await)
 }
 
 fn answer((series, inspected): Found, max: usize, one: impl Fn(&Series) -> Value) -> Response {

@@ -6,7 +6,7 @@ use super::{Api, ids, json, time};
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
 use crate::traces::source::Sources;
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
@@ -91,5 +91,6 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
             .text("message", &message);
         json_response(StatusCode::OK, body.build().to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    let (response, notes) = noting(api.query("tempo_trace", &params, work, answer)).await;
+    Ok(as_partial(response?, notes).await)
 }
