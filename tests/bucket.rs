@@ -142,9 +142,13 @@ fn the_bucket_alone_gives_everything_back_whatever_happened_on_the_way_up() {
     let home = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(&moto.address);
     let server = start(home.path(), &proxy.address, "up", &[]);
-    for (part, fault) in
-        [("slow", Fault::Slow), ("busy", Fault::Busy), ("cut", Fault::CutRequests), ("lost", Fault::CutAnswers), ("wrong", Fault::WrongRequests)]
-    {
+    for (part, fault) in [
+        ("slow", Fault::Slow),
+        ("busy", Fault::Busy),
+        ("cut", Fault::CutRequests),
+        ("lost", Fault::CutAnswers),
+        ("wrong", Fault::WrongRequests),
+    ] {
         let before = metric(&server, "monocle_bucket_uploaded_blocks_total");
         proxy.set(fault);
         push(&server, part, 500);

@@ -44,7 +44,13 @@ fn facts(meta: &BlockMeta) -> Result<String, std::fmt::Error> {
     writeln!(out, "block {} (format {})", meta.id, meta.format)?;
     writeln!(out, "  tenant {}, {}, level {}{}", meta.tenant, meta.signal, meta.level, if meta.mixed { ", mixed days" } else { "" })?;
     writeln!(out, "  {} items from {} to {}", meta.items, time(meta.min_time), time(meta.max_time))?;
-    writeln!(out, "  {} bytes, {:.1} an item, made {}", meta.bytes(), meta.bytes() as f64 / meta.items.max(1) as f64, time(meta.created_at))?;
+    writeln!(
+        out,
+        "  {} bytes, {:.1} an item, made {}",
+        meta.bytes(),
+        meta.bytes() as f64 / meta.items.max(1) as f64,
+        time(meta.created_at)
+    )?;
     if let Some(wal) = meta.wal {
         writeln!(out, "  frames {} to {}", wal.from, wal.to.saturating_sub(1))?;
     }

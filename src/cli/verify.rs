@@ -18,7 +18,8 @@ pub(super) fn check(config: Config) -> Result<(), String> {
     let mut progress = Progress::new("verify");
     let report = verify(&world, &layout, &catalog, |done, of| progress.bytes(done, of)).map_err(|e| e.to_string())?;
     let mut out = io::stdout();
-    let lines = report.errors.iter().map(|line| format!("error: {line}\n")).chain(report.notes.iter().map(|line| format!("note: {line}\n")));
+    let lines =
+        report.errors.iter().map(|line| format!("error: {line}\n")).chain(report.notes.iter().map(|line| format!("note: {line}\n")));
     let text: String = lines.collect();
     let summary = format!(
         "{} blocks ({} MiB) and {} frames read, {} blocks only in the bucket; {} errors, {} notes\n",

@@ -1,12 +1,12 @@
 //! A new catalog from the files of a data directory whose catalog was lost, and from its bucket if it has one.
 
+use super::Tombstone;
 use super::block::{BlockId, BlockMeta, describe};
 use super::catalog::{Binding, Catalog, CatalogError, Restored};
 use super::layout::Layout;
 use super::maintenance::find_blocks;
 use super::tier::{Bucket, Contents, OwnerError, Plan, RestoreError, floors, owner_of, parse_tombstone, read_bucket, resolve};
 use super::wal::segments;
-use super::Tombstone;
 use crate::model::Signal;
 use crate::runtime::World;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -40,7 +40,12 @@ pub struct Rebuilt {
 }
 
 /// Makes `catalog.db`. The directory's lock is the caller's. `progress` is told how many blocks of how many were read.
-pub fn rebuild(world: &World, layout: &Layout, bucket: Option<&Bucket>, progress: impl FnMut(usize, usize)) -> Result<Rebuilt, RebuildError> {
+pub fn rebuild(
+    world: &World,
+    layout: &Layout,
+    bucket: Option<&Bucket>,
+    progress: impl FnMut(usize, usize),
+) -> Result<Rebuilt, RebuildError> {
     if world.disk.exists(&layout.catalog()) && !Catalog::open(world, layout)?.is_unused()? {
         return Err(RebuildError::Present(layout.catalog()));
     }
@@ -58,12 +63,8 @@ pub fn rebuild(world: &World, layout: &Layout, bucket: Option<&Bucket>, progress
     let Plan { live, obsolete } = resolve(found);
     restored.obsolete = obsolete.into_iter().filter(|meta| restored.remote.contains(&meta.id)).collect();
     let kept = live.iter().filter(|meta| here.contains(&meta.id)).count();
-    let rebuilt = Rebuilt {
-        blocks: live.len(),
-        items: live.iter().map(|meta| meta.items).sum(),
-        remote: live.len() - kept,
-        left_out: count - kept,
-    };
+    let rebuilt =
+        Rebuilt { blocks: live.len(), items: live.iter().map(|meta| meta.items).sum(), remote: live.len() - kept, left_out: count - kept };
     (restored.blocks, restored.floors) = (live, floors);
     let unfinished = layout.catalog().with_extension("new");
     remove_database(world, &unfinished)?;
@@ -132,7 +133,8 @@ fn prefer_frames(world: &World, layout: &Layout, found: Vec<BlockMeta>) -> io::R
         // Only what was committed is compacted.
         let committed = of_signal().filter(|meta| !meta.parents.is_empty()).filter_map(|meta| meta.wal).map(|wal| wal.to).max();
         let from = oldest.max(committed.unwrap_or(0));
-        let first = of_signal().filter(|meta| meta.parents.is_empty()).filter_map(|meta| meta.wal).map(|wal| wal.from).filter(|f| *f >= from);
+        let first =
+            of_signal().filter(|meta| meta.parents.is_empty()).filter_map(|meta| meta.wal).map(|wal| wal.from).filter(|f| *f >= from);
         if let Some(first) = first.min() {
             uncertain.insert(signal, first);
             floors.insert(signal, first);

@@ -15,7 +15,9 @@ pub enum CollectError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// Deleting what an empty catalog does not list would delete everything.
-    #[error("there is no catalog, but {0} holds blocks: restore catalog.db, make it anew with `monocle catalog rebuild`, or move the blocks away")]
+    #[error(
+        "there is no catalog, but {0} holds blocks: restore catalog.db, make it anew with `monocle catalog rebuild`, or move the blocks away"
+    )]
     CatalogLost(PathBuf),
     #[error("block {block} is in the catalog but its files are missing from {path}")]
     BlockLost { block: BlockId, path: PathBuf },
