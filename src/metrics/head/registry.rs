@@ -21,6 +21,8 @@ struct Entry {
     labels: Labels,
     id: i64,
     newest: Option<Newest>,
+    /// See [`Registry::enter`]; 0 before its first sample.
+    created: i64,
     /// Whether blocks were asked for the newest sample.
     learned: bool,
     /// Nanoseconds since the epoch.
@@ -46,6 +48,8 @@ struct Inner {
     entries: HashMap<u32, Entry>,
     /// References are never used twice.
     next: u32,
+    /// The latest `created` that was given.
+    created: i64,
     /// Label name, then value, to ascending references.
     postings: HashMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
 }
@@ -67,7 +71,8 @@ impl Inner {
                 }
             }
         }
-        self.entries.insert(reference, Entry { labels: labels.clone(), id, newest: None, learned: false, touched: now, heads: 0 });
+        self.entries
+            .insert(reference, Entry { labels: labels.clone(), id, newest: None, created: 0, learned: false, touched: now, heads: 0 });
         reference
     }
 
@@ -123,8 +128,9 @@ impl Registry {
     }
 
     /// Registers the rows that a head takes over, and returns the reference of each of their series: none for a series
-    /// whose id belongs to other labels.
-    pub fn enter(&self, rows: &MetricRows, now: i64) -> Vec<Option<u32>> {
+    /// whose id belongs to other labels. With it comes when the series was created, nanoseconds since the epoch: heads
+    /// take rows in one order, and of two series that which came first has the lower number.
+    pub fn enter(&self, rows: &MetricRows, now: i64) -> Vec<Option<(u32, i64)>> {
         let mut inner = self.inner.write();
         let mut references = Vec::with_capacity(rows.series.len());
         for series in &rows.series {
@@ -132,14 +138,20 @@ impl Registry {
                 Some(reference) => *reference,
                 None => inner.insert(&series.labels, series.id, now),
             };
+            let next = inner.created.saturating_add(1).max(now);
             let entry = inner.entries.get_mut(&reference).filter(|e| e.labels == series.labels);
-            references.push(entry.map(|entry| {
+            let known = entry.map(|entry| {
                 entry.touched = now;
-                reference
-            }));
+                if entry.created == 0 {
+                    entry.created = next;
+                }
+                (reference, entry.created)
+            });
+            inner.created = known.map_or(inner.created, |(_, created)| inner.created.max(created));
+            references.push(known);
         }
         for sample in &rows.samples {
-            let Some(reference) = references[sample.series as usize] else { continue };
+            let Some((reference, _)) = references[sample.series as usize] else { continue };
             let Some(entry) = inner.entries.get_mut(&reference) else { continue };
             if entry.newest.as_ref().is_none_or(|n| n.ts < sample.ts) {
                 entry.newest = Some(Newest { ts: sample.ts, value: sample.value.clone() });

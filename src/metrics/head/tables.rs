@@ -114,7 +114,7 @@ fn dense_labels(parts: &[SeriesBuffer]) -> Vec<String> {
 fn series(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
     let dense = dense_labels(parts);
     let schema = schema::series(&dense);
-    let mut integers: [Int64Builder; 5] = std::array::from_fn(|_| Int64Builder::new());
+    let mut integers: [Int64Builder; 6] = std::array::from_fn(|_| Int64Builder::new());
     let (mut min, mut max) = (times(), times());
     let mut texts: [StringBuilder; 4] = std::array::from_fn(|_| StringBuilder::new());
     let mut labels: Vec<StringBuilder> = dense.iter().map(|_| StringBuilder::new()).collect();
@@ -123,7 +123,7 @@ fn series(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
     let (mut row, mut hist_row) = (0i64, 0i64);
     for part in parts {
         let (rows, hist_rows) = (part.ts.len() as i64, part.histograms.len() as i64);
-        for (builder, value) in integers.iter_mut().zip([part.id, row, rows, hist_row, hist_rows]) {
+        for (builder, value) in integers.iter_mut().zip([part.id, row, rows, hist_row, hist_rows, part.created]) {
             builder.append_value(value);
         }
         (row, hist_row) = (row + rows, hist_row + hist_rows);
@@ -155,7 +155,7 @@ fn series(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
     columns.extend(texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.extend(labels.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.push(Arc::new(rest.finish()));
-    table(schema::SERIES, schema, columns, TableOptions::default())
+    table(schema::SERIES, schema, columns, schema::series_options())
 }
 
 /// A builder of the map column, with the very fields that the schema has.

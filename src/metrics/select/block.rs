@@ -30,7 +30,7 @@ pub(super) fn read_samples(
     if rows.is_empty() {
         return Ok(());
     }
-    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData::new(r.labels.clone())).collect();
+    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData { created: r.created, ..SeriesData::new(r.labels.clone()) }).collect();
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
     read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
         let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };

@@ -29,6 +29,14 @@ fn nanos(interval: Interval) -> TimeRange {
     TimeRange::new(interval.from.saturating_mul(MILLI), interval.to.saturating_add(1).saturating_mul(MILLI))
 }
 
+/// What is known of a series without its samples.
+pub struct SeriesFacts<'a> {
+    pub labels: &'a Labels,
+    /// Orders series by their creation.
+    pub created: i64,
+    pub metadata: Option<&'a Arc<Metadata>>,
+}
+
 /// Reads one View on behalf of one query.
 pub struct Querier {
     view: View<MetricsSpec>,
@@ -48,12 +56,22 @@ impl Querier {
         interval: Interval,
         mut visit: impl FnMut(&Labels, Option<&Arc<Metadata>>),
     ) -> Result<(), QueryError> {
+        self.series_facts(matchers, interval, |series| visit(series.labels, series.metadata))
+    }
+
+    /// As [`Querier::series`], with all that is known of a series.
+    pub fn series_facts(
+        &self,
+        matchers: &[Matcher],
+        interval: Interval,
+        mut visit: impl FnMut(&SeriesFacts<'_>),
+    ) -> Result<(), QueryError> {
         for block in self.view.blocks_in(nanos(interval)) {
             self.context.check()?;
             let table = SeriesTable::of(block)?;
             for row in table.select(matchers) {
                 if interval.overlaps(row.min_ts, row.max_ts) {
-                    visit(&row.labels, row.metadata.as_ref());
+                    visit(&SeriesFacts { labels: &row.labels, created: row.created, metadata: row.metadata.as_ref() });
                 }
             }
         }
@@ -62,7 +80,7 @@ impl Querier {
             head.select::<QueryError>(matchers, |series| {
                 let times = series.ts.iter().copied().chain(series.histograms.iter().map(|h| h.ts));
                 if interval == Interval::ALL || times.into_iter().any(|ts| interval.contains(ts)) {
-                    visit(&series.labels, series.metadata.as_ref());
+                    visit(&SeriesFacts { labels: &series.labels, created: series.created, metadata: series.metadata.as_ref() });
                 }
                 Ok(())
             })?;
@@ -88,7 +106,7 @@ impl Storage for Querier {
             })?;
         }
         let mut all: Vec<SeriesData> = joined.into_values().filter(|s| !s.is_empty()).collect();
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        all.sort_by(|a, b| (a.created, &a.labels).cmp(&(b.created, &b.labels)));
         Ok(all)
     }
 
@@ -107,7 +125,14 @@ fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
     let mut histograms: Vec<HistogramSample> = series.histograms;
     histograms.retain(|h| interval.contains(h.ts));
     let starts = if series.starts.is_empty() { Vec::new() } else { series.starts[range.clone()].to_vec() };
-    SeriesData { labels: series.labels, ts: series.ts[range.clone()].to_vec(), values: series.values[range].to_vec(), starts, histograms }
+    SeriesData {
+        labels: series.labels,
+        created: series.created,
+        ts: series.ts[range.clone()].to_vec(),
+        values: series.values[range].to_vec(),
+        starts,
+        histograms,
+    }
 }
 
 fn add(joined: &mut HashMap<Labels, SeriesData>, data: SeriesData) {
