@@ -116,7 +116,8 @@ fn flush(server: &Server) {
 
 fn metric(server: &Server, name: &str) -> f64 {
     let text = String::from_utf8(server.get("prometheus", "/metrics").body).unwrap();
-    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let values = text.lines().filter(is_it).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
     values.sum()
 }
 
