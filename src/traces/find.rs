@@ -98,7 +98,7 @@ impl Search {
             return Ok(Default::default());
         }
         let scene = Scene::new(ctx, sources, bounds.range)?;
-        let mut hunt = Hunt::new(ctx, &self.judge, &scene, bounds.range);
+        let mut hunt = Hunt::new(ctx, &self.judge, &scene, bounds.range)?;
         let mut found = Vec::new();
         let mut traces_max = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
         while found.len() < bounds.limit {

@@ -9,6 +9,7 @@ mod metrics;
 mod proto;
 mod search;
 mod status;
+mod subset;
 mod tags;
 mod time;
 mod trace_by_id;

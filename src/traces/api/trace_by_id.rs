@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::proto::{TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
+use super::subset::{self, Subset};
 use super::{Api, ids, json, time};
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
@@ -26,10 +27,11 @@ fn protobuf(message: &impl Message) -> Response {
     response
 }
 
-type Lookup = dyn FnOnce(&Context, &Sources) -> Result<TraceMessage, QueryError> + Send;
+/// A trace, and whether spans were left out as `q` asked.
+type Lookup = dyn FnOnce(&Context, &Sources) -> Result<(TraceMessage, bool), QueryError> + Send;
 
 /// An empty message if there is no such trace.
-fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
+fn lookup(id: &str, params: &Params, subset: Option<Subset>) -> Result<Box<Lookup>, ApiError> {
     let trace_id = ids::parse_trace_id(id)?;
     let hint = time::lookup_hint(params)?;
     if let Some(mode) = params.non_empty("mode")
@@ -38,16 +40,20 @@ fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
         return Err(ApiError::bad_request(format!("invalid value for mode {mode}")));
     }
     Ok(Box::new(move |ctx, sources| {
-        let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(TraceMessage::default()) };
-        let traces = sources.load(ctx, &[found], &Projection::all())?;
-        Ok(traces.into_iter().next().map_or_else(TraceMessage::default, |trace| message(&trace.with_unique_ids())))
+        let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(Default::default()) };
+        let Some(trace) = sources.load(ctx, &[found], &Projection::all())?.into_iter().next() else { return Ok(Default::default()) };
+        let (trace, filtered) = match &subset {
+            Some(subset) => subset.of(trace)?,
+            None => (trace, false),
+        };
+        Ok((message(&trace.with_unique_ids()), filtered))
     }))
 }
 
 pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let work = lookup(&id, &params)?;
+    let work = lookup(&id, &params, None)?;
     let as_protobuf = wants_protobuf(&params);
-    let answer = move |trace: TraceMessage| {
+    let answer = move |(trace, _): (TraceMessage, bool)| {
         if trace.resource_spans.is_empty() {
             return json_response(StatusCode::NOT_FOUND, "");
         }
@@ -65,15 +71,19 @@ pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) 
 }
 
 pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let work = lookup(&id, &params)?;
+    let work = lookup(&id, &params, Subset::parse(&params)?)?;
     let as_protobuf = wants_protobuf(&params);
-    let answer = move |trace: TraceMessage| {
+    let answer = move |(trace, filtered): (TraceMessage, bool)| {
         let inspected = trace.encoded_len() as u64;
         let (trace, complete) = cut_to_size(trace, TRACE_MAX_BYTES);
-        let message = match complete {
-            true => String::new(),
-            false => format!("Trace exceeds maximum size of {TRACE_MAX_BYTES} bytes, a partial trace is returned"),
-        };
+        let mut messages = Vec::new();
+        if !complete {
+            messages.push(format!("Trace exceeds maximum size of {TRACE_MAX_BYTES} bytes, a partial trace is returned"));
+        }
+        if filtered {
+            messages.push(subset::MESSAGE.to_owned());
+        }
+        let (complete, message) = (messages.is_empty(), messages.join("; "));
         if as_protobuf {
             return protobuf(&TraceByIdResponse {
                 trace: Some(trace),
