@@ -68,7 +68,8 @@ pub(super) fn group_allows(builder: &Builder, group: usize, predicate: &Predicat
     Ok(statistics_allow(rows, leaf, predicate) && bloom_allows(builder, group, leaf, predicate)?)
 }
 
-/// Whether all values of the column's leaves are null, zero or empty.
+/// Whether all values of the column's leaves are null, or, in a column that has no nulls, zero or empty: where there may be
+/// nulls, a zero is something else than nothing.
 pub(super) fn is_blank(group: &RowGroupMetaData, column: &str) -> bool {
     let mut leaves = group.columns().iter().filter(|c| c.column_path().parts().first().is_some_and(|name| name == column));
     leaves.all(|leaf| {
@@ -82,7 +83,7 @@ pub(super) fn is_blank(group: &RowGroupMetaData, column: &str) -> bool {
             }
             _ => false,
         };
-        all_null || zero && statistics.null_count_opt() == Some(0)
+        all_null || (zero && leaf.column_descr().max_def_level() == 0)
     })
 }
 

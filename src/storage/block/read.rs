@@ -154,7 +154,8 @@ impl Table {
         pruning::group_allows(&builder, group, predicate).map_err(|e| self.error()(&e))
     }
 
-    /// Whether all values of a top-level column in the rows are missing, zero or empty, as far as statistics tell.
+    /// Whether all values of a top-level column in the rows are missing, or, in one that cannot miss any, zero or empty, as
+    /// far as statistics tell.
     pub fn is_blank(&self, column: &str, rows: &[Range<u64>]) -> bool {
         let metadata = self.footer.plain.metadata();
         let groups = self.groups().into_iter().zip(metadata.row_groups());
