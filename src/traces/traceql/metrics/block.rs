@@ -127,6 +127,20 @@ fn segment_of(
     Ok(())
 }
 
+/// Combinations are numbered anew before their numbers grow beyond this: far from 64 bits, since a further field has no more
+/// values than there are rows.
+const COMBINATIONS_MAX: u64 = 1 << 40;
+
+/// Gives the combinations that occur the numbers from 0 on, and tells how many there are.
+fn renumber(combinations: &mut [u64]) -> u64 {
+    let mut numbers: HashMap<u64, u64> = HashMap::new();
+    for combination in combinations {
+        let next = numbers.len() as u64;
+        *combination = *numbers.entry(*combination).or_insert(next);
+    }
+    numbers.len() as u64
+}
+
 /// The series of each combination of values.
 struct Groups<'a> {
     codes: Vec<Codes<'a>>,
@@ -140,14 +154,18 @@ const NONE: u32 = u32::MAX;
 
 impl<'a> Groups<'a> {
     fn new(codes: Vec<Codes<'a>>, rows: usize) -> Groups<'a> {
-        let sizes = codes.iter().map(|c| c.values.len());
-        let all = sizes.clone().try_fold(1usize, |all, n| all.checked_mul(n)).filter(|n| *n <= TABLE_MAX);
         let mut combinations = vec![0; rows];
-        for (codes, size) in codes.iter().zip(sizes) {
-            // Five fields of a segment's rows at most: their codes fit.
-            codes.codes.each(|row, code| combinations[row] = combinations[row] * size as u64 + u64::from(code));
+        let mut all = 1u64;
+        for codes in &codes {
+            let size = codes.values.len() as u64;
+            if all.saturating_mul(size) > COMBINATIONS_MAX {
+                all = renumber(&mut combinations);
+            }
+            codes.codes.each(|row, code| combinations[row] = combinations[row] * size + u64::from(code));
+            all = all.saturating_mul(size);
         }
-        Groups { codes, combinations, table: vec![NONE; all.unwrap_or(0)], map: HashMap::new() }
+        let table = usize::try_from(all).ok().filter(|all| *all <= TABLE_MAX).unwrap_or(0);
+        Groups { codes, combinations, table: vec![NONE; table], map: HashMap::new() }
     }
 
     fn series(&mut self, observed: &mut Observed<'_>, row: usize) -> Result<usize, QueryError> {
