@@ -133,10 +133,10 @@ impl Column {
             let null = u32::try_from(values.len()).unwrap_or(u32::MAX);
             return Codes { values: texts, codes: RowCodes::Keys(keys, null) };
         }
-        if let Some([Layer::Small(array, word)]) = self.pieces.get(piece).map(Vec::as_slice) {
-            if let Some(codes) = few_numbers(array, *word) {
-                return codes;
-            }
+        if let Some([Layer::Small(array, word)]) = self.pieces.get(piece).map(Vec::as_slice)
+            && let Some(codes) = few_numbers(array, *word)
+        {
+            return codes;
         }
         let mut known: HashMap<String, u32> = HashMap::new();
         let mut small: HashMap<i64, u32> = HashMap::new();
