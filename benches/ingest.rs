@@ -16,6 +16,7 @@ use monocle::query::{Pool, PoolConfig};
 use monocle::runtime::{Budget, Clock, ManualClock, OsDisk, World};
 use monocle::storage::catalog::Catalog;
 use monocle::storage::layout::Layout;
+use monocle::storage::tier::Tier;
 use monocle::storage::wal::{LaneConfig, SyncMode};
 use monocle::storage::{Spec, Store, StoreConfig};
 use monocle::telemetry::Telemetry;
@@ -87,7 +88,7 @@ impl Parts<'_> {
         world.disk.create_dir_all(&layout.temporary_root())?;
         let lane = LaneConfig { sync: SyncMode::Group, size_max_bytes: PLENTY_BYTES };
         let config = StoreConfig { lane, head_max_bytes: PLENTY_BYTES };
-        let store = Arc::new(Store::open(spec, world, layout.clone(), catalog, config, self.telemetry.store.clone())?);
+        let store = Arc::new(Store::open(spec, Tier::new(world, layout.clone()), catalog, config, self.telemetry.store.clone())?);
         store.recover()?;
         let door =
             Door::new(store.clone(), self.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), Budget::new(PLENTY_BYTES));

@@ -18,6 +18,7 @@ use monocle::query::{Pool, PoolConfig};
 use monocle::runtime::{Budget, Clock, ManualClock, OsDisk, World};
 use monocle::storage::catalog::Catalog;
 use monocle::storage::layout::Layout;
+use monocle::storage::tier::Tier;
 use monocle::storage::wal::{LaneConfig, SyncMode};
 use monocle::storage::{Store, StoreConfig};
 use monocle::telemetry::Telemetry;
@@ -59,7 +60,7 @@ fn open(home: &Path) -> Result<House> {
     let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: PLENTY_BYTES };
     let config = StoreConfig { lane, head_max_bytes: PLENTY_BYTES };
     let spec = TracesSpec::new(Config::default(), clock.clone());
-    let store = Arc::new(Store::open(spec, world, layout, catalog, config, telemetry.store.clone())?);
+    let store = Arc::new(Store::open(spec, Tier::new(world, layout), catalog, config, telemetry.store.clone())?);
     store.recover()?;
     let door = Door::new(store.clone(), clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(PLENTY_BYTES));
     let pool = PoolConfig { parallel: 1, waiting_max: 1, timeout: Duration::from_secs(600), memory_max_bytes: 512 << 20 };

@@ -1,8 +1,10 @@
 use super::{Mistakes, Settings};
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
+use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
 use crate::web::Tenancy;
+use crate::{derive, traces};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +20,12 @@ pub struct Config {
     pub retention_traces: Option<Duration>,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
+    /// Where blocks are kept besides the disk.
+    pub bucket: Option<BucketConfig>,
     pub wal_sync: SyncMode,
     pub cut_after: Duration,
+    pub traces: traces::Limits,
+    pub derive: derive::Config,
     pub tenancy: Tenancy,
     pub query_timeout: Duration,
     pub admin: bool,
@@ -37,6 +43,9 @@ pub struct Listeners {
     pub tempo: Option<Endpoint>,
     pub web: Option<Endpoint>,
     pub otel_health: Option<Endpoint>,
+    pub zipkin: Option<Endpoint>,
+    pub jaeger_http: Option<Endpoint>,
+    pub jaeger_grpc: Option<Endpoint>,
 }
 
 /// An address to bind, with the knob it came from.
@@ -76,6 +85,9 @@ impl Config {
             tempo: at("tempo", &settings.tempo, "3200"),
             web: at("web", &settings.web, "3000"),
             otel_health: at("otel-health", &settings.otel_health, "off"),
+            zipkin: at("zipkin", &settings.zipkin, "off"),
+            jaeger_http: at("jaeger-http", &settings.jaeger_http, "off"),
+            jaeger_grpc: at("jaeger-grpc", &settings.jaeger_grpc, "off"),
         };
         let mut keep =
             |knob, said: &Option<String>, default: &str| r.retention(knob, said.as_ref().or(settings.retention.as_ref()), default);
@@ -87,8 +99,11 @@ impl Config {
             listeners,
             memory_bytes: r.size("memory", &settings.memory, (memory_total_bytes() / 4).clamp(256 * MIB, 2 * GIB), 64 * MIB),
             disk_bytes: r.size("disk", &settings.disk, 20 * GIB, 256 * MIB),
+            bucket: r.bucket(settings),
             wal_sync: r.word("wal-sync", &settings.wal_sync, &[("group", SyncMode::Group), ("os", SyncMode::Os), ("none", SyncMode::None)]),
             cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
+            traces: trace_limits(&mut r, settings),
+            derive: derived(&mut r, settings),
             tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
@@ -96,6 +111,30 @@ impl Config {
             log_filter: settings.log.clone().unwrap_or_else(|| "info".into()),
         };
         if r.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(r.mistakes)) }
+    }
+}
+
+fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
+    let default = traces::Limits::default();
+    let value_max = r.size("attribute-max-bytes", &settings.attribute_max_bytes, default.value_max_bytes as u64, 1);
+    let spans = r.count("request-max-spans", &settings.request_max_spans, default.request_max_spans.into());
+    traces::Limits {
+        trace_max_bytes: r.size("trace-max-bytes", &settings.trace_max_bytes, default.trace_max_bytes, 1),
+        trace_max_spans: r.count("trace-max-spans", &settings.trace_max_spans, default.trace_max_spans),
+        value_max_bytes: usize::try_from(value_max).unwrap_or(usize::MAX),
+        request_max_spans: u32::try_from(spans).unwrap_or(u32::MAX),
+    }
+}
+
+fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
+    let default = derive::Config::default();
+    let names = settings.derive_dimensions.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let series = r.count("derive-max-series", &settings.derive_max_series, default.series_max as u64);
+    derive::Config {
+        enabled: r.word("derive", &settings.derive, &[("on", true), ("off", false)]),
+        interval: r.duration("derive-interval", &settings.derive_interval, "15s"),
+        dimensions: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        series_max: usize::try_from(series).unwrap_or(usize::MAX),
     }
 }
 
@@ -118,6 +157,25 @@ impl Resolver {
                 None
             }
         }
+    }
+
+    fn bucket(&mut self, settings: &Settings) -> Option<BucketConfig> {
+        let path_style = self.word("s3-path-style", &settings.s3_path_style, &[("", None), ("true", Some(true)), ("false", Some(false))]);
+        let endpoint = settings.s3_endpoint.clone();
+        if let Some(endpoint) = endpoint.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            self.mistakes.push(format!("--s3-endpoint: expected http://… or https://…, got {endpoint:?}"));
+        }
+        let Some(url) = &settings.s3 else {
+            if settings.s3_endpoint.is_some() || settings.s3_region.is_some() || settings.s3_path_style.is_some() {
+                self.mistakes.push("--s3-endpoint, --s3-region and --s3-path-style need --s3".into());
+            }
+            return None;
+        };
+        let found = BucketConfig::parse(url);
+        if found.is_none() {
+            self.mistakes.push(format!("--s3: expected s3://BUCKET or s3://BUCKET/PREFIX, got {url:?}"));
+        }
+        found.map(|bucket| BucketConfig { endpoint, region: settings.s3_region.clone(), path_style, ..bucket })
     }
 
     fn retention(&mut self, knob: &str, said: Option<&String>, default: &str) -> Option<Duration> {
@@ -152,6 +210,15 @@ impl Resolver {
                 default
             }
         }
+    }
+
+    /// A whole number above zero.
+    fn count(&mut self, knob: &str, said: &Option<String>, default: u64) -> u64 {
+        let Some(said) = said else { return default };
+        said.parse().ok().filter(|n| *n > 0).unwrap_or_else(|| {
+            self.mistakes.push(format!("--{knob}: expected a whole number above zero, got {said:?}"));
+            default
+        })
     }
 
     /// The first choice is the default.
@@ -224,6 +291,21 @@ mod tests {
         for word in ["--retention-logs", "--memory", "--wal-sync", "--loki"] {
             assert!(text.contains(word), "{text}");
         }
+    }
+
+    #[test]
+    fn a_bucket_has_a_name_and_perhaps_a_prefix() {
+        let said = |s3: &str| Settings { s3: Some(s3.into()), s3_path_style: Some("false".into()), ..Settings::default() };
+        let bucket = Config::resolve(&said("s3://data/a/b/")).unwrap().bucket.unwrap();
+        assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str(), bucket.path_style), ("data", "a/b", Some(false)));
+        assert_eq!(bucket.url(), "s3://data/a/b");
+        assert_eq!(Config::resolve(&said("s3://data")).unwrap().bucket.unwrap().prefix, "");
+        for bad in ["data", "s3://", "s3:///x", "s3://a b", "http://data/x", "s3://data/a//b"] {
+            assert!(Config::resolve(&said(bad)).unwrap_err().to_string().contains("--s3:"), "{bad}");
+        }
+        let alone = Settings { s3_endpoint: Some("minio:9000".into()), ..Settings::default() };
+        let text = Config::resolve(&alone).unwrap_err().to_string();
+        assert!(text.contains("https://") && text.contains("need --s3"), "{text}");
     }
 
     #[test]

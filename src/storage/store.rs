@@ -4,12 +4,12 @@ use super::head::Generation;
 use super::layout::Layout;
 use super::tier::Tier;
 use super::wal::{self, Commit, Frame, Lane, LaneConfig};
-use super::{Admitted, Head, HeadStats, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
+use super::{Admitted, Head, HeadStats, Missing, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,20 +106,21 @@ pub struct Store<S: Spec> {
     ready: AtomicBool,
     /// One cut at a time.
     cutting: Mutex<()>,
+    /// One merge at a time; the blocks that could not be merged since the start.
+    merging: Mutex<HashSet<BlockId>>,
+    /// Whoever takes blocks away holds it from the decision to the commit.
+    removing: Mutex<()>,
+    /// Tells a merge that the process stops.
+    stopping: Arc<AtomicBool>,
+    /// Files of edits whose commit failed: whether the catalog has them is certain only after the next commit.
+    limbo: Mutex<Vec<BlockMeta>>,
 }
 
 impl<S: Spec> Store<S> {
     /// Loads the list of blocks; the store accepts and answers nothing until [`Store::recover`] has run.
-    pub fn open(
-        spec: S,
-        world: World,
-        layout: Layout,
-        catalog: Arc<Catalog>,
-        config: StoreConfig,
-        metrics: StoreMetrics,
-    ) -> Result<Store<S>, CatalogError> {
+    pub fn open(spec: S, tier: Tier, catalog: Arc<Catalog>, config: StoreConfig, metrics: StoreMetrics) -> Result<Store<S>, CatalogError> {
         let signal = spec.signal();
-        let tier = Tier::new(world.clone(), layout.clone());
+        let (world, layout) = (tier.world().clone(), tier.layout().clone());
         let mut blocks: BTreeMap<TenantId, Vec<Arc<Block>>> = BTreeMap::new();
         for meta in catalog.blocks(signal)? {
             blocks.entry(meta.tenant.clone()).or_default().push(Arc::new(Block::new(meta, tier.clone())));
@@ -156,6 +157,10 @@ impl<S: Spec> Store<S> {
             published: RwLock::new(Arc::new(published)),
             ready: AtomicBool::new(false),
             cutting: Mutex::new(()),
+            merging: Mutex::default(),
+            removing: Mutex::new(()),
+            stopping: Arc::default(),
+            limbo: Mutex::default(),
         })
     }
 
@@ -173,12 +178,15 @@ impl<S: Spec> Store<S> {
         // A cut would take the generation away while rows are still being applied to it.
         let _no_cut_meanwhile = self.cut_lock();
         let generation = self.open_generation();
+        let published = self.published.read().clone();
         let mut untranslatable = 0u64;
         let mut rows = 0u64;
         let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| match self.spec.replay(&frame) {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 rows += batch.len() as u64;
-                generation.head(&self.spec, &frame.tenant, self.world.clock.now()).apply(batch);
+                let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
+                head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
+                head.apply(batch);
             }
             Err(error) => {
                 untranslatable += 1;
@@ -225,7 +233,10 @@ impl<S: Spec> Store<S> {
         let now = self.world.clock.now();
         if !batch.rows.is_empty() {
             let blocks = published.blocks.get(&batch.tenant).map_or(&[][..], |b| b);
-            self.open_generation().head(&self.spec, &batch.tenant, now).prepare(&batch.rows, blocks);
+            // Ingest never waits for a bucket: what is only there is old.
+            let here =
+                self.tier.has_bucket().then(|| blocks.iter().filter(|b| self.tier.is_local(b.meta().id)).cloned().collect::<Vec<_>>());
+            self.open_generation().head(&self.spec, &batch.tenant, now).prepare(&batch.rows, here.as_deref().unwrap_or(blocks));
         }
         let mut next_lsn = self.next_lsn.lock();
         let generation = self.open_generation();
@@ -234,7 +245,7 @@ impl<S: Spec> Store<S> {
             generation.head(&self.spec, &batch.tenant, now).admit(&mut batch.rows, &mut batch.refusals);
         }
         let accepted = batch.rows.len() as u64;
-        if accepted == 0 {
+        if batch.rows.is_empty() {
             // Rows that admission found to be there already may be queued and not durable yet.
             let commit = offered.then(|| lane.barrier());
             return Ok(Ticket { commit, appended: Appended { accepted, refusals: batch.refusals } });
@@ -267,11 +278,14 @@ impl<S: Spec> Store<S> {
 
     pub fn view(&self, tenant: &TenantId) -> View<S> {
         let published = self.published.read().clone();
+        let blocks = published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default();
+        let (blocks, missing): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|b| self.tier.is_readable(b.meta().id));
         View {
             tenant: tenant.clone(),
             heads: published.generations.iter().filter_map(|g| g.existing(tenant)).map(|h| h.snapshot()).collect(),
-            blocks: published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default(),
+            blocks,
             tombstones: published.tombstones.get(tenant).cloned().unwrap_or_default(),
+            missing: Arc::new(Missing::new(missing.iter().map(|b| (b.meta().min_time, b.meta().max_time)).collect())),
         }
     }
 
@@ -291,6 +305,7 @@ impl<S: Spec> Store<S> {
         if !self.ready.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        self.stop_merging();
         drop(self.lane.write());
         let cut = self.cut();
         if let Some(lane) = &*self.lane.read() {
@@ -314,6 +329,21 @@ impl<S: Spec> Store<S> {
         &self.layout
     }
 
+    pub(super) fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
+    /// Those of the newest View, of all tenants, each tenant's in the order of acceptance.
+    pub(super) fn live_blocks(&self) -> Vec<Arc<Block>> {
+        let published = self.published.read().clone();
+        published.blocks.values().flat_map(|b| b.iter().cloned()).collect()
+    }
+
+    pub(super) fn is_live(&self, meta: &BlockMeta) -> bool {
+        let published = self.published.read().clone();
+        published.blocks.get(&meta.tenant).is_some_and(|blocks| blocks.iter().any(|b| b.meta().id == meta.id))
+    }
+
     pub(super) fn catalog(&self) -> &Catalog {
         &self.catalog
     }
@@ -328,6 +358,31 @@ impl<S: Spec> Store<S> {
 
     pub(super) fn cut_lock(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.cutting.lock()
+    }
+
+    pub(super) fn merging_lock(&self) -> parking_lot::MutexGuard<'_, HashSet<BlockId>> {
+        self.merging.lock()
+    }
+
+    pub(super) fn removal_lock(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.removing.lock()
+    }
+
+    pub(super) fn stop_merging(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stopping(&self) -> Arc<AtomicBool> {
+        self.stopping.clone()
+    }
+
+    /// Deletes the files of blocks that were written and that nothing lists.
+    pub(super) fn discard(&self, written: &[BlockMeta]) {
+        for meta in written {
+            if let Err(error) = self.tier.remove(meta) {
+                tracing::warn!(block = %meta.id, %error, "files of a block that is not needed are left behind until the next start");
+            }
+        }
     }
 
     pub(super) fn head_stats(&self) -> HeadStats {
@@ -369,8 +424,7 @@ impl<S: Spec> Store<S> {
     }
 
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
-        let published = self.published.read().clone();
-        published.blocks.values().flat_map(|b| b.iter()).map(|b| b.meta().clone()).collect()
+        self.live_blocks().iter().map(|b| b.meta().clone()).collect()
     }
 
     /// Opens a new generation for appends, and returns the sealed ones, oldest first, each with the LSN at which it
@@ -393,9 +447,31 @@ impl<S: Spec> Store<S> {
         sealed
     }
 
+    /// After a commit: a failed one before it has left nothing in the catalog, so that its files can go.
+    fn settle_limbo(&self) {
+        let limbo = std::mem::take(&mut *self.limbo.lock());
+        if limbo.is_empty() {
+            return;
+        }
+        match self.catalog.blocks(self.signal) {
+            Ok(listed) => {
+                let listed: HashSet<BlockId> = listed.iter().map(|m| m.id).collect();
+                self.discard(&limbo.into_iter().filter(|m| !listed.contains(&m.id)).collect::<Vec<_>>());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "files of a failed commit stay until the next one");
+                self.limbo.lock().extend(limbo);
+            }
+        }
+    }
+
     /// Commits and publishes: the new blocks appear and the sealed generation disappears in one step.
     pub(super) fn publish(&self, edit: &CatalogEdit, cut: Option<&Arc<Generation<S>>>) -> Result<(), super::maintenance::MaintenanceError> {
-        self.catalog.commit(edit)?;
+        if let Err(error) = self.catalog.commit(edit) {
+            self.limbo.lock().extend(edit.add.iter().cloned());
+            return Err(error.into());
+        }
+        self.settle_limbo();
         let mut published = self.published.write();
         let mut next = Published::clone(&published);
         if let Some(cut) = cut {

@@ -4,6 +4,7 @@ use super::block::Block;
 use super::catalog::Catalog;
 use super::layout::Layout;
 use super::maintenance::collect_orphans;
+use super::tier::Tier;
 use super::wal::{Frame, LaneConfig, SyncMode};
 use super::*;
 use crate::model::time::{DAY, day_of};
@@ -20,6 +21,8 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod bucket;
+mod compaction;
 mod deletes;
 mod faults;
 
@@ -69,6 +72,32 @@ impl Spec for WordSpec {
         let rows = WordRows(parse(&frame.body, &frame.refused));
         rows.take_time();
         Ok(rows)
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[("words", "ts")]
+    }
+
+    /// Rows with equal time and word are the same; the number tells which was kept.
+    fn merge(&self, merge: Merge<'_>, out: &mut block::BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        let mut rows: Vec<Row> = Vec::new();
+        for input in &merge.inputs {
+            merge.pace.step()?;
+            let found = try_scan(&input.block, &Scan::default())?.into_iter();
+            let wanted = found.filter(|r| merge.times.contains(&r.time) && !input.tombstones.iter().any(|t| selects(t, r)));
+            rows.extend(wanted);
+        }
+        rows.sort();
+        rows.dedup();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let draft = draft(day_of(rows[0].time), &rows)?;
+        for table in draft.tables {
+            out.open(table.name, &table.schema, &table.options)?;
+            out.write(table.name, &table.batches[0])?;
+        }
+        Ok(Some(Merged { min_time: draft.min_time, max_time: draft.max_time, items: draft.items }))
     }
 
     fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
@@ -124,12 +153,17 @@ impl Head for WordHead {
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
-        for row in self.0.lock().iter() {
-            days.entry(day_of(row.time)).or_default().push(row.clone());
+        let rows = self.0.lock().clone();
+        // The word `old` makes one block of all days.
+        let mixed = rows.iter().any(|r| r.word == "old");
+        let newest = rows.iter().map(|r| day_of(r.time)).max();
+        for row in rows {
+            let day = newest.filter(|_| mixed).unwrap_or(day_of(row.time));
+            days.entry(day).or_default().push(row);
         }
-        Box::new(days.into_iter().map(|(day, mut rows)| {
+        Box::new(days.into_iter().map(move |(day, mut rows)| {
             rows.sort();
-            draft(day, &rows)
+            Ok(BlockDraft { mixed, ..draft(day, &rows)? })
         }))
     }
 }
@@ -167,6 +201,16 @@ fn draft(day: i64, rows: &[Row]) -> Result<BlockDraft, arrow_schema::ArrowError>
     Ok(BlockDraft { day, mixed: false, min_time, max_time, items: rows.len() as u64, tables })
 }
 
+/// The facts of a block without tables, made at millisecond `n`, and of those made at `parents`.
+pub(crate) fn facts(n: u64, parents: &[u64]) -> block::BlockMeta {
+    let id = |n: u64| block::BlockId::new(n as i64 * 1_000_000, 0);
+    let text = serde_json::json!({
+        "format": 1, "id": id(n), "tenant": "a", "signal": "logs", "level": 0, "day": 0,
+        "min_time": 0, "max_time": 0, "items": 1, "created_at": 0,
+    });
+    block::BlockMeta { parents: parents.iter().map(|n| id(*n)).collect(), ..serde_json::from_value(text).unwrap() }
+}
+
 struct Process {
     store: Arc<Store<WordSpec>>,
 }
@@ -194,9 +238,13 @@ fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
 }
 
 fn open_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
-    collect_orphans(&world, &layout, &catalog).unwrap();
+    open_tiered(Tier::new(world, layout), catalog)
+}
+
+fn open_tiered(tier: Tier, catalog: Arc<Catalog>) -> Process {
+    collect_orphans(tier.world(), tier.layout(), &catalog).unwrap();
     let config = StoreConfig { lane: LaneConfig { sync: SyncMode::Group, size_max_bytes: 64 << 10 }, head_max_bytes: 1 << 20 };
-    let store = Store::open(WordSpec, world, layout, catalog, config, Telemetry::default().store).unwrap();
+    let store = Store::open(WordSpec, tier, catalog, config, Telemetry::default().store).unwrap();
     Process { store: Arc::new(store) }
 }
 
@@ -234,14 +282,18 @@ impl Process {
 }
 
 fn scan(block: &Arc<Block>, scan: &Scan) -> Vec<Row> {
+    try_scan(block, scan).unwrap()
+}
+
+fn try_scan(block: &Arc<Block>, scan: &Scan) -> Result<Vec<Row>, block::ReadError> {
     let mut rows = Vec::new();
-    for batch in block.table("words").unwrap().unwrap().scan(scan).unwrap() {
-        let batch = batch.unwrap();
+    for batch in block.table("words")?.unwrap().scan(scan)? {
+        let batch = batch?;
         let times = batch.column_by_name("ts").unwrap().as_primitive::<TimestampNanosecondType>();
         let words = batch.column_by_name("span.a/b").unwrap().as_string::<i32>();
         rows.extend((0..batch.num_rows()).map(|i| Row { time: times.value(i), word: words.value(i).to_owned() }));
     }
-    rows
+    Ok(rows)
 }
 
 /// A selector is a word.

@@ -2,7 +2,7 @@
 
 mod names;
 
-pub use names::{IngestMetrics, QueryMetrics, StoreMetrics};
+pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -15,6 +15,8 @@ pub struct Telemetry {
     pub ingest: IngestMetrics,
     pub store: StoreMetrics,
     pub query: QueryMetrics,
+    pub bucket: BucketMetrics,
+    pub derive: DeriveMetrics,
 }
 
 impl Default for Telemetry {
@@ -23,7 +25,9 @@ impl Default for Telemetry {
         let ingest = IngestMetrics::register(&mut registry);
         let store = StoreMetrics::register(&mut registry);
         let query = QueryMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query }
+        let bucket = BucketMetrics::register(&mut registry);
+        let derive = DeriveMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive }
     }
 }
 

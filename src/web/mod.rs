@@ -4,11 +4,13 @@
 mod body;
 mod otlp;
 mod params;
+mod slow;
 mod status;
 mod tenancy;
 
 pub use body::{json_response, read_body, text_response};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
+pub use slow::{SlowQueries, SlowQuery, note_slow_queries};
 pub use status::{grpc_code, http_status};
 pub use tenancy::Tenancy;

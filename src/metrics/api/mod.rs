@@ -1,5 +1,7 @@
-//! The HTTP API of Prometheus, and OTLP's door for metrics. Source: contracts/prometheus.md 1 and 3.1.
+//! The HTTP API of Prometheus, and the doors of remote write and OTLP. Source: contracts/prometheus.md 1, 2 and 3.1.
 
+#[cfg(test)]
+mod delta_tests;
 mod error;
 mod exemplars;
 mod json;
@@ -12,9 +14,13 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
+#[cfg(test)]
+mod write_tests;
 
 use super::select::Querier;
 use super::spec::MetricsSpec;
+use super::writer::Writer;
 use crate::ingest::Door;
 use crate::query::{Pool, QueryError};
 use crate::runtime::Clock;
@@ -41,6 +47,11 @@ pub struct Api {
 impl Api {
     pub fn new(door: Arc<Door<MetricsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
         Api { door, pool, tenancy, clock, telemetry }
+    }
+
+    /// What writes through this API's door.
+    pub fn writer(&self) -> Writer {
+        Writer::new(self.door.clone())
     }
 
     /// Runs `work` on the query pool over one View of the tenant that the request names.
@@ -85,6 +96,8 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v1/label/{name}/values", get(labels::values))
         .route("/api/v1/series", get(labels::series).post(labels::series))
         .route("/api/v1/metadata", get(metadata::metadata))
+        .route("/api/v1/write", post(write::write))
+        .route("/api/v1/push", post(write::write))
         .merge(status::routes())
         .route("/api/v1/otlp/v1/metrics", post(otlp::export))
         .route("/otlp/v1/metrics", post(otlp::export))

@@ -84,7 +84,7 @@ impl Block {
     pub fn table(self: &Arc<Block>, name: &str) -> Result<Option<Table>, ReadError> {
         let Some(meta) = self.meta.table(name) else { return Ok(None) };
         let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
-        let file = self.tier.open(&self.meta, name).map_err(|e| error(&e))?;
+        let file = self.tier.open(&self.meta, meta).map_err(|e| error(&e))?;
         let file = TableFile { file, length: meta.bytes };
         let cached = self.footers.lock().get(name).cloned();
         let footer = match cached {
@@ -171,6 +171,11 @@ impl Table {
 
     pub fn rows(&self) -> u64 {
         self.meta.rows
+    }
+
+    /// Of its file.
+    pub fn bytes(&self) -> u64 {
+        self.meta.bytes
     }
 
     pub fn has_column(&self, name: &str) -> bool {

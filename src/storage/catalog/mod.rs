@@ -11,10 +11,16 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 use std::collections::HashMap;
 
+mod remote;
 mod tombstones;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../../migrations/0001_catalog.sql"), include_str!("../../../migrations/0002_tombstones.sql")];
+pub use remote::{Binding, RemoteState, Restored};
+
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/0001_catalog.sql"),
+    include_str!("../../../migrations/0002_tombstones.sql"),
+    include_str!("../../../migrations/0003_bucket.sql"),
+];
 
 const FIRST_FIELD_ID: i32 = 1000;
 
@@ -35,6 +41,8 @@ pub struct CatalogEdit {
     pub remove: Vec<BlockId>,
     /// New floor of a lane; must be covered by `add`.
     pub floor: Option<(Signal, u64)>,
+    /// Blocks all of whose files were found good in the bucket.
+    pub uploaded: Vec<BlockMeta>,
     pub tombstones: Vec<TombstoneEdit>,
 }
 
@@ -78,6 +86,10 @@ impl Catalog {
         }
         for id in &edit.remove {
             transaction.execute("DELETE FROM blocks WHERE id = ?1", params![id.to_string()])?;
+            remote::removed(&transaction, *id)?;
+        }
+        for meta in &edit.uploaded {
+            remote::verified(&transaction, meta)?;
         }
         if let Some((signal, lsn)) = edit.floor {
             transaction.execute(

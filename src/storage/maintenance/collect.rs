@@ -2,7 +2,7 @@ use crate::model::Signal;
 use crate::runtime::World;
 use crate::storage::TombstoneState;
 use crate::storage::block::BlockId;
-use crate::storage::catalog::{Catalog, CatalogError};
+use crate::storage::catalog::{Catalog, CatalogError, RemoteState};
 use crate::storage::layout::Layout;
 use std::collections::HashSet;
 use std::io;
@@ -28,9 +28,11 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
     let mut is_unused = true;
     for signal in Signal::ALL {
         is_unused &= catalog.floor(signal)? == 0;
+        let remote = catalog.remote_blocks(signal)?.into_iter().filter(|(_, state)| *state == RemoteState::Verified);
+        let remote: HashSet<BlockId> = remote.map(|(meta, _)| meta.id).collect();
         for meta in catalog.blocks(signal)? {
             let path = layout.block(&meta);
-            if !world.disk.exists(&path) {
+            if !world.disk.exists(&path) && !remote.contains(&meta.id) {
                 return Err(CollectError::BlockLost { block: meta.id, path });
             }
             listed.insert(meta.id);

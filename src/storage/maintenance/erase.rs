@@ -55,6 +55,9 @@ impl<S: Spec> Store<S> {
             let _ = self.world().disk.remove_file(&path);
             return Err(error.into());
         }
+        if let Err(error) = self.tier().sync_tombstones(self.catalog()) {
+            tracing::warn!(%error, "a delete is not in the bucket yet");
+        }
         tracing::info!(signal = %self.signal_of(), %tenant, id = %tombstone.id, selector = tombstone.selector, "delete accepted");
         Ok(Arc::new(tombstone))
     }
@@ -92,7 +95,7 @@ impl<S: Spec> Store<S> {
         let now = self.world().clock.now();
         for tombstone in self.active_tombstones().iter().filter(|t| t.purge_after <= now) {
             let view = self.view(&tombstone.tenant);
-            if view.blocks.iter().any(|b| tombstone.hits(b.meta()) && self.spec().may_erase(tombstone, b)) {
+            if !view.missing.is_empty() || view.blocks.iter().any(|b| tombstone.hits(b.meta()) && self.spec().may_erase(tombstone, b)) {
                 continue;
             }
             let edit = CatalogEdit { tombstones: vec![TombstoneEdit::Processed(tombstone.id)], ..CatalogEdit::default() };
