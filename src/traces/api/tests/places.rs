@@ -154,11 +154,9 @@ fn metrics() -> impl Strategy<Value = String> {
 async fn put(house: &House, span: &Span) {
     let trace = crate::traces::trace::Trace { trace_id: span.trace_id, spans: vec![span.clone()] };
     let body = proto::message(&trace).encode_to_vec();
-    let window = house.store.spec().window();
-    let translate = move |body: &Bytes, at| crate::traces::spec::accept(window, Kind::OtlpProtobuf, body, at);
     let tenant = crate::model::TenantId::default_tenant();
     let encoding = crate::ingest::Encoding::Identity;
-    house.api.door.accept(tenant, Kind::OtlpProtobuf as u8, encoding, body.into(), translate).await.unwrap();
+    house.api.accept(tenant, Kind::OtlpProtobuf, encoding, body.into()).await.unwrap();
 }
 
 /// Sums may be rounded differently, since their order is another one.
