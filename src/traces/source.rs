@@ -5,7 +5,7 @@ use super::columns::{EventReader, LinkReader, Projection, SpanReader};
 use super::head::{Chunk, read_chunk};
 use super::index::{BlockIndex, Index};
 use super::scene::Scene;
-use super::schema::{EVENTS, LINKS, SPANS, TRACES};
+use super::schema::{self, EVENTS, LINKS, SPANS, TRACES};
 use super::span::Span;
 use super::spec::TracesSpec;
 use super::trace::{Part, Trace};
@@ -312,7 +312,11 @@ fn read_block(ctx: &Context, block: &Arc<Block>, parts: &[&Part], projection: &P
     let mut out: Vec<Vec<Span>> = parts.iter().map(|p| Vec::with_capacity((p.spans.end - p.spans.start) as usize)).collect();
     let Some(table) = block.table(SPANS).map_err(storage)? else { return Ok(out) };
     let rows = merged(parts.iter().map(|p| p.spans.clone()));
-    let scan = Scan { columns: projection.span_columns(), ..Scan::default() }.rows(rows);
+    // A column that says nothing need not be opened, which costs more than reading a few rows of it.
+    let says = |name: &String| !schema::is_structural(name) && !table.is_blank(name, &rows);
+    let asked = projection.span_columns().unwrap_or_else(|| table.schema().fields().iter().map(|f| f.name().clone()).collect());
+    let columns = asked.into_iter().filter(|name| table.has_column(name) && says(name)).collect();
+    let scan = Scan { columns: Some(columns), ..Scan::default() }.rows(rows);
     let mut part = 0;
     for batch in table.scan(&scan).map_err(storage)? {
         ctx.check()?;

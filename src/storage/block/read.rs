@@ -154,6 +154,15 @@ impl Table {
         pruning::group_allows(&builder, group, predicate).map_err(|e| self.error()(&e))
     }
 
+    /// Whether all values of a top-level column in the rows are missing, or, in one that cannot miss any, zero or empty, as
+    /// far as statistics tell.
+    pub fn is_blank(&self, column: &str, rows: &[Range<u64>]) -> bool {
+        let metadata = self.footer.plain.metadata();
+        let groups = self.groups().into_iter().zip(metadata.row_groups());
+        let mut asked = groups.filter(|(group, _)| rows.iter().any(|r| r.start < group.end && group.start < r.end));
+        asked.all(|(_, group)| pruning::is_blank(group, column))
+    }
+
     /// The distinct texts of a column in a row group, if all of its pages refer to a dictionary, which alone is read.
     /// `path` is that of a leaf, with `/` between its parts.
     pub fn distinct(&self, group: usize, path: &str) -> Result<Option<Vec<String>>, ReadError> {

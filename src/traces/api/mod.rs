@@ -11,6 +11,7 @@ mod receivers;
 mod search;
 mod status;
 mod streaming;
+mod subset;
 mod tags;
 mod time;
 mod trace_by_id;
