@@ -7,7 +7,7 @@ use crate::model::time::{self, SECOND};
 use crate::storage::block::BlockId;
 use crate::storage::maintenance::DeleteError;
 use crate::storage::{Delete, Tombstone, TombstoneState};
-use crate::web::{Params, json_response, text_response};
+use crate::web::{Params, Tenancy, json_response, text_response};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// Under this the id of a new delete is answered.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-delete-request-id");
+
+/// How Loki calls the one tenant there is when requests name none (contracts/loki.md 1.1).
+const ONLY_USER: &str = "fake";
 
 /// Who may not delete is told what Loki says where deletes are off.
 pub async fn off() -> Response {
@@ -52,7 +55,7 @@ pub async fn list(State(api): State<Api>, params: Params) -> Response {
     };
     let store = api.door.store().clone();
     match tokio::task::spawn_blocking(move || store.deletes(&tenant)).await {
-        Ok(Ok(deletes)) => json_response(StatusCode::OK, written(deletes)),
+        Ok(Ok(deletes)) => json_response(StatusCode::OK, written(&deletes, api.tenancy)),
         Ok(Err(error)) => refused(&error.into()),
         Err(error) => failed(StatusCode::INTERNAL_SERVER_ERROR, error),
     }
@@ -109,7 +112,7 @@ fn parse_time(text: &str) -> Option<i64> {
 }
 
 /// Oldest first, as they come.
-fn written(deletes: Vec<(Tombstone, TombstoneState)>) -> String {
+fn written(deletes: &[(Tombstone, TombstoneState)], tenancy: Tenancy) -> String {
     let mut out = String::from("[");
     for (i, (delete, state)) in deletes.iter().enumerate() {
         out.push_str(if i > 0 { r#",{"request_id":"# } else { r#"{"request_id":"# });
@@ -127,7 +130,7 @@ fn written(deletes: Vec<(Tombstone, TombstoneState)>) -> String {
         push_string(&mut out, status);
         push_time(&mut out, "created_at", delete.created_at);
         out.push_str(r#","user_id":"#);
-        push_string(&mut out, delete.tenant.as_str());
+        push_string(&mut out, if tenancy == Tenancy::Off { ONLY_USER } else { delete.tenant.as_str() });
         out.push('}');
     }
     out.push_str("]\n");
