@@ -12,7 +12,7 @@ use super::trace::{Part, Trace};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
-use crate::storage::{Predicate, Scan, Tombstone, Value, View};
+use crate::storage::{Missing, Predicate, Scan, Tombstone, Value, View};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
@@ -95,6 +95,7 @@ pub struct Sources {
     /// The traces that are deleted, of each block that has any, by its number.
     deleted: HashMap<usize, Arc<HashSet<TraceId>>>,
     cache: Arc<Cache>,
+    missing: Arc<Missing>,
     /// Bytes of the largest step so far, which the query's budget holds.
     largest: AtomicU64,
 }
@@ -115,7 +116,7 @@ impl Sources {
         let deleted = deleted.map(|(number, ids)| (number, Arc::new(ids))).collect();
         let blocks = view.blocks.into_iter().map(Source::Block);
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
-        Sources { sources: blocks.chain(chunks).collect(), deleted, cache, largest: AtomicU64::new(0) }
+        Sources { sources: blocks.chain(chunks).collect(), deleted, cache, missing: view.missing, largest: AtomicU64::new(0) }
     }
 
     pub fn cache(&self) -> &Cache {
@@ -128,11 +129,13 @@ impl Sources {
 
     /// Those that may have a span in `range`.
     pub fn within(&self, range: TimeRange) -> impl Iterator<Item = &Source> {
+        self.missing.note(range);
         self.sources.iter().filter(move |s| s.overlaps(range))
     }
 
     /// The numbers of those that may have a span in `range`.
     pub fn numbers(&self, range: TimeRange) -> Vec<usize> {
+        self.missing.note(range);
         (0..self.sources.len()).filter(|n| self.sources[*n].overlaps(range)).collect()
     }
 
@@ -162,6 +165,7 @@ impl Sources {
 
     /// The places of one trace, wherever they are.
     pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
+        self.missing.note(hint);
         let mut parts = Vec::new();
         for (number, source) in self.sources.iter().enumerate() {
             ctx.check()?;

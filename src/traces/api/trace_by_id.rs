@@ -8,7 +8,7 @@ use crate::storage::Delete;
 use crate::storage::maintenance::DeleteError;
 use crate::traces::columns::Projection;
 use crate::traces::source::Sources;
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
@@ -95,7 +95,8 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
             .text("message", &message);
         json_response(StatusCode::OK, body.build().to_string())
     };
-    api.query("tempo_trace", &params, work).await.map(answer)
+    let (found, notes) = noting(api.query("tempo_trace", &params, work)).await;
+    Ok(as_partial(answer(found?), notes).await)
 }
 
 /// Removes what is stored of a trace; spans that come later are kept.
