@@ -1,6 +1,7 @@
 //! Loki's HTTP API (contracts/loki.md 1 and 2), and OTLP's own routes for logs.
 
 mod answer;
+mod deletes;
 mod detected;
 mod index;
 mod labels;
@@ -137,10 +138,15 @@ pub fn query_routes(api: Api) -> Router {
         .route("/config", get(small::config))
         .route("/config/tenant/v1/limits", get(small::tenant_limits))
         .route("/services", get(small::services))
-        .route("/loki/api/v1/delete", any(small::delete))
         .route("/loki/api/v1/rules", any(small::rules))
         .route("/loki/api/v1/rules/{*rest}", any(small::rules))
         .with_state(api)
+}
+
+/// What changes data, for operators; where it is not `allowed`, the answer that says so.
+pub fn admin_routes(api: Api, allowed: bool) -> Router {
+    let verbs = post(deletes::create).put(deletes::create).get(deletes::list).delete(deletes::cancel);
+    Router::new().route("/loki/api/v1/delete", if allowed { verbs } else { any(deletes::off) }).with_state(api)
 }
 
 /// OTLP over HTTP and gRPC.
