@@ -7,7 +7,7 @@ import { color, count, seriesName, time } from "./format";
 import Plot, { type Dot, type Line } from "./plot";
 import { link, range, route, stepSeconds, update, type Range } from "./route";
 
-const EXAMPLES = ["sum by (service_name) (rate(traces_spanmetrics_calls_total[5m]))", 'topk(10, count by (__name__) ({__name__=~".+"}))', "up"];
+const EXAMPLES = ["sum by (service) (rate(traces_spanmetrics_calls_total[5m]))", 'topk(10, count by (__name__) ({__name__=~".+"}))', "up"];
 
 /** Lines beyond these are in the table only. */
 const LINES_MAX = 50;

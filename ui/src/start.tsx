@@ -91,9 +91,9 @@ async function services(): Promise<Service[]> {
   const found = new Map<string, Service>();
   const service = (name: string) => found.get(name) ?? found.set(name, { name }).get(name)!;
   const lines = get<LokiAnswer>("/loki/api/v1/query", { query: 'sum by (service_name) (rate({service_name=~".+"}[5m]))', time: `${now}000000` });
-  const spans = get<PromAnswer<{ result: Series[] }>>("/api/v1/query", { query: "sum by (service_name) (rate(traces_spanmetrics_calls_total[5m]))", time: now / 1000 });
+  const spans = get<PromAnswer<{ result: Series[] }>>("/api/v1/query", { query: "sum by (service) (rate(traces_spanmetrics_calls_total[5m]))", time: now / 1000 });
   for (const { metric, value } of ((await lines.catch(() => undefined))?.data.result ?? []) as Series[]) service(metric.service_name).lines = Number(value?.[1]);
-  for (const { metric, value } of (await spans.catch(() => undefined))?.data.result ?? []) service(metric.service_name ?? metric.service).spans = Number(value?.[1]);
+  for (const { metric, value } of (await spans.catch(() => undefined))?.data.result ?? []) service(metric.service ?? "").spans = Number(value?.[1]);
   return Array.from(found.values()).sort((a, b) => (b.lines ?? 0) + (b.spans ?? 0) - (a.lines ?? 0) - (a.spans ?? 0));
 }
 
