@@ -16,12 +16,13 @@ use monocle::query::{Pool, PoolConfig};
 use monocle::runtime::{Budget, Clock, ManualClock, OsDisk, World};
 use monocle::storage::catalog::Catalog;
 use monocle::storage::layout::Layout;
+use monocle::storage::tier::Tier;
 use monocle::storage::wal::{LaneConfig, SyncMode};
 use monocle::storage::{Spec, Store, StoreConfig};
 use monocle::telemetry::Telemetry;
 use monocle::web::Tenancy;
 use monocle::{logs, metrics, traces};
-use requests::{LINES, NOW, POINTS, Requests, SPANS};
+use requests::{LINES, POINTS, Requests, SPANS};
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
@@ -33,6 +34,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Requests that are under way at the same time, as of a few exporters.
 const CONNECTIONS: usize = 4;
+
+/// The clock of the benchmark, in nanoseconds: 2026-03-10 12:00 UTC. Everything is sent at times before it.
+const NOW: u64 = 1_773_144_000_000_000_000;
 
 /// More than anything here needs: no cut is due while it is measured.
 const PLENTY_BYTES: u64 = 8 << 30;
@@ -49,20 +53,20 @@ struct Row {
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW as i64));
     let telemetry = Telemetry::default();
     let pool = Pool::new(PoolConfig { parallel: 1, waiting_max: 1, timeout: Duration::from_secs(60), memory_max_bytes: PLENTY_BYTES });
     let parts = Parts { runtime: &runtime, clock: clock.clone(), telemetry: &telemetry };
     let query = telemetry.query.clone();
 
     let rows = [
-        parts.measure(requests::traces(400), traces::TracesSpec::new(traces::Config::default(), clock.clone()), |door| {
+        parts.measure(requests::traces(400, NOW), traces::TracesSpec::new(traces::Config::default(), clock.clone()), |door| {
             traces::api::otlp_routes(traces::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()))
         })?,
-        parts.measure(requests::logs(800), logs::LogsSpec::new(logs::Config::default(), clock.clone()), |door| {
+        parts.measure(requests::logs(800, NOW), logs::LogsSpec::new(logs::Config::default(), clock.clone()), |door| {
             logs::api::otlp_routes(logs::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()))
         })?,
-        parts.measure(requests::metrics(1_000), metrics::MetricsSpec::new(metrics::Config::default(), clock.clone()), |door| {
+        parts.measure(requests::metrics(1_000, NOW, 8), metrics::MetricsSpec::new(metrics::Config::default(), clock.clone()), |door| {
             metrics::api::otlp_routes(metrics::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()))
         })?,
     ];
@@ -84,7 +88,7 @@ impl Parts<'_> {
         world.disk.create_dir_all(&layout.temporary_root())?;
         let lane = LaneConfig { sync: SyncMode::Group, size_max_bytes: PLENTY_BYTES };
         let config = StoreConfig { lane, head_max_bytes: PLENTY_BYTES };
-        let store = Arc::new(Store::open(spec, world, layout.clone(), catalog, config, self.telemetry.store.clone())?);
+        let store = Arc::new(Store::open(spec, Tier::new(world, layout.clone()), catalog, config, self.telemetry.store.clone())?);
         store.recover()?;
         let door =
             Door::new(store.clone(), self.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), Budget::new(PLENTY_BYTES));

@@ -82,7 +82,7 @@ fn view(loaded: &[LogRows]) -> View<LogsSpec> {
     for rows in loaded {
         head.apply(rows.clone());
     }
-    View { tenant, heads: vec![head.snapshot()], blocks: Vec::new() }
+    View::of_heads(tenant, vec![head.snapshot()])
 }
 
 fn evaluate(eval: &Eval, loaded: &[LogRows]) -> Result<Value, String> {

@@ -18,13 +18,14 @@ pub const SPANS: u64 = 512;
 pub const LINES: u64 = 512;
 pub const POINTS: u64 = 1_000;
 
-const SECOND: u64 = 1_000_000_000;
+/// Sources of spans and log records.
+const PODS: u64 = 8;
 
-/// The clock of the benchmark: 2026-03-10 12:00 UTC. Everything is sent at times of the hours before it.
-pub const NOW: i64 = 1_773_144_000 * SECOND as i64;
+const SECOND: u64 = 1_000_000_000;
 
 pub struct Requests {
     pub signal: &'static str,
+    /// Of OTLP/HTTP.
     pub path: &'static str,
     pub items: u64,
     pub bodies: Vec<Bytes>,
@@ -43,9 +44,8 @@ fn text(key: &str, value: impl Into<String>) -> KeyValue {
     pair(key, Value::StringValue(value.into()))
 }
 
-/// Ten attributes, of one of eight pods.
-fn resource(n: u64) -> Option<Resource> {
-    let pod = n % 8;
+/// Ten attributes.
+fn resource(pod: u64) -> Option<Resource> {
     let service = ["frontend", "checkout", "payment", "cart"][pod as usize % 4];
     let attributes = vec![
         text("service.name", service),
@@ -71,16 +71,19 @@ fn bodies<M: Message>(count: u64, one: impl Fn(u64) -> M) -> Vec<Bytes> {
     (0..count).map(|n| Bytes::from(one(n).encode_to_vec())).collect()
 }
 
-/// The time of request `n` of `count`: they are spread over the hour before now.
-fn time(n: u64, count: u64) -> u64 {
-    NOW as u64 - 3_600 * SECOND + n * (3_600 * SECOND / count)
+/// The time of request `n` of `count`: they are spread over the hour before `now`.
+fn time(now: u64, n: u64, count: u64) -> u64 {
+    now - 3_600 * SECOND + n * (3_600 * SECOND / count)
 }
 
-pub fn traces(count: u64) -> Requests {
+/// `now`, here and below, is the end of the times that are sent, in nanoseconds since 1970.
+pub fn traces(count: u64, now: u64) -> Requests {
     let one = |n: u64| {
-        let spans = (0..SPANS).map(|i| span(n * SPANS + i, time(n, count) + i * 1_000_000)).collect();
+        let spans = (0..SPANS).map(|i| span(n * SPANS + i, time(now, n, count) + i * 1_000_000)).collect();
         let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
-        ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { resource: resource(n), scope_spans, ..ResourceSpans::default() }] }
+        ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans { resource: resource(n % PODS), scope_spans, ..ResourceSpans::default() }],
+        }
     };
     Requests { signal: "spans", path: "/v1/traces", items: count * SPANS, bodies: bodies(count, one) }
 }
@@ -116,11 +119,13 @@ fn span(n: u64, start: u64) -> Span {
     }
 }
 
-pub fn logs(count: u64) -> Requests {
+pub fn logs(count: u64, now: u64) -> Requests {
     let one = |n: u64| {
-        let log_records = (0..LINES).map(|i| record(n * LINES + i, time(n, count) + i * 1_000_000)).collect();
+        let log_records = (0..LINES).map(|i| record(n * LINES + i, time(now, n, count) + i * 1_000_000)).collect();
         let scope_logs = vec![ScopeLogs { scope: scope(), log_records, ..ScopeLogs::default() }];
-        ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { resource: resource(n), scope_logs, ..ResourceLogs::default() }] }
+        ExportLogsServiceRequest {
+            resource_logs: vec![ResourceLogs { resource: resource(n % PODS), scope_logs, ..ResourceLogs::default() }],
+        }
     };
     Requests { signal: "log records", path: "/v1/logs", items: count * LINES, bodies: bodies(count, one) }
 }
@@ -151,22 +156,21 @@ fn record(n: u64, time: u64) -> LogRecord {
     }
 }
 
-/// Eight pods, which report 1,000 series each in turn, half of them counters.
-pub fn metrics(count: u64) -> Requests {
+/// `pods` sources, which report 1,000 series each in turn, every 15 seconds up to `now`; half of them are counters.
+pub fn metrics(count: u64, now: u64, pods: u64) -> Requests {
     let one = |n: u64| {
-        let (pod, round, rounds) = (n % 8, n / 8, count.div_ceil(8));
-        let time = NOW as u64 - (rounds - round) * 15 * SECOND;
-        let metrics = (0..POINTS / 50).map(|m| metric(pod, m, round, time)).collect();
+        let (pod, round, rounds) = (n % pods, n / pods, count.div_ceil(pods));
+        let (time, started) = (now - (rounds - round) * 15 * SECOND, now - 86_400 * SECOND);
+        let metrics = (0..POINTS / 50).map(|m| metric(pod, m, round, time, started)).collect();
         let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
-        let resource_metrics = ResourceMetrics { resource: resource(n), scope_metrics, ..ResourceMetrics::default() };
+        let resource_metrics = ResourceMetrics { resource: resource(pod), scope_metrics, ..ResourceMetrics::default() };
         ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }
     };
     Requests { signal: "samples", path: "/v1/metrics", items: count * POINTS, bodies: bodies(count, one) }
 }
 
 /// One metric with fifty series.
-fn metric(pod: u64, m: u64, round: u64, time: u64) -> Metric {
-    let start = NOW as u64 - 86_400 * SECOND;
+fn metric(pod: u64, m: u64, round: u64, time: u64, started: u64) -> Metric {
     let point = |series: u64| {
         let random = scatter("point", (pod * 20 + m) * 50 + series);
         let value = if m.is_multiple_of(2) {
@@ -175,7 +179,13 @@ fn metric(pod: u64, m: u64, round: u64, time: u64) -> Metric {
             number_data_point::Value::AsDouble(((random ^ scatter("value", round)) % 10_000) as f64 / 100.0)
         };
         let attributes = vec![text("http.route", format!("/api/{series}")), text("http.request.method", "GET")];
-        NumberDataPoint { attributes, start_time_unix_nano: start, time_unix_nano: time, value: Some(value), ..NumberDataPoint::default() }
+        NumberDataPoint {
+            attributes,
+            start_time_unix_nano: started,
+            time_unix_nano: time,
+            value: Some(value),
+            ..NumberDataPoint::default()
+        }
     };
     let data_points = (0..50).map(point).collect();
     let data = if m.is_multiple_of(2) {

@@ -1,6 +1,7 @@
 use super::{Mistakes, Settings};
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
+use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
 use crate::web::Tenancy;
 use std::fmt;
@@ -18,6 +19,8 @@ pub struct Config {
     pub retention_traces: Option<Duration>,
     pub memory_bytes: u64,
     pub disk_bytes: u64,
+    /// Where blocks are kept besides the disk.
+    pub bucket: Option<BucketConfig>,
     pub wal_sync: SyncMode,
     pub cut_after: Duration,
     pub tenancy: Tenancy,
@@ -87,6 +90,7 @@ impl Config {
             listeners,
             memory_bytes: r.size("memory", &settings.memory, (memory_total_bytes() / 4).clamp(256 * MIB, 2 * GIB), 64 * MIB),
             disk_bytes: r.size("disk", &settings.disk, 20 * GIB, 256 * MIB),
+            bucket: r.bucket(settings),
             wal_sync: r.word("wal-sync", &settings.wal_sync, &[("group", SyncMode::Group), ("os", SyncMode::Os), ("none", SyncMode::None)]),
             cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
             tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
@@ -118,6 +122,25 @@ impl Resolver {
                 None
             }
         }
+    }
+
+    fn bucket(&mut self, settings: &Settings) -> Option<BucketConfig> {
+        let path_style = self.word("s3-path-style", &settings.s3_path_style, &[("", None), ("true", Some(true)), ("false", Some(false))]);
+        let endpoint = settings.s3_endpoint.clone();
+        if let Some(endpoint) = endpoint.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            self.mistakes.push(format!("--s3-endpoint: expected http://… or https://…, got {endpoint:?}"));
+        }
+        let Some(url) = &settings.s3 else {
+            if settings.s3_endpoint.is_some() || settings.s3_region.is_some() || settings.s3_path_style.is_some() {
+                self.mistakes.push("--s3-endpoint, --s3-region and --s3-path-style need --s3".into());
+            }
+            return None;
+        };
+        let found = BucketConfig::parse(url);
+        if found.is_none() {
+            self.mistakes.push(format!("--s3: expected s3://BUCKET or s3://BUCKET/PREFIX, got {url:?}"));
+        }
+        found.map(|bucket| BucketConfig { endpoint, region: settings.s3_region.clone(), path_style, ..bucket })
     }
 
     fn retention(&mut self, knob: &str, said: Option<&String>, default: &str) -> Option<Duration> {
@@ -224,6 +247,21 @@ mod tests {
         for word in ["--retention-logs", "--memory", "--wal-sync", "--loki"] {
             assert!(text.contains(word), "{text}");
         }
+    }
+
+    #[test]
+    fn a_bucket_has_a_name_and_perhaps_a_prefix() {
+        let said = |s3: &str| Settings { s3: Some(s3.into()), s3_path_style: Some("false".into()), ..Settings::default() };
+        let bucket = Config::resolve(&said("s3://data/a/b/")).unwrap().bucket.unwrap();
+        assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str(), bucket.path_style), ("data", "a/b", Some(false)));
+        assert_eq!(bucket.url(), "s3://data/a/b");
+        assert_eq!(Config::resolve(&said("s3://data")).unwrap().bucket.unwrap().prefix, "");
+        for bad in ["data", "s3://", "s3:///x", "s3://a b", "http://data/x", "s3://data/a//b"] {
+            assert!(Config::resolve(&said(bad)).unwrap_err().to_string().contains("--s3:"), "{bad}");
+        }
+        let alone = Settings { s3_endpoint: Some("minio:9000".into()), ..Settings::default() };
+        let text = Config::resolve(&alone).unwrap_err().to_string();
+        assert!(text.contains("https://") && text.contains("need --s3"), "{text}");
     }
 
     #[test]

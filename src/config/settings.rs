@@ -65,6 +65,23 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_DISK", value_name = "SIZE")]
     pub disk: Option<String>,
 
+    /// Keep blocks in this bucket as well: s3://BUCKET/PREFIX. --retention then counts for the bucket, and --disk for the
+    /// copies here. Keys come from the usual AWS_… variables [default: none]
+    #[arg(long, env = "MONOCLE_S3", value_name = "URL")]
+    pub s3: Option<String>,
+
+    /// Another server than Amazon's, such as http://minio:9000 [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL]
+    #[arg(long, env = "MONOCLE_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+
+    /// Region of the bucket [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1]
+    #[arg(long, env = "MONOCLE_S3_REGION", value_name = "REGION")]
+    pub s3_region: Option<String>,
+
+    /// Name the bucket in the path instead of the host: true or false [default: true with an endpoint]
+    #[arg(long, env = "MONOCLE_S3_PATH_STYLE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub s3_path_style: Option<String>,
+
     /// When a write counts as durable: group (fdatasync), os (survives the process, not the machine), none
     /// [default: group]
     #[arg(long, env = "MONOCLE_WAL_SYNC", value_name = "MODE")]
@@ -122,6 +139,10 @@ impl Settings {
             retention_traces,
             memory,
             disk,
+            s3,
+            s3_endpoint,
+            s3_region,
+            s3_path_style,
             wal_sync,
             cut_after,
             tenancy,

@@ -1,9 +1,10 @@
-use super::{Encoding, Limits};
+use super::{Encoding, Limits, Observer};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
 use crate::runtime::{Budget, Clock};
-use crate::storage::{Admitted, AppendError, Batch, Payload, Refusals, Spec, Store};
+use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Spec, Store, Watch};
 use crate::telemetry::IngestMetrics;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -25,6 +26,7 @@ pub struct Door<S: Spec> {
     memory: Arc<Budget>,
     /// Requests that are being decoded: their number bounds the memory of decoding (invariant 7).
     decoding: Arc<Semaphore>,
+    observers: RwLock<Arc<[Arc<dyn Observer<S>>]>>,
     signal: Signal,
 }
 
@@ -35,7 +37,25 @@ const DECODING_MAX: usize = 4;
 impl<S: Spec> Door<S> {
     pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits, memory: Arc<Budget>) -> Door<S> {
         let signal = store.spec().signal();
-        Door { store, clock, metrics, limits, memory, decoding: Arc::new(Semaphore::new(DECODING_MAX)), signal }
+        let decoding = Arc::new(Semaphore::new(DECODING_MAX));
+        Door { store, clock, metrics, limits, memory, decoding, observers: RwLock::new(Arc::new([])), signal }
+    }
+
+    /// `observer` sees all that is accepted from now on.
+    pub fn observe(&self, observer: Arc<dyn Observer<S>>) {
+        let mut observers = self.observers.write();
+        *observers = observers.iter().cloned().chain([observer]).collect();
+    }
+
+    fn watch(&self) -> Option<Watch<S>> {
+        let observers = self.observers.read().clone();
+        if observers.is_empty() {
+            return None;
+        }
+        Some(Box::new(move |tenant, rows| {
+            let notices: Vec<Notice> = observers.iter().filter_map(|o| o.accepted(tenant, rows)).collect();
+            if notices.is_empty() { None } else { Some(Box::new(move || notices.into_iter().for_each(|notice| notice()))) }
+        }))
     }
 
     pub fn limits(&self) -> Limits {
@@ -89,13 +109,13 @@ impl<S: Spec> Door<S> {
         // Before the wait for a permit, since the body is in memory meanwhile.
         let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
-        let (store, max, received_at) = (self.store.clone(), decoded_max, self.clock.now());
+        let (store, max, received_at, watch) = (self.store.clone(), decoded_max, self.clock.now(), self.watch());
         let work = move || {
             let _permit = permit;
             let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
             let (rows, refusals) = translate(&decoded, received_at)?;
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
-            store.append(Admitted::new(Batch { tenant, payload, rows, refusals })).map_err(failure_of)
+            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch)).map_err(failure_of)
         };
         let ticket = tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
         let appended = ticket.durable().await.map_err(failure_of)?;

@@ -3,8 +3,10 @@
 
 mod codec;
 mod door;
+mod observer;
 mod otlp_json;
 
 pub use codec::{Encoding, Limits};
 pub use door::{Door, Outcome};
+pub use observer::{Fed, Feed, Observer, feed};
 pub use otlp_json::otlp_json_to_protobuf;

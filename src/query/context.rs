@@ -71,7 +71,12 @@ impl Context {
         }
     }
 
-    /// Accounts for memory that the query will hold until its end.
+    /// Gives back what [`Context::reserve`] granted, when it is no longer held.
+    pub fn release(&self, bytes: u64) {
+        self.memory_used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Accounts for memory that the query will hold until its end, or until it is released.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
         let used = self.memory_used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used <= self.memory_max {

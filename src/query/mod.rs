@@ -4,9 +4,11 @@
 mod context;
 mod grouping;
 mod matching;
+mod parallel;
 mod pool;
 
 pub use context::{Context, QueryError};
 pub use grouping::Grouping;
 pub use matching::{Cardinality, Matching};
+pub use parallel::fold;
 pub use pool::{Pool, PoolConfig};

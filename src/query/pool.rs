@@ -31,6 +31,11 @@ impl Pool {
         Pool { slots: Arc::new(Semaphore::new(config.parallel.max(1))), waiting: Arc::default(), config }
     }
 
+    /// Memory that one query may hold.
+    pub fn memory_max_bytes(&self) -> u64 {
+        self.config.memory_max_bytes
+    }
+
     /// The budget of a new query.
     pub fn context(&self, tenant: TenantId) -> Context {
         Context::new(tenant, self.config.timeout, self.config.memory_max_bytes)

@@ -1,6 +1,7 @@
 //! Builds the parts in order, and stops them in reverse.
 
 mod admin;
+mod bucket;
 mod listener;
 mod rooms;
 mod router;
@@ -11,6 +12,7 @@ use crate::runtime::{DirectoryLock, Tasks, World, cores};
 use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, collect_orphans};
+use crate::storage::tier::{self, BucketError, OwnerError, UploadError};
 use crate::telemetry::Telemetry;
 use listener::{BindError, Bound};
 use rooms::Room;
@@ -30,6 +32,14 @@ pub enum ServeError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Collect(#[from] CollectError),
+    #[error("some blocks of this data directory are only in {0}: start with --s3 {0}")]
+    BucketNeeded(String),
+    #[error("--s3: {0}")]
+    Bucket(#[from] BucketError),
+    #[error("--s3: {0}")]
+    Owner(#[from] OwnerError),
+    #[error("--s3: {0}")]
+    Upload(#[from] UploadError),
     #[error("data directory {0} is in use by another monocle")]
     InUse(PathBuf),
     #[error("{0}")]
@@ -43,6 +53,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// The flush at stop may take this long, so that a stop takes less than the 30 seconds that supervisors grant.
 const FLUSH: Duration = Duration::from_secs(15);
+
+/// A whole stop: what is left of it after the flush goes to the upload of the last blocks.
+const STOP_MAX: Duration = Duration::from_secs(28);
 
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
@@ -63,6 +76,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     let telemetry = Telemetry::default();
     let catalog = Arc::new(Catalog::open(&world, &layout)?);
+    let tasks = Tasks::default();
+    let tier = bucket::open(&config, &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {
         parallel: cores().saturating_sub(1).max(1),
@@ -70,10 +85,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let rooms: Arc<[Room]> = rooms::build(&config, &world, &layout, &catalog, &pool, &telemetry)?.into();
+    let rooms: Arc<[Room]> = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?.into();
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
-    let tasks = Tasks::default();
     let routers = router::build(&rooms, &telemetry, admin_allowed(&config));
     for bound in bound {
         let router = routers.of(bound.kind);
@@ -82,14 +96,21 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let recovery = tokio::spawn(recover(rooms.clone(), started));
     for room in rooms.iter() {
         tasks.spawn("maintenance", room.engine.clone().maintain(tasks.shutdown.clone()));
+        tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
     }
+    tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
     let outcome = tokio::select! {
         reason = stop_requested() => reason.map_err(ServeError::from),
         error = failed(recovery) => Err(ServeError::Recovery(error)),
     };
     tracing::info!("stopping");
+    let stopping = Instant::now();
     tasks.stop(DRAIN + Duration::from_secs(2)).await;
-    outcome.and(close(rooms, FLUSH).await)
+    let closed = close(rooms.clone(), FLUSH).await;
+    if tier.has_bucket() {
+        bucket::close(rooms, tier, catalog, STOP_MAX.saturating_sub(stopping.elapsed())).await;
+    }
+    outcome.and(closed)
 }
 
 /// Replays all lanes at once, then says so.
@@ -211,6 +232,14 @@ mod tests {
 
         fn maintain(self: Arc<Self>, _: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(std::future::ready(()))
+        }
+
+        fn upload(self: Arc<Self>, _: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn upload_rest(&self, _: &Shutdown) -> Result<(), UploadError> {
+            Ok(())
         }
     }
 

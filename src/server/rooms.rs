@@ -4,8 +4,8 @@ use crate::ingest::{Door, Limits};
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
-use crate::storage::layout::Layout;
 use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
+use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
 use crate::storage::{Spec, Store, StoreConfig};
 use crate::telemetry::Telemetry;
@@ -31,6 +31,10 @@ pub(super) trait Engine: Send + Sync {
     fn flush(&self) -> Result<(), MaintenanceError>;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Moves blocks to the bucket and out of it, until shutdown.
+    fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Uploads what the last cut has made.
+    fn upload_rest(&self, shutdown: &Shutdown) -> Result<(), UploadError>;
 }
 
 struct Running<S: Spec> {
@@ -58,13 +62,21 @@ impl<S: Spec> Engine for Running<S> {
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(maintenance::run(self.store.clone(), self.maintenance, shutdown))
     }
+
+    fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tier::run(self.store.clone(), shutdown))
+    }
+
+    fn upload_rest(&self, shutdown: &Shutdown) -> Result<(), UploadError> {
+        self.store.upload_rest(shutdown)
+    }
 }
 
 /// What every room is built from.
 struct Parts<'a> {
     config: &'a Config,
     world: &'a World,
-    layout: &'a Layout,
+    tier: &'a Tier,
     catalog: &'a Arc<Catalog>,
     telemetry: &'a Telemetry,
     /// Memory for requests on their way in.
@@ -82,8 +94,7 @@ impl Parts<'_> {
         let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: (self.config.disk_bytes / 16).min(WAL_MAX_BYTES) };
         // Three signals share the three tenths of memory that heads may take.
         let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
-        let store =
-            Store::open(spec, self.world.clone(), self.layout.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
+        let store = Store::open(spec, self.tier.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
         let store = Arc::new(store);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
@@ -99,12 +110,12 @@ const WAL_MAX_BYTES: u64 = 256 << 20;
 pub(super) fn build(
     config: &Config,
     world: &World,
-    layout: &Layout,
+    tier: &Tier,
     catalog: &Arc<Catalog>,
     pool: &Pool,
     telemetry: &Telemetry,
 ) -> Result<Vec<Room>, ServeError> {
-    let parts = Parts { config, world, layout, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
+    let parts = Parts { config, world, tier, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
     let clock = || world.clock.clone();
     let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
     let metrics = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {

@@ -66,16 +66,26 @@ pub struct Batch<S: Spec> {
     pub refusals: Refusals,
 }
 
+/// Called with the accepted rows when they are durable, before the head takes them; what it returns is called when they
+/// are visible. Both run on the lane's committer in the order of frames, so neither may wait; replay calls neither.
+pub type Watch<S> = Box<dyn FnOnce(&TenantId, &<S as Spec>::Rows) -> Option<Notice> + Send>;
+
+/// See [`Watch`].
+pub type Notice = Box<dyn FnOnce() + Send>;
+
 /// A batch that passed admission (rate, size, memory, disk) in `ingest`, and may be appended.
-pub struct Admitted<S: Spec>(Batch<S>);
+pub struct Admitted<S: Spec> {
+    pub(super) batch: Batch<S>,
+    pub(super) watch: Option<Watch<S>>,
+}
 
 impl<S: Spec> Admitted<S> {
     pub fn new(batch: Batch<S>) -> Admitted<S> {
-        Admitted(batch)
+        Admitted { batch, watch: None }
     }
 
-    pub(super) fn into_inner(self) -> Batch<S> {
-        self.0
+    pub fn watched_by(self, watch: Option<Watch<S>>) -> Admitted<S> {
+        Admitted { watch, ..self }
     }
 }
 

@@ -35,7 +35,16 @@ impl Layout {
     }
 
     pub fn blocks(&self) -> PathBuf {
-        self.root.join("blocks")
+        self.root.join(Layout::BLOCKS)
+    }
+
+    pub fn tombstones(&self) -> PathBuf {
+        self.root.join(Layout::TOMBSTONES)
+    }
+
+    /// `tombstones/<tenant>/<ulid>.json`.
+    pub fn tombstone(&self, tenant: &TenantId, id: BlockId) -> PathBuf {
+        self.tombstones().join(tenant.as_str()).join(format!("{id}.json"))
     }
 
     pub fn wal(&self, signal: Signal) -> PathBuf {
@@ -57,6 +66,55 @@ impl Layout {
         let date = chrono::DateTime::from_timestamp(second, 0).unwrap_or_default();
         let day = date.format("%Y/%m/%d").to_string();
         self.tenant(&meta.tenant).join(meta.signal.as_str()).join(day).join(meta.id.to_string())
+    }
+
+    /// A block's directory, or with a table's name the file, as the bucket has it below its prefix.
+    pub fn remote_block(meta: &BlockMeta) -> String {
+        Layout::new("").block(meta).to_string_lossy().into_owned()
+    }
+
+    pub fn remote_table(meta: &BlockMeta, table: &str) -> String {
+        format!("{}/{}", Layout::remote_block(meta), Layout::table_file(table))
+    }
+
+    pub fn remote_meta(meta: &BlockMeta) -> String {
+        format!("{}/{}", Layout::remote_block(meta), Layout::META)
+    }
+
+    /// The block and the name of one of a signal's files in the bucket, if its key is the path of one.
+    pub fn remote_file(key: &str, of: Signal) -> Option<(BlockId, &str)> {
+        let parts: Vec<&str> = key.split('/').collect();
+        let [Layout::BLOCKS, _tenant, signal, _year, _month, _day, id, file] = parts.as_slice() else { return None };
+        (*signal == of.as_str()).then_some(())?;
+        Some((BlockId::parse(id)?, file))
+    }
+
+    /// Below it are all deletes, in the bucket as here.
+    pub const TOMBSTONES: &'static str = "tombstones";
+
+    pub fn remote_tombstone(tenant: &TenantId, id: BlockId) -> String {
+        Layout::new("").tombstone(tenant, id).to_string_lossy().into_owned()
+    }
+
+    /// Below it are all blocks, in the bucket as here.
+    pub const BLOCKS: &'static str = "blocks";
+
+    /// Field ids of a signal's columns, in the bucket: footers of blocks have them, too, but it would take many reads.
+    pub fn remote_columns(signal: Signal) -> String {
+        format!("columns/{signal}.json")
+    }
+
+    /// Whom the bucket's prefix belongs to.
+    pub const OWNER: &'static str = "monocle.json";
+
+    /// Chunks of remote files that were read.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// Where the files of a block that the bucket has go before they are removed.
+    pub fn evicted(&self, id: BlockId) -> PathBuf {
+        self.temporary_root().join(format!("{id}.evicted"))
     }
 
     fn tenant(&self, tenant: &TenantId) -> PathBuf {

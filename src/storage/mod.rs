@@ -17,11 +17,13 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tier;
+mod tombstone;
 mod view;
 pub mod wal;
 
-pub use batch::{Admitted, Batch, Payload, Refusals};
+pub use batch::{Admitted, Batch, Notice, Payload, Refusals, Watch};
 pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
 pub use store::{AppendError, Appended, Store, StoreConfig};
-pub use view::View;
+pub use tombstone::{Delete, Tombstone, TombstoneState};
+pub use view::{Missing, View};

@@ -12,6 +12,9 @@ pub struct Scan {
     pub predicates: Vec<Predicate>,
     /// Rows a batch at most; 0 for 8,192.
     pub batch_rows: usize,
+    /// Top-level columns of text come as dictionaries with 32-bit keys, whose values are those of the file's pages: what is
+    /// asked of a text is then asked once a value, not once a row.
+    pub dictionaries: bool,
 }
 
 impl Scan {

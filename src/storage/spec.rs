@@ -1,6 +1,6 @@
-use super::Refusals;
 use super::block::Block;
 use super::wal::Frame;
+use super::{Refusals, Tombstone};
 use crate::model::{Signal, TenantId};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -18,6 +18,12 @@ pub trait Spec: Send + Sync + Sized + 'static {
 
     /// Translates a frame as live ingest did, without the items listed in `frame.refused`, and judges nothing again.
     fn replay(&self, frame: &Frame) -> Result<Self::Rows, ReplayError>;
+
+    /// Whether the block may hold a row that the tombstone selects. Its times and place in the order were looked at.
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        let _ = (tombstone, block);
+        true
+    }
 
     /// Told after blocks were added or removed: `blocks` are the tenant's, as the newest View has them.
     fn published(&self, tenant: &TenantId, blocks: &[Arc<Block>]) {

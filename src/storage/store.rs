@@ -1,10 +1,10 @@
 use super::block::{Block, BlockId, BlockMeta};
-use super::catalog::{Catalog, CatalogEdit, CatalogError};
+use super::catalog::{Catalog, CatalogEdit, CatalogError, TombstoneEdit};
 use super::head::Generation;
 use super::layout::Layout;
 use super::tier::Tier;
 use super::wal::{self, Commit, Frame, Lane, LaneConfig};
-use super::{Admitted, Head, HeadStats, Refusals, Rows, Spec, View};
+use super::{Admitted, Head, HeadStats, Missing, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
@@ -61,11 +61,31 @@ struct Published<S: Spec> {
     /// Oldest first; the last one is open.
     generations: Vec<Arc<Generation<S>>>,
     blocks: HashMap<TenantId, Arc<Vec<Arc<Block>>>>,
+    /// The active ones, oldest first.
+    tombstones: HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>>,
 }
 
 impl<S: Spec> Clone for Published<S> {
     fn clone(&self) -> Self {
-        Published { generations: self.generations.clone(), blocks: self.blocks.clone() }
+        Published { generations: self.generations.clone(), blocks: self.blocks.clone(), tombstones: self.tombstones.clone() }
+    }
+}
+
+/// Blocks are in the order in which their rows were accepted.
+fn place(block: &Arc<Block>) -> (BlockId, BlockId) {
+    (block.meta().through(), block.meta().id)
+}
+
+fn bury(tombstones: &mut HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>>, edit: &TombstoneEdit) {
+    match edit {
+        TombstoneEdit::Add(tombstone) => {
+            Arc::make_mut(tombstones.entry(tombstone.tenant.clone()).or_default()).push(Arc::new(tombstone.clone()));
+        }
+        TombstoneEdit::Cancel(id) | TombstoneEdit::Processed(id) => {
+            for list in tombstones.values_mut().filter(|list| list.iter().any(|t| t.id == *id)) {
+                Arc::make_mut(list).retain(|t| t.id != *id);
+            }
+        }
     }
 }
 
@@ -90,27 +110,30 @@ pub struct Store<S: Spec> {
 
 impl<S: Spec> Store<S> {
     /// Loads the list of blocks; the store accepts and answers nothing until [`Store::recover`] has run.
-    pub fn open(
-        spec: S,
-        world: World,
-        layout: Layout,
-        catalog: Arc<Catalog>,
-        config: StoreConfig,
-        metrics: StoreMetrics,
-    ) -> Result<Store<S>, CatalogError> {
+    pub fn open(spec: S, tier: Tier, catalog: Arc<Catalog>, config: StoreConfig, metrics: StoreMetrics) -> Result<Store<S>, CatalogError> {
         let signal = spec.signal();
-        let tier = Tier::new(world.clone(), layout.clone());
+        let (world, layout) = (tier.world().clone(), tier.layout().clone());
         let mut blocks: BTreeMap<TenantId, Vec<Arc<Block>>> = BTreeMap::new();
         for meta in catalog.blocks(signal)? {
             blocks.entry(meta.tenant.clone()).or_default().push(Arc::new(Block::new(meta, tier.clone())));
         }
+        let mut tombstones: HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>> = HashMap::new();
+        for (tombstone, state) in catalog.tombstones(signal)? {
+            if state == TombstoneState::Active {
+                Arc::make_mut(tombstones.entry(tombstone.tenant.clone()).or_default()).push(Arc::new(tombstone));
+            }
+        }
         let floor = catalog.floor(signal)?.max(1);
+        for blocks in blocks.values_mut() {
+            blocks.sort_by_key(place);
+        }
         for (tenant, blocks) in &blocks {
             spec.published(tenant, blocks);
         }
         let published = Published {
             generations: vec![Arc::new(Generation::new(floor))],
             blocks: blocks.into_iter().map(|(tenant, blocks)| (tenant, Arc::new(blocks))).collect(),
+            tombstones,
         };
         Ok(Store {
             spec,
@@ -183,7 +206,7 @@ impl<S: Spec> Store<S> {
     /// Admits, numbers and queues a batch. Blocks for as long as other appends are being admitted, and perhaps to read
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
-        let mut batch = admitted.into_inner();
+        let Admitted { mut batch, watch } = admitted;
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
@@ -195,7 +218,10 @@ impl<S: Spec> Store<S> {
         let now = self.world.clock.now();
         if !batch.rows.is_empty() {
             let blocks = published.blocks.get(&batch.tenant).map_or(&[][..], |b| b);
-            self.open_generation().head(&self.spec, &batch.tenant, now).prepare(&batch.rows, blocks);
+            // Ingest never waits for a bucket: what is only there is old.
+            let here =
+                self.tier.has_bucket().then(|| blocks.iter().filter(|b| self.tier.is_local(b.meta().id)).cloned().collect::<Vec<_>>());
+            self.open_generation().head(&self.spec, &batch.tenant, now).prepare(&batch.rows, here.as_deref().unwrap_or(blocks));
         }
         let mut next_lsn = self.next_lsn.lock();
         let generation = self.open_generation();
@@ -217,15 +243,19 @@ impl<S: Spec> Store<S> {
             received_at: batch.payload.received_at,
             kind: batch.payload.kind,
             encoding: batch.payload.encoding,
-            tenant: batch.tenant,
+            tenant: batch.tenant.clone(),
             refused: batch.refusals.indexes().to_vec(),
             body: batch.payload.body,
         };
         generation.enter();
-        let rows = batch.rows;
+        let (tenant, rows) = (batch.tenant, batch.rows);
         let apply = Box::new(move || {
+            let notice = watch.and_then(|watch| watch(&tenant, &rows));
             head.apply(rows);
             generation.leave();
+            if let Some(notice) = notice {
+                notice();
+            }
         });
         let commit = lane.enqueue(frame, apply);
         Ok(Ticket { commit: Some(commit), appended: Appended { accepted, refusals: batch.refusals } })
@@ -233,10 +263,14 @@ impl<S: Spec> Store<S> {
 
     pub fn view(&self, tenant: &TenantId) -> View<S> {
         let published = self.published.read().clone();
+        let blocks = published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default();
+        let (blocks, missing): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|b| self.tier.is_readable(b.meta().id));
         View {
             tenant: tenant.clone(),
             heads: published.generations.iter().filter_map(|g| g.existing(tenant)).map(|h| h.snapshot()).collect(),
-            blocks: published.blocks.get(tenant).map(|b| b.as_ref().clone()).unwrap_or_default(),
+            blocks,
+            tombstones: published.tombstones.get(tenant).cloned().unwrap_or_default(),
+            missing: Arc::new(Missing::new(missing.iter().map(|b| (b.meta().min_time, b.meta().max_time)).collect())),
         }
     }
 
@@ -279,6 +313,21 @@ impl<S: Spec> Store<S> {
         &self.layout
     }
 
+    pub(super) fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
+    /// Those of the newest View, of all tenants.
+    pub(super) fn live_blocks(&self) -> Vec<Arc<Block>> {
+        let published = self.published.read().clone();
+        published.blocks.values().flat_map(|b| b.iter().cloned()).collect()
+    }
+
+    pub(super) fn is_live(&self, meta: &BlockMeta) -> bool {
+        let published = self.published.read().clone();
+        published.blocks.get(&meta.tenant).is_some_and(|blocks| blocks.iter().any(|b| b.meta().id == meta.id))
+    }
+
     pub(super) fn catalog(&self) -> &Catalog {
         &self.catalog
     }
@@ -313,10 +362,11 @@ impl<S: Spec> Store<S> {
         self.published.read().generations.iter().map(|g| g.opened_at()).find(|t| *t != 0)
     }
 
-    /// Newer than the ids of all blocks, even if the clock was set back: their order is the order of their cuts.
+    /// Newer than the ids of all blocks and tombstones, even if the clock was set back: their order is the order of their cuts.
     pub(super) fn next_block_id(&self) -> BlockId {
         let published = self.published.read().clone();
-        let newest = published.blocks.values().filter_map(|b| b.last()).map(|b| b.meta().id).max();
+        let blocks = published.blocks.values().flat_map(|b| b.iter()).map(|b| b.meta().id.max(b.meta().through()));
+        let newest = blocks.chain(published.tombstones.values().flat_map(|t| t.iter()).map(|t| t.id)).max();
         BlockId::after(newest, self.world.clock.now(), random_u128())
     }
 
@@ -324,6 +374,12 @@ impl<S: Spec> Store<S> {
     pub(super) fn block_totals(&self) -> (u64, u64) {
         let published = self.published.read().clone();
         published.blocks.values().flat_map(|b| b.iter()).fold((0, 0), |(count, bytes), b| (count + 1, bytes + b.meta().bytes()))
+    }
+
+    /// Of all tenants.
+    pub(super) fn active_tombstones(&self) -> Vec<Arc<Tombstone>> {
+        let published = self.published.read().clone();
+        published.tombstones.values().flat_map(|t| t.iter().cloned()).collect()
     }
 
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
@@ -365,7 +421,7 @@ impl<S: Spec> Store<S> {
             let blocks = next.blocks.entry(meta.tenant.clone()).or_default();
             let blocks = Arc::make_mut(blocks);
             blocks.push(block);
-            blocks.sort_by_key(|b| b.meta().id);
+            blocks.sort_by_key(place);
         }
         for (tenant, blocks) in &mut next.blocks {
             if blocks.iter().any(|b| edit.remove.contains(&b.meta().id)) {
@@ -378,6 +434,9 @@ impl<S: Spec> Store<S> {
                     !gone
                 });
             }
+        }
+        for tombstone in &edit.tombstones {
+            bury(&mut next.tombstones, tombstone);
         }
         let next = Arc::new(next);
         let before = std::mem::replace(&mut *published, next.clone());

@@ -4,6 +4,7 @@ use super::block::Block;
 use super::catalog::Catalog;
 use super::layout::Layout;
 use super::maintenance::collect_orphans;
+use super::tier::Tier;
 use super::wal::{Frame, LaneConfig, SyncMode};
 use super::*;
 use crate::model::time::{DAY, day_of};
@@ -20,6 +21,8 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod bucket;
+mod deletes;
 mod faults;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +71,10 @@ impl Spec for WordSpec {
         let rows = WordRows(parse(&frame.body, &frame.refused));
         rows.take_time();
         Ok(rows)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        scan(block, &Scan::default()).iter().any(|row| selects(tombstone, row))
     }
 }
 
@@ -162,6 +169,16 @@ fn draft(day: i64, rows: &[Row]) -> Result<BlockDraft, arrow_schema::ArrowError>
     Ok(BlockDraft { day, mixed: false, min_time, max_time, items: rows.len() as u64, tables })
 }
 
+/// The facts of a block without tables, made at millisecond `n`, and of those made at `parents`.
+pub(crate) fn facts(n: u64, parents: &[u64]) -> block::BlockMeta {
+    let id = |n: u64| block::BlockId::new(n as i64 * 1_000_000, 0);
+    let text = serde_json::json!({
+        "format": 1, "id": id(n), "tenant": "a", "signal": "logs", "level": 0, "day": 0,
+        "min_time": 0, "max_time": 0, "items": 1, "created_at": 0,
+    });
+    block::BlockMeta { parents: parents.iter().map(|n| id(*n)).collect(), ..serde_json::from_value(text).unwrap() }
+}
+
 struct Process {
     store: Arc<Store<WordSpec>>,
 }
@@ -177,6 +194,11 @@ pub(crate) fn word_store(root: &std::path::Path) -> Arc<Store<WordSpec>> {
     start(root).store
 }
 
+/// The rows of a request's body.
+pub(crate) fn words_of(body: &[u8]) -> WordRows {
+    WordRows(parse(body, &[]))
+}
+
 fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
     let process = open_on(world, layout, catalog);
     process.store.recover().unwrap();
@@ -184,9 +206,13 @@ fn start_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
 }
 
 fn open_on(world: World, layout: Layout, catalog: Arc<Catalog>) -> Process {
-    collect_orphans(&world, &layout, &catalog).unwrap();
+    open_tiered(Tier::new(world, layout), catalog)
+}
+
+fn open_tiered(tier: Tier, catalog: Arc<Catalog>) -> Process {
+    collect_orphans(tier.world(), tier.layout(), &catalog).unwrap();
     let config = StoreConfig { lane: LaneConfig { sync: SyncMode::Group, size_max_bytes: 64 << 10 }, head_max_bytes: 1 << 20 };
-    let store = Store::open(WordSpec, world, layout, catalog, config, Telemetry::default().store).unwrap();
+    let store = Store::open(WordSpec, tier, catalog, config, Telemetry::default().store).unwrap();
     Process { store: Arc::new(store) }
 }
 
@@ -214,7 +240,8 @@ impl Process {
         let mut rows: Vec<Row> = view.heads.iter().flatten().cloned().collect();
         let in_head = rows.len();
         for block in &view.blocks {
-            rows.extend(scan(block, &Scan::default()));
+            let hidden = view.tombstones_of(block);
+            rows.extend(scan(block, &Scan::default()).into_iter().filter(|row| !hidden.iter().any(|t| selects(t, row))));
         }
         let in_blocks = rows.len() - in_head;
         rows.sort();
@@ -231,6 +258,11 @@ fn scan(block: &Arc<Block>, scan: &Scan) -> Vec<Row> {
         rows.extend((0..batch.num_rows()).map(|i| Row { time: times.value(i), word: words.value(i).to_owned() }));
     }
     rows
+}
+
+/// A selector is a word.
+fn selects(tombstone: &Tombstone, row: &Row) -> bool {
+    tombstone.covers(row.time) && tombstone.selector == row.word
 }
 
 fn words(rows: &[Row]) -> Vec<&str> {

@@ -2,7 +2,7 @@
 
 mod names;
 
-pub use names::{IngestMetrics, QueryMetrics, StoreMetrics};
+pub use names::{BucketMetrics, IngestMetrics, QueryMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -15,6 +15,7 @@ pub struct Telemetry {
     pub ingest: IngestMetrics,
     pub store: StoreMetrics,
     pub query: QueryMetrics,
+    pub bucket: BucketMetrics,
 }
 
 impl Default for Telemetry {
@@ -23,7 +24,8 @@ impl Default for Telemetry {
         let ingest = IngestMetrics::register(&mut registry);
         let store = StoreMetrics::register(&mut registry);
         let query = QueryMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query }
+        let bucket = BucketMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket }
     }
 }
 

@@ -161,6 +161,83 @@ impl StoreMetrics {
     }
 }
 
+/// The bucket: what goes there, what is read from it, and whether it answers.
+#[derive(Clone)]
+pub struct BucketMetrics {
+    up: Gauge,
+    owned: Gauge,
+    uploaded_bytes: Family<BySignal, Counter>,
+    uploaded_blocks: Family<BySignal, Counter>,
+    upload_failures: Family<BySignal, Counter>,
+    removed_blocks: Family<BySignal, Counter>,
+    waiting: Family<BySignal, Gauge>,
+    fetched_bytes: Counter,
+    fetches: Counter,
+    cache_hits: Counter,
+}
+
+impl BucketMetrics {
+    pub(super) fn register(registry: &mut Registry) -> BucketMetrics {
+        let m = BucketMetrics {
+            up: Gauge::default(),
+            owned: Gauge::default(),
+            uploaded_bytes: Family::default(),
+            uploaded_blocks: Family::default(),
+            upload_failures: Family::default(),
+            removed_blocks: Family::default(),
+            waiting: Family::default(),
+            fetched_bytes: Counter::default(),
+            fetches: Counter::default(),
+            cache_hits: Counter::default(),
+        };
+        registry.register("bucket_up", "1 while the bucket answers", m.up.clone());
+        registry.register("bucket_owned", "1 while the bucket's prefix is this data directory's", m.owned.clone());
+        registry.register_with_unit("bucket_uploaded", "Bytes of blocks sent to the bucket", Unit::Bytes, m.uploaded_bytes.clone());
+        registry.register("bucket_uploaded_blocks", "Blocks that were uploaded and verified", m.uploaded_blocks.clone());
+        registry.register("bucket_upload_failures", "Uploads that failed and will be tried again", m.upload_failures.clone());
+        registry.register("bucket_removed_blocks", "Obsolete blocks removed from the bucket", m.removed_blocks.clone());
+        registry.register("bucket_waiting_blocks", "Live blocks that the bucket does not have yet", m.waiting.clone());
+        registry.register_with_unit("bucket_fetched", "Bytes read from the bucket for queries", Unit::Bytes, m.fetched_bytes.clone());
+        registry.register("bucket_fetches", "Requests that read from the bucket for queries", m.fetches.clone());
+        registry.register("bucket_cache_hits", "Reads of remote files that the local cache answered", m.cache_hits.clone());
+        m
+    }
+
+    pub fn up(&self, up: bool) {
+        self.up.set(i64::from(up));
+    }
+
+    pub fn owned(&self, owned: bool) {
+        self.owned.set(i64::from(owned));
+    }
+
+    pub fn uploaded(&self, signal: Signal, bytes: u64) {
+        self.uploaded_bytes.get_or_create(&signal.into()).inc_by(bytes);
+        self.uploaded_blocks.get_or_create(&signal.into()).inc();
+    }
+
+    pub fn upload_failed(&self, signal: Signal) {
+        self.upload_failures.get_or_create(&signal.into()).inc();
+    }
+
+    pub fn removed(&self, signal: Signal) {
+        self.removed_blocks.get_or_create(&signal.into()).inc();
+    }
+
+    pub fn waiting(&self, signal: Signal, blocks: u64) {
+        self.waiting.get_or_create(&signal.into()).set(gauge(blocks));
+    }
+
+    pub fn fetched(&self, bytes: u64) {
+        self.fetched_bytes.inc_by(bytes);
+        self.fetches.inc();
+    }
+
+    pub fn cache_hit(&self) {
+        self.cache_hits.inc();
+    }
+}
+
 fn gauge(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

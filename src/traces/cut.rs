@@ -67,7 +67,7 @@ fn draft(chunks: &Chunks, places: &[Place], days: RangeInclusive<i64>, mixed: bo
         min_time: tables.min_time,
         max_time: tables.max_time,
         items: tables.items,
-        tables: tables.finish(),
+        tables: tables.finish(&plan),
     }))
 }
 
@@ -149,13 +149,15 @@ impl TableBatches {
         Ok(())
     }
 
-    fn finish(self) -> Vec<TableDraft> {
+    fn finish(self, plan: &Plan) -> Vec<TableDraft> {
         let table = |name, batches: Vec<RecordBatch>, options: TableOptions| {
             let schema = batches.first().map(RecordBatch::schema);
             schema.map(|schema| TableDraft { name, schema, batches, options })
         };
-        let mut tables =
-            vec![table(schema::SPANS, self.spans, schema::span_options()), table(schema::TRACES, self.traces, schema::trace_options())];
+        let mut tables = vec![
+            table(schema::SPANS, self.spans, schema::span_options(plan.distinct.iter().cloned())),
+            table(schema::TRACES, self.traces, schema::trace_options()),
+        ];
         if self.events_rows > 0 {
             tables.push(table(schema::EVENTS, self.events, schema::event_options()));
         }

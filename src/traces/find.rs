@@ -4,6 +4,8 @@
 //! is read of those that match.
 
 use super::columns::Projection;
+use super::hunt::Hunt;
+use super::scene::Scene;
 use super::source::{Sources, TraceRef, steps};
 use super::trace::{ServiceCounts, Trace};
 use super::traceql::ast::{Body, Field, Intrinsic, Pipeline, Query};
@@ -14,7 +16,7 @@ use crate::query::{Context, QueryError};
 use std::collections::BTreeMap;
 
 /// Traces that are judged together: first a few, since often the newest suffice, then more and more.
-const FIRST_STEP: usize = 128;
+const FIRST_STEP: usize = 16;
 const STEP_GROWTH: usize = 4;
 const STEP_MAX: usize = 16 << 10;
 
@@ -90,27 +92,32 @@ impl Search {
         Search { judge: Judge::new(pipeline, Projection::none()), shown, displayed }
     }
 
+    /// The newest traces that match.
     pub fn run(&self, ctx: &Context, sources: &Sources, bounds: Bounds) -> Result<(Vec<FoundTrace>, Inspected), QueryError> {
-        let mut found = Vec::new();
-        let mut inspected = Inspected::default();
         if self.judge.is_never() {
-            return Ok((found, inspected));
+            return Ok(Default::default());
         }
-        let candidates = sources.traces(ctx, bounds.range)?;
-        let mut rest = &candidates[..];
+        let scene = Scene::new(ctx, sources, bounds.range)?;
+        let mut hunt = Hunt::new(ctx, &self.judge, &scene, bounds.range);
+        let mut found = Vec::new();
         let mut traces_max = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
-        while let Some(now) = steps(rest, traces_max).next().filter(|_| found.len() < bounds.limit) {
-            rest = &rest[now.len()..];
+        while found.len() < bounds.limit {
+            let (now, sieved) = hunt.next(traces_max)?;
+            if now.is_empty() {
+                break;
+            }
             traces_max = (traces_max * STEP_GROWTH).min(STEP_MAX);
-            let mut matching = Vec::new();
-            self.judge.run(ctx, sources, now, &mut inspected, |place, _, sets| {
-                matching.push((place.clone(), sets));
-                Ok(())
-            })?;
-            let room = bounds.limit - found.len();
-            self.show(ctx, sources, &matching[..matching.len().min(room)], bounds.spans_per_set, &mut found)?;
+            for step in steps(&now, traces_max) {
+                let mut matching = Vec::new();
+                self.judge.run(ctx, sources, step, sieved, |place, _, sets| {
+                    matching.push((place.clone(), sets));
+                    Ok(())
+                })?;
+                let room = bounds.limit - found.len();
+                self.show(ctx, sources, &matching[..matching.len().min(room)], bounds.spans_per_set, &mut found)?;
+            }
         }
-        Ok((found, inspected))
+        Ok((found, hunt.inspected))
     }
 
     fn show(

@@ -217,8 +217,10 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|n| (*n).to_owned()).collect()
 }
 
-pub fn span_options() -> TableOptions {
+/// `distinct` are columns of texts that hardly repeat.
+pub fn span_options(distinct: impl IntoIterator<Item = String>) -> TableOptions {
     TableOptions {
+        bloom: distinct.into_iter().collect(),
         sorted_by: vec!["trace_id", "start", "span_id"],
         plain: names(&["span_id", "parent_span_id"]),
         delta: names(&["nested_left", "nested_right", "nested_parent", "start", "duration_ns"]),

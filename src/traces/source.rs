@@ -1,7 +1,10 @@
 //! Where a query's spans come from: the chunks of the heads and the blocks, in the order in which they were accepted.
 
+use super::cache::{Cache, Key};
 use super::columns::{EventReader, LinkReader, Projection, SpanReader};
 use super::head::{Chunk, read_chunk};
+use super::index::{BlockIndex, Index};
+use super::scene::Scene;
 use super::schema::{EVENTS, LINKS, SPANS, TRACES};
 use super::span::Span;
 use super::spec::TracesSpec;
@@ -17,9 +20,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// How far before and after the time of a query the rest of a trace is looked for, nanoseconds.
-const TRACE_SPREAD: i64 = 3600 * crate::model::time::SECOND;
 
 pub enum Source {
     Chunk(Arc<Chunk>),
@@ -38,6 +38,17 @@ pub struct TraceRef {
 }
 
 impl TraceRef {
+    /// `parts` with their sources, in the order in which they were accepted; `None` if there are none.
+    pub fn new(trace_id: TraceId, parts: Vec<(usize, Part)>) -> Option<TraceRef> {
+        let start = parts.iter().map(|(_, part)| part.start).min()?;
+        let end = parts.iter().map(|(_, part)| part.end).max()?;
+        Some(TraceRef { trace_id, start, end, parts })
+    }
+
+    fn bytes(&self) -> u64 {
+        (size_of::<TraceRef>() + self.parts.len() * size_of::<(usize, Part)>()) as u64
+    }
+
     /// Its spans, duplicates included.
     pub fn spans(&self) -> u64 {
         self.parts.iter().map(|(_, part)| part.spans.end - part.spans.start).sum()
@@ -70,6 +81,7 @@ pub fn steps(traces: &[TraceRef], traces_max: usize) -> impl Iterator<Item = &[T
 /// One instant of a tenant's traces.
 pub struct Sources {
     sources: Vec<Source>,
+    cache: Arc<Cache>,
     /// Bytes of the largest step so far, which the query's budget holds.
     largest: AtomicU64,
 }
@@ -78,16 +90,24 @@ pub fn storage(error: ReadError) -> QueryError {
     QueryError::Storage(error.to_string())
 }
 
-fn damaged(block: &Block) -> QueryError {
+pub fn damaged(block: &Block) -> QueryError {
     QueryError::Storage(format!("block {} has a table of another shape", block.meta().id))
 }
 
 impl Sources {
     /// Blocks were cut before what is in the heads was accepted.
-    pub fn new(view: View<TracesSpec>) -> Sources {
+    pub fn new(view: View<TracesSpec>, cache: Arc<Cache>) -> Sources {
         let blocks = view.blocks.into_iter().map(Source::Block);
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
-        Sources { sources: blocks.chain(chunks).collect(), largest: AtomicU64::new(0) }
+        Sources { sources: blocks.chain(chunks).collect(), cache, largest: AtomicU64::new(0) }
+    }
+
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub fn get(&self, number: usize) -> &Source {
+        &self.sources[number]
     }
 
     /// Those that may have a span in `range`.
@@ -95,56 +115,63 @@ impl Sources {
         self.sources.iter().filter(move |s| s.overlaps(range))
     }
 
+    /// The numbers of those that may have a span in `range`.
+    pub fn numbers(&self, range: TimeRange) -> Vec<usize> {
+        (0..self.sources.len()).filter(|n| self.sources[*n].overlaps(range)).collect()
+    }
+
     /// Whether some span may lie in `range`.
     pub fn overlap(&self, range: TimeRange) -> bool {
         self.within(range).next().is_some()
     }
 
-    /// The places of one trace, wherever they are.
-    pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
-        let mut found = Found::default();
-        for (index, source) in self.sources.iter().enumerate() {
-            ctx.check()?;
-            match source {
-                Source::Chunk(chunk) => chunk.part(trace_id).into_iter().for_each(|part| found.add(index, part.clone())),
-                Source::Block(_) if !source.overlaps(hint) => {}
-                Source::Block(block) => {
-                    let wanted = Value::Bytes(trace_id.0.to_vec());
-                    let predicate = Predicate::OneOf { column: "trace_id".into(), values: vec![wanted] };
-                    parts_of_block(block, vec![predicate], |part| found.add(index, part))?;
-                }
+    pub fn index(&self, number: usize) -> Result<Index, QueryError> {
+        match &self.sources[number] {
+            Source::Chunk(chunk) => Ok(Index::Chunk(chunk.clone())),
+            Source::Block(block) => {
+                let sized = |index: BlockIndex| {
+                    let bytes = index.bytes();
+                    (index, bytes)
+                };
+                self.cache.get_or(Key::Index(block.meta().id), || BlockIndex::read(block).map(sized)).map(Index::Block)
             }
         }
-        Ok(found.traces.into_values().next())
+    }
+
+    /// The places of one trace, wherever they are.
+    pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
+        let mut parts = Vec::new();
+        for (number, source) in self.sources.iter().enumerate() {
+            ctx.check()?;
+            match source {
+                Source::Chunk(chunk) => parts.extend(chunk.part(trace_id).map(|part| (number, part.clone()))),
+                Source::Block(_) if !source.overlaps(hint) => {}
+                Source::Block(block) => match self.cache.get::<BlockIndex>(&Key::Index(block.meta().id)) {
+                    Some(index) => {
+                        let index = Index::Block(index);
+                        parts.extend(index.position(trace_id).map(|at| (number, index.part(at))));
+                    }
+                    None => part_of_block(block, trace_id, |part| parts.push((number, part)))?,
+                },
+            }
+        }
+        Ok(TraceRef::new(trace_id, parts))
     }
 
     /// Traces that overlap `[range.start, range.end)`, newest start first, with all their parts within an hour of it.
     pub fn traces(&self, ctx: &Context, range: TimeRange) -> Result<Vec<TraceRef>, QueryError> {
-        let wide = TimeRange::new(range.start.saturating_sub(TRACE_SPREAD), range.end.saturating_add(TRACE_SPREAD));
-        let overlaps = |part: &Part| range.overlaps(part.start, part.end);
-        let mut found = Found::default();
-        for (index, source) in self.sources.iter().enumerate().filter(|(_, s)| s.overlaps(range)) {
+        let scene = Scene::new(ctx, self, range)?;
+        let mut ids = Vec::new();
+        for (number, index) in scene.indexes() {
             ctx.check()?;
-            source.parts(Some(range), |part| {
-                if overlaps(&part) {
-                    found.add(index, part);
-                }
-            })?;
+            if self.sources[number].overlaps(range) {
+                ids.extend((0..index.len()).filter(|at| index.overlaps(*at, range)).map(|at| (index.id(at), number, at)));
+            }
         }
-        // Other parts of these traces, that do not themselves overlap.
-        for (index, source) in self.sources.iter().enumerate().filter(|(_, s)| s.overlaps(wide) && !s.is_within(range)) {
-            ctx.check()?;
-            source.parts(None, |part| {
-                if !overlaps(&part) && found.traces.contains_key(&part.trace_id) {
-                    found.add(index, part);
-                }
-            })?;
-        }
-        let mut traces: Vec<TraceRef> = found.traces.into_values().collect();
-        ctx.reserve(traces.iter().map(|t| (size_of::<TraceRef>() + t.parts.len() * size_of::<(usize, Part)>()) as u64).sum())?;
-        for trace in &mut traces {
-            trace.parts.sort_by_key(|(source, _)| *source);
-        }
+        ids.sort_unstable();
+        ids.dedup_by_key(|(id, ..)| *id);
+        let mut traces: Vec<TraceRef> = ids.into_iter().filter_map(|(_, number, at)| scene.trace(number, at)).collect();
+        ctx.reserve(traces.iter().map(TraceRef::bytes).sum())?;
         traces.sort_by(|a, b| b.start.cmp(&a.start).then(a.trace_id.cmp(&b.trace_id)));
         Ok(traces)
     }
@@ -193,25 +220,6 @@ impl Sources {
     }
 }
 
-#[derive(Default)]
-struct Found {
-    traces: HashMap<TraceId, TraceRef>,
-}
-
-impl Found {
-    fn add(&mut self, source: usize, part: Part) {
-        let trace = self.traces.entry(part.trace_id).or_insert_with(|| TraceRef {
-            trace_id: part.trace_id,
-            start: part.start,
-            end: part.end,
-            parts: Vec::with_capacity(1),
-        });
-        trace.start = trace.start.min(part.start);
-        trace.end = trace.end.max(part.end);
-        trace.parts.push((source, part));
-    }
-}
-
 impl Source {
     pub fn overlaps(&self, range: TimeRange) -> bool {
         match self {
@@ -219,40 +227,14 @@ impl Source {
             Source::Block(block) => range.overlaps(block.meta().min_time, block.meta().max_time),
         }
     }
-
-    /// Whether every part in it overlaps `range`.
-    fn is_within(&self, range: TimeRange) -> bool {
-        match self {
-            Source::Chunk(chunk) => chunk.parts.iter().all(|p| range.overlaps(p.start, p.end)),
-            Source::Block(block) => range.start <= block.meta().min_time && block.meta().max_time < range.end,
-        }
-    }
-
-    /// All parts, or those that may overlap `range`.
-    fn parts(&self, range: Option<TimeRange>, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
-        match self {
-            Source::Chunk(chunk) => {
-                chunk.parts.iter().cloned().for_each(each);
-                Ok(())
-            }
-            Source::Block(block) => {
-                let predicates = range.map_or_else(Vec::new, |range| {
-                    vec![
-                        Predicate::Between { column: "start".into(), min: i64::MIN, max: range.end.saturating_sub(1) },
-                        Predicate::Between { column: "end".into(), min: range.start, max: i64::MAX },
-                    ]
-                });
-                parts_of_block(block, predicates, &mut each)
-            }
-        }
-    }
 }
 
-fn parts_of_block(block: &Arc<Block>, predicates: Vec<Predicate>, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
+/// The place of a trace in a block of which nothing is decoded yet.
+fn part_of_block(block: &Arc<Block>, trace_id: TraceId, mut each: impl FnMut(Part)) -> Result<(), QueryError> {
     let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(()) };
     let columns = ["trace_id", "start", "end", "first_row", "row_count", "first_event", "event_count", "first_link", "link_count"];
-    let scan = Scan { predicates, ..Scan::columns(columns) };
-    for batch in table.scan(&scan).map_err(storage)? {
+    let predicate = Predicate::OneOf { column: "trace_id".into(), values: vec![Value::Bytes(trace_id.0.to_vec())] };
+    for batch in table.scan(&Scan::columns(columns).with(predicate)).map_err(storage)? {
         let batch = batch.map_err(storage)?;
         parts_of_batch(&batch, &mut each).ok_or_else(|| damaged(block))?;
     }

@@ -5,7 +5,7 @@ use super::schema::AttributeScope;
 use super::source::{Sources, steps};
 use super::span::Span;
 use super::traceql::ast::{Body, Expr, Field, Op, Scope, Spanset, Stage};
-use super::traceql::eval::{Filter, Subject, TraceFacts, Value, need, need_expr};
+use super::traceql::eval::{Filter, Look, Subject, TraceFacts, Value, need, need_expr};
 use super::traceql::{check, parse};
 use crate::model::{Attribute, TimeRange};
 use crate::query::{Context, QueryError};

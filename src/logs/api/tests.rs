@@ -8,6 +8,7 @@ use crate::query::PoolConfig;
 use crate::runtime::{Budget, Disk, ManualClock, OsDisk, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
+use crate::storage::tier::Tier;
 use crate::storage::wal::{LaneConfig, SyncMode};
 use crate::storage::{Store, StoreConfig};
 use crate::telemetry::Telemetry;
@@ -44,7 +45,7 @@ fn open_unrecovered(directory: &Path, config: Config) -> House {
     let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: 256 << 20 };
     let spec = LogsSpec::new(config, world.clock.clone());
     let store_config = StoreConfig { lane, head_max_bytes: 256 << 20 };
-    let store = Arc::new(Store::open(spec, world.clone(), layout, catalog, store_config, telemetry.store.clone()).unwrap());
+    let store = Arc::new(Store::open(spec, Tier::new(world.clone(), layout), catalog, store_config, telemetry.store.clone()).unwrap());
     let door = Arc::new(Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(512 << 20)));
     let pool = Pool::new(PoolConfig { parallel: 2, waiting_max: 16, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 });
     let api = Api::new(door, pool, Tenancy::Off, world.clock.clone(), telemetry.query.clone());

@@ -6,6 +6,7 @@ use crate::query::PoolConfig;
 use crate::runtime::{Budget, ManualClock, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
+use crate::storage::tier::Tier;
 use crate::storage::wal::{LaneConfig, SyncMode};
 use crate::storage::{Store, StoreConfig};
 use crate::telemetry::Telemetry;
@@ -33,7 +34,7 @@ fn open(directory: tempfile::TempDir) -> Server {
     let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: 64 << 20 };
     let config = StoreConfig { lane, head_max_bytes: 64 << 20 };
     let spec = MetricsSpec::new(Config::default(), clock.clone());
-    let store = Arc::new(Store::open(spec, world, layout, catalog, config, telemetry.store.clone()).unwrap());
+    let store = Arc::new(Store::open(spec, Tier::new(world, layout), catalog, config, telemetry.store.clone()).unwrap());
     store.recover().unwrap();
     let door = Door::new(store.clone(), clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(64 << 20));
     let pool = Pool::new(PoolConfig { parallel: 1, waiting_max: 8, timeout: Duration::from_secs(60), memory_max_bytes: 64 << 20 });

@@ -70,7 +70,15 @@ pub struct BlockMeta {
     /// Blocks that this one replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<BlockId>,
-    /// The frames whose rows it holds, for a level-0 block.
+    /// The newest level-0 block whose rows are in it, for a block that compaction made: blocks are in the order in which
+    /// their rows were accepted by this, not by their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<BlockId>,
+    /// The newest tombstone that compaction knew of: it and all earlier ones have no rows here any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<BlockId>,
+    /// Its rows came in frames from the first of these to before the second. Of a block that compaction made, not all rows
+    /// of these frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal: Option<WalRange>,
     pub created_at: i64,
@@ -93,6 +101,9 @@ pub struct TableMeta {
     pub bytes: u64,
     /// Lower-case hex of the whole file.
     pub sha256: String,
+    /// CRC32C of each MiB of the file; none for files of before there were any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "super::checksum::hex")]
+    pub chunks: Vec<u32>,
 }
 
 impl BlockMeta {
@@ -102,12 +113,17 @@ impl BlockMeta {
         self.tables.iter().map(|t| t.bytes).sum()
     }
 
+    /// Its place in the order of acceptance.
+    pub fn through(&self) -> BlockId {
+        self.through.unwrap_or(self.id)
+    }
+
     pub fn table(&self, name: &str) -> Option<&TableMeta> {
         self.tables.iter().find(|t| t.name == name)
     }
 }
 
-mod tenant_text {
+pub mod tenant_text {
     use super::TenantId;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -120,7 +136,7 @@ mod tenant_text {
     }
 }
 
-mod signal_text {
+pub mod signal_text {
     use super::Signal;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

@@ -1,13 +1,17 @@
 //! Immutable Parquet files under one [`BlockMeta`]: written once, never changed, deleted only when no View holds them.
 
+mod checksum;
 mod fields;
 mod meta;
+mod parse;
 mod pruning;
 mod read;
 mod write;
 
+pub use checksum::{CHUNK_BYTES, ChunkSums};
 pub use fields::FieldIds;
 pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
+pub(super) use meta::{signal_text, tenant_text};
 pub use read::{Block, ReadError, Table};
 pub use write::{WriteError, write_block};
 

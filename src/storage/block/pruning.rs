@@ -9,11 +9,15 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection, RowSelector};
+use parquet::basic::{Encoding, Type};
+use parquet::column::page::{Page, PageReader};
 use parquet::errors::Result;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
+use std::sync::Arc;
 
 type Builder = ParquetRecordBatchReaderBuilder<TableFile>;
 
@@ -55,6 +59,47 @@ fn surviving_groups(builder: &Builder, predicates: &[(usize, Predicate)]) -> Res
         }
     }
     Ok(groups)
+}
+
+/// Whether the group may have a row that satisfies the predicate; true for a column that the table does not have.
+pub(super) fn group_allows(builder: &Builder, group: usize, predicate: &Predicate) -> Result<bool> {
+    let Ok(field) = builder.schema().index_of(predicate.column()) else { return Ok(true) };
+    let (Some(leaf), Some(rows)) = (leaf_of(builder, field), builder.metadata().row_groups().get(group)) else { return Ok(true) };
+    Ok(statistics_allow(rows, leaf, predicate) && bloom_allows(builder, group, leaf, predicate)?)
+}
+
+/// Distinct texts of a leaf that are read at most; a dictionary is far smaller than this.
+const DICTIONARY_MAX_BYTES: i64 = 64 << 20;
+
+/// The texts of the dictionary of a leaf, if all pages of the group refer to it.
+pub(super) fn distinct(file: &TableFile, metadata: &ParquetMetaData, group: usize, path: &str) -> Result<Option<Vec<String>>> {
+    let Some(rows) = metadata.row_groups().get(group) else { return Ok(None) };
+    let parts: Vec<&str> = path.split('/').collect();
+    let Some(chunk) = rows.columns().iter().find(|c| c.column_path().parts().iter().eq(parts.iter())) else { return Ok(None) };
+    let all_coded = chunk.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(Encoding::RLE_DICTIONARY));
+    if !all_coded || chunk.column_type() != Type::BYTE_ARRAY || chunk.uncompressed_size() > DICTIONARY_MAX_BYTES {
+        return Ok(None);
+    }
+    let total = usize::try_from(rows.num_rows()).unwrap_or(0);
+    let mut pages = SerializedPageReader::new(Arc::new(file.clone()), chunk, total, None)?;
+    let Some(Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN | Encoding::PLAIN_DICTIONARY, .. }) =
+        pages.get_next_page()?
+    else {
+        return Ok(None);
+    };
+    Ok(plain_texts(&buf, num_values as usize))
+}
+
+/// Each is its length in four bytes, little-endian, and its bytes.
+fn plain_texts(mut bytes: &[u8], count: usize) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        texts.push(std::str::from_utf8(text).ok()?.to_owned());
+        bytes = rest;
+    }
+    Some(texts)
 }
 
 /// The Parquet leaf of a flat top-level column; `None` for nested ones, which have several.

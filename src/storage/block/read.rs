@@ -1,10 +1,10 @@
 use super::pruning;
 use super::{BlockMeta, TableMeta};
 use crate::runtime::ReadFile;
-use crate::storage::Scan;
 use crate::storage::tier::Tier;
+use crate::storage::{Predicate, Scan};
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
@@ -14,8 +14,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use std::any::Any;
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -28,13 +29,39 @@ pub struct ReadError {
     pub cause: String,
 }
 
+/// A table's footer, and the types its columns are read as.
+struct Footer {
+    plain: ArrowReaderMetadata,
+    /// With texts as dictionaries; made when it is first asked for.
+    dictionaries: OnceLock<Option<ArrowReaderMetadata>>,
+}
+
+impl Footer {
+    fn with_dictionaries(&self) -> &ArrowReaderMetadata {
+        let made = self.dictionaries.get_or_init(|| {
+            let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            let retype = |field: &FieldRef| match field.data_type() {
+                DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(text.clone())),
+                _ => field.clone(),
+            };
+            let schema = self.plain.schema();
+            let fields: Vec<FieldRef> = schema.fields().iter().map(retype).collect();
+            let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+            let options = ArrowReaderOptions::new().with_schema(schema);
+            ArrowReaderMetadata::try_new(self.plain.metadata().clone(), options).ok()
+        });
+        // Plain texts are right, too, only slower.
+        made.as_ref().unwrap_or(&self.plain)
+    }
+}
+
 /// A live block. Views share it; once it is obsolete, the last one to let go deletes its files.
 pub struct Block {
     meta: BlockMeta,
     tier: Tier,
     obsolete: AtomicBool,
     /// Parsed footers, by table.
-    footers: Mutex<HashMap<String, Arc<ArrowReaderMetadata>>>,
+    footers: Mutex<HashMap<String, Arc<Footer>>>,
     /// What the signal's room has derived from this block and wants to keep as long as the block is live.
     derived: Mutex<HashMap<&'static str, Arc<dyn Any + Send + Sync>>>,
 }
@@ -57,14 +84,15 @@ impl Block {
     pub fn table(self: &Arc<Block>, name: &str) -> Result<Option<Table>, ReadError> {
         let Some(meta) = self.meta.table(name) else { return Ok(None) };
         let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
-        let file = self.tier.open(&self.meta, name).map_err(|e| error(&e))?;
+        let file = self.tier.open(&self.meta, meta).map_err(|e| error(&e))?;
         let file = TableFile { file, length: meta.bytes };
         let cached = self.footers.lock().get(name).cloned();
         let footer = match cached {
             Some(footer) => footer,
             None => {
                 let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-                let footer = Arc::new(ArrowReaderMetadata::load(&file, options).map_err(|e| error(&e))?);
+                let plain = ArrowReaderMetadata::load(&file, options).map_err(|e| error(&e))?;
+                let footer = Arc::new(Footer { plain, dictionaries: OnceLock::new() });
                 self.footers.lock().insert(name.to_owned(), footer.clone());
                 footer
             }
@@ -101,12 +129,35 @@ pub struct Table {
     block: Arc<Block>,
     meta: TableMeta,
     file: TableFile,
-    footer: Arc<ArrowReaderMetadata>,
+    footer: Arc<Footer>,
 }
 
 impl Table {
     pub fn schema(&self) -> &SchemaRef {
-        self.footer.schema()
+        self.footer.plain.schema()
+    }
+
+    /// The rows of each row group, in order.
+    pub fn groups(&self) -> Vec<Range<u64>> {
+        let mut start = 0;
+        let groups = self.footer.plain.metadata().row_groups().iter().map(|group| {
+            let rows = start..start + u64::try_from(group.num_rows()).unwrap_or(0);
+            start = rows.end;
+            rows
+        });
+        groups.collect()
+    }
+
+    /// Whether statistics and Bloom filters leave room for a row of the group that satisfies the predicate.
+    pub fn group_allows(&self, group: usize, predicate: &Predicate) -> Result<bool, ReadError> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.footer.plain.clone());
+        pruning::group_allows(&builder, group, predicate).map_err(|e| self.error()(&e))
+    }
+
+    /// The distinct texts of a column in a row group, if all of its pages refer to a dictionary, which alone is read.
+    /// `path` is that of a leaf, with `/` between its parts.
+    pub fn distinct(&self, group: usize, path: &str) -> Result<Option<Vec<String>>, ReadError> {
+        pruning::distinct(&self.file, self.footer.plain.metadata(), group, path).map_err(|e| self.error()(&e))
     }
 
     pub fn rows(&self) -> u64 {
@@ -121,7 +172,8 @@ impl Table {
     /// bloom filters, and then one by one.
     pub fn scan(&self, scan: &Scan) -> Result<impl Iterator<Item = Result<RecordBatch, ReadError>> + use<>, ReadError> {
         let error = self.error();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), (*self.footer).clone());
+        let footer = if scan.dictionaries { self.footer.with_dictionaries() } else { &self.footer.plain };
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone());
         let builder = pruning::apply(builder, scan).map_err(|e| error(&e))?;
         let builder = match &scan.columns {
             Some(names) => {

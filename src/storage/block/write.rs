@@ -1,5 +1,5 @@
 use super::fields::numbered;
-use super::{BlockId, BlockMeta, FOOTER_KEY, FieldIds, TableMeta, WalRange};
+use super::{BlockId, BlockMeta, ChunkSums, FOOTER_KEY, FieldIds, TableMeta, WalRange};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, WriteFile};
 use crate::storage::layout::Layout;
@@ -52,6 +52,8 @@ pub fn write_block(
         max_time: draft.max_time,
         items: draft.items,
         parents: Vec::new(),
+        through: None,
+        purged: None,
         wal: Some(wal),
         created_at: now,
         tables: Vec::new(),
@@ -96,7 +98,11 @@ fn write_table(world: &World, directory: &Path, ids: &dyn FieldIds, table: Table
     let schema = numbered(table.name, &table.schema, ids)?;
     let file = world.disk.create(&directory.join(Layout::table_file(table.name)))?;
     let properties = properties(&schema, &table.options, facts)?;
-    let mut writer = ArrowWriter::try_new(HashingFile { file, hash: Sha256::new(), bytes: 0 }, schema.clone(), Some(properties))?;
+    let mut writer = ArrowWriter::try_new(
+        HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 },
+        schema.clone(),
+        Some(properties),
+    )?;
     let mut rows = 0;
     for batch in table.batches {
         rows += batch.num_rows() as u64;
@@ -106,7 +112,7 @@ fn write_table(world: &World, directory: &Path, ids: &dyn FieldIds, table: Table
     let mut file = writer.into_inner()?;
     file.file.sync()?;
     let sha256 = file.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(TableMeta { name: table.name.to_owned(), rows, bytes: file.bytes, sha256 })
+    Ok(TableMeta { name: table.name.to_owned(), rows, bytes: file.bytes, sha256, chunks: file.chunks.finish() })
 }
 
 /// Nested columns carry their fields, with metadata, in their type; give them the numbered type.
@@ -191,6 +197,7 @@ fn sorting(schema: &SchemaRef, options: &TableOptions) -> Option<Vec<SortingColu
 struct HashingFile {
     file: Box<dyn WriteFile>,
     hash: Sha256,
+    chunks: ChunkSums,
     bytes: u64,
 }
 
@@ -198,6 +205,7 @@ impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_all(bytes)?;
         self.hash.update(bytes);
+        self.chunks.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
     }

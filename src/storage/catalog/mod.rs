@@ -1,6 +1,7 @@
 //! The one commit point: a block exists iff the catalog lists it (invariant 3), and the WAL floor moves in the
 //! transaction that lists the block covering it (invariant 4). SQLite, in `catalog.db`.
 
+use super::Tombstone;
 use super::block::{BlockId, BlockMeta, FieldIds};
 use super::layout::Layout;
 use crate::model::Signal;
@@ -10,7 +11,16 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 use std::collections::HashMap;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_catalog.sql")];
+mod remote;
+mod tombstones;
+
+pub use remote::{Binding, RemoteState, Restored};
+
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/0001_catalog.sql"),
+    include_str!("../../../migrations/0002_tombstones.sql"),
+    include_str!("../../../migrations/0003_bucket.sql"),
+];
 
 const FIRST_FIELD_ID: i32 = 1000;
 
@@ -31,6 +41,18 @@ pub struct CatalogEdit {
     pub remove: Vec<BlockId>,
     /// New floor of a lane; must be covered by `add`.
     pub floor: Option<(Signal, u64)>,
+    /// Blocks all of whose files were found good in the bucket.
+    pub uploaded: Vec<BlockMeta>,
+    pub tombstones: Vec<TombstoneEdit>,
+}
+
+#[derive(Debug)]
+pub enum TombstoneEdit {
+    Add(Tombstone),
+    /// Taken back.
+    Cancel(BlockId),
+    /// No block has its rows any more.
+    Processed(BlockId),
 }
 
 pub struct Catalog {
@@ -64,12 +86,19 @@ impl Catalog {
         }
         for id in &edit.remove {
             transaction.execute("DELETE FROM blocks WHERE id = ?1", params![id.to_string()])?;
+            remote::removed(&transaction, *id)?;
+        }
+        for meta in &edit.uploaded {
+            remote::verified(&transaction, meta)?;
         }
         if let Some((signal, lsn)) = edit.floor {
             transaction.execute(
                 "INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2) ON CONFLICT (signal) DO UPDATE SET lsn = excluded.lsn",
                 params![signal.as_str(), lsn.cast_signed()],
             )?;
+        }
+        for tombstone in &edit.tombstones {
+            tombstones::apply(&transaction, tombstone)?;
         }
         transaction.commit()?;
         Ok(())

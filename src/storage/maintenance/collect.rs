@@ -1,7 +1,8 @@
 use crate::model::Signal;
 use crate::runtime::World;
+use crate::storage::TombstoneState;
 use crate::storage::block::BlockId;
-use crate::storage::catalog::{Catalog, CatalogError};
+use crate::storage::catalog::{Catalog, CatalogError, RemoteState};
 use crate::storage::layout::Layout;
 use std::collections::HashSet;
 use std::io;
@@ -27,9 +28,11 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
     let mut is_unused = true;
     for signal in Signal::ALL {
         is_unused &= catalog.floor(signal)? == 0;
+        let remote = catalog.remote_blocks(signal)?.into_iter().filter(|(_, state)| *state == RemoteState::Verified);
+        let remote: HashSet<BlockId> = remote.map(|(meta, _)| meta.id).collect();
         for meta in catalog.blocks(signal)? {
             let path = layout.block(&meta);
-            if !world.disk.exists(&path) {
+            if !world.disk.exists(&path) && !remote.contains(&meta.id) {
                 return Err(CollectError::BlockLost { block: meta.id, path });
             }
             listed.insert(meta.id);
@@ -47,6 +50,12 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
         tracing::warn!(path = %path.display(), "a block that no catalog entry lists is removed");
         world.disk.remove_dir_all(path)?;
     }
+    let mut tombstones = Vec::new();
+    for signal in Signal::ALL {
+        let active = catalog.tombstones(signal)?.into_iter().filter(|(_, state)| *state == TombstoneState::Active);
+        tombstones.extend(active.map(|(tombstone, _)| tombstone));
+    }
+    super::erase::restore(world, layout, &tombstones)?;
     let temporary = layout.temporary_root();
     let unfinished = world.disk.list(&temporary)?;
     for name in &unfinished {

@@ -26,7 +26,12 @@ pub(super) fn plan(state: &State, now: i64, cut_after: Duration) -> bool {
 impl<S: Spec> Store<S> {
     /// Writes everything in the head to blocks. When it returns, what was acknowledged before the call is in blocks.
     pub fn cut(&self) -> Result<(), MaintenanceError> {
-        let _one_at_a_time = self.cut_lock();
+        let alone = self.cut_lock();
+        self.cut_under(&alone)
+    }
+
+    /// As [`Store::cut`], for who holds the lock already.
+    pub(super) fn cut_under(&self, _: &parking_lot::MutexGuard<'_, ()>) -> Result<(), MaintenanceError> {
         for (generation, end) in self.seal() {
             self.cut_generation(&generation, end)?;
         }

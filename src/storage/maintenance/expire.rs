@@ -40,6 +40,8 @@ mod tests {
             max_time,
             items: 1,
             parents: Vec::new(),
+            through: None,
+            purged: None,
             wal: None,
             created_at: 0,
             tables: Vec::new(),

@@ -3,6 +3,7 @@
 
 mod collect;
 mod cut;
+mod erase;
 mod expire;
 
 use super::block::WriteError;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use collect::{CollectError, collect_orphans};
+pub use erase::DeleteError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
@@ -79,6 +81,7 @@ impl<S: Spec> Store<S> {
         }
         if expire {
             self.expire(config.retention)?;
+            self.settle_tombstones()?;
         }
         self.account();
         Ok(())

@@ -22,8 +22,9 @@ impl From<QueryError> for ApiError {
         // Not in the registry of names: the client has gone away.
         let canceled = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
         let (status, message) = match &error {
-            QueryError::Parse(_) | QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, error.to_string()),
-            QueryError::Execution(_) | QueryError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            // What evaluation cannot do with the data, such as a division by zero, is the query's fault.
+            QueryError::Parse(_) | QueryError::Invalid(_) | QueryError::Execution(_) => (StatusCode::BAD_REQUEST, error.to_string()),
+            QueryError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
             QueryError::TooMuch(_) => (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
             QueryError::Timeout => (StatusCode::GATEWAY_TIMEOUT, "context deadline exceeded".to_owned()),
             QueryError::Canceled => (canceled, "context canceled".to_owned()),

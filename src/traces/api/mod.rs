@@ -13,6 +13,7 @@ mod tags;
 mod time;
 mod trace_by_id;
 
+use super::cache::Cache;
 use super::source::Sources;
 use super::spec::TracesSpec;
 use crate::ingest::Door;
@@ -37,11 +38,16 @@ pub struct Api {
     tenancy: Tenancy,
     clock: Arc<dyn Clock>,
     telemetry: QueryMetrics,
+    cache: Arc<Cache>,
 }
+
+/// Of the memory of one query, the part that what was decoded of blocks may take from query to query.
+const CACHE_SHARE: u64 = 4;
 
 impl Api {
     pub fn new(door: Arc<Door<TracesSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
-        Api { door, pool, tenancy, clock, telemetry }
+        let cache = Arc::new(Cache::new(pool.memory_max_bytes() / CACHE_SHARE));
+        Api { door, pool, tenancy, clock, telemetry, cache }
     }
 
     /// Runs a query on one instant of the tenant's traces, and counts it.
@@ -70,8 +76,8 @@ impl Api {
         }
         let ctx = self.pool.context(tenant.clone());
         let view = self.door.store().view(&tenant);
-        let own = ctx.clone();
-        Ok(self.pool.run(&ctx, move || work(&own, &Sources::new(view))).await?)
+        let (own, cache) = (ctx.clone(), self.cache.clone());
+        Ok(self.pool.run(&ctx, move || work(&own, &Sources::new(view, cache))).await?)
     }
 }
 

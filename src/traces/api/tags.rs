@@ -124,21 +124,26 @@ pub async fn names_v1(State(api): State<Api>, params: Params) -> Result<Response
 
 fn typed(value: &Found<'_>) -> Value {
     let name = match value {
-        Found::Int(_) => "int",
+        Found::Int(_) | Found::Status(_) | Found::Kind(_) => "int",
         Found::Float(_) => "float",
         Found::Bool(_) => "bool",
         Found::Duration(_) => "duration",
-        Found::Status(_) | Found::Kind(_) => "keyword",
         Found::Nil | Found::String(_) | Found::Array(_) => "string",
     };
-    json!({ "type": name, "value": value.text() })
+    let text = match value {
+        Found::Status(number) | Found::Kind(number) => number.to_string(),
+        value => value.text(),
+    };
+    json!({ "type": name, "value": text })
 }
 
-/// What needs no look at the data: keywords, and values too many or too fine to offer.
-fn fixed(field: &Field) -> Option<Vec<Value>> {
+/// What needs no look at the data: keywords, and values too many or too fine to offer. Without a filter, status and kind
+/// are the numbers of OTLP that are stored, as the reference lists them; Grafana always sends a filter, if only `{}`.
+fn fixed(field: &Field, filtered: bool) -> Option<Vec<Value>> {
     let keywords = |words: &[&str]| Some(words.iter().map(|w| json!({ "type": "keyword", "value": w })).collect());
     let Field::Intrinsic(intrinsic) = field else { return None };
     match intrinsic {
+        Intrinsic::Status | Intrinsic::Kind if !filtered => None,
         Intrinsic::Status => keywords(&STATUS_WORDS),
         Intrinsic::Kind => keywords(&KIND_WORDS),
         Intrinsic::Name
@@ -173,7 +178,7 @@ pub async fn values_v2(State(api): State<Api>, Path(name): Path<String>, params:
         .map_err(|e| ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {e}")))?;
     let range = time::tags_range(&params, api.clock.now())?;
     let (filter, max) = (filter(&params)?, limit(&params, "limit"));
-    if let Some(values) = fixed(&field) {
+    if let Some(values) = fixed(&field, params.non_empty("q").is_some()) {
         return Ok(answer_values(&values[..values.len().min(max)]));
     }
     let answer = |found: Vec<Found<'static>>| answer_values(&found.iter().filter(|v| !is_empty(v)).map(typed).collect::<Vec<_>>());

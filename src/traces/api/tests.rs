@@ -4,6 +4,7 @@ use crate::query::PoolConfig;
 use crate::runtime::{Budget, ManualClock, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
+use crate::storage::tier::Tier;
 use crate::storage::wal::{LaneConfig, SyncMode};
 use crate::storage::{Store, StoreConfig};
 use crate::telemetry::Telemetry;
@@ -35,7 +36,7 @@ fn open(directory: &Path) -> (Arc<Store<TracesSpec>>, Api) {
     let telemetry = Telemetry::default();
     let spec = TracesSpec::new(Config { retention: None }, world.clock.clone());
     let config = StoreConfig { lane, head_max_bytes: 1 << 30 };
-    let store = Arc::new(Store::open(spec, world.clone(), layout, catalog, config, telemetry.store.clone()).unwrap());
+    let store = Arc::new(Store::open(spec, Tier::new(world.clone(), layout), catalog, config, telemetry.store.clone()).unwrap());
     store.recover().unwrap();
     let door = Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(256 << 20));
     let pool = PoolConfig { parallel: 2, waiting_max: 100, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 };
@@ -210,7 +211,7 @@ async fn tags_and_values_are_offered_from_head_and_blocks() {
         assert_eq!(values(".list", "").await, json!([{ "type": "string", "value": "x" }, { "type": "string", "value": "y" }]));
         assert_eq!(values("span.http%2Froute", "").await, json!([{ "type": "string", "value": "/a" }]));
         assert_eq!(values("event:name", "&limit=5").await, json!([{ "type": "string", "value": "retry" }]));
-        assert_eq!(values("kind", "&limit=1").await, json!([{ "type": "keyword", "value": "unspecified" }]));
+        assert_eq!(values("kind", "&limit=1&q=%7B%7D").await, json!([{ "type": "keyword", "value": "unspecified" }]));
         assert_eq!(values("duration", "").await, json!([]));
         assert_eq!(house.json(&format!("/api/search/tag/n/values?{times}")).await["tagValues"], json!(["0.5", "7"]));
         let names = json!(["http/route", "list", "n", "service.name", "why"]);
@@ -273,7 +274,7 @@ async fn bad_searches_say_why() {
 fn stored(house: &House) -> Vec<crate::traces::trace::Trace> {
     let tenant = crate::model::TenantId::default_tenant();
     let ctx = house.api.pool.context(tenant.clone());
-    let sources = Sources::new(house.store.view(&tenant));
+    let sources = Sources::new(house.store.view(&tenant), house.api.cache.clone());
     let mut traces = sources.traces(&ctx, crate::model::TimeRange::ALL).unwrap();
     traces.sort_by_key(|t| t.trace_id);
     sources.load(&ctx, &traces, &crate::traces::columns::Projection::all()).unwrap()

@@ -1,7 +1,7 @@
 use crate::model::{Attribute, AttributeValue};
-use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, may_have_column};
+use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, may_have_column};
 use crate::traces::span::Span;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Columns a scope has at most.
 const COLUMNS_MAX: usize = 64;
@@ -11,7 +11,13 @@ const COLUMNS_MAX: usize = 64;
 pub struct Plan {
     /// By scope, then key; ascending.
     pub columns: BTreeMap<AttributeScope, Vec<(String, ColumnType)>>,
+    /// Columns of texts that hardly repeat, by name: they get a Bloom filter.
+    pub distinct: BTreeSet<String>,
 }
+
+/// Texts hardly repeat if there are more than this many in the sample, and more than one in so many occurrences.
+const DISTINCT_MIN: usize = 512;
+const DISTINCT_SHARE: usize = 8;
 
 pub fn column_type(value: &AttributeValue) -> Option<ColumnType> {
     match value {
@@ -75,7 +81,30 @@ impl Plan {
             let reserved = (scope == AttributeScope::Resource).then_some(SERVICE_NAME_KEY);
             (scope, counts.choose(reserved))
         });
-        Plan { columns: columns.collect() }
+        let mut plan = Plan { columns: columns.collect(), distinct: BTreeSet::new() };
+        plan.find_distinct(spans);
+        plan
+    }
+
+    /// Events and links are looked at through their spans, so a filter on a column of theirs would not be asked.
+    fn find_distinct(&mut self, spans: &[Span]) {
+        for scope in [AttributeScope::Span, AttributeScope::Resource] {
+            let mut seen: HashMap<&str, (usize, HashSet<&str>)> = HashMap::new();
+            for attribute in spans.iter().flat_map(|span| match scope {
+                AttributeScope::Resource => &span.resource.attributes,
+                _ => &span.attributes,
+            }) {
+                if let AttributeValue::String(text) = &attribute.value {
+                    let (count, texts) = seen.entry(&attribute.key).or_default();
+                    *count += 1;
+                    texts.insert(text);
+                }
+            }
+            let often = |key: &str| seen.get(key).is_some_and(|(n, texts)| texts.len() > DISTINCT_MIN && texts.len() * DISTINCT_SHARE > *n);
+            let chosen = self.of(scope).iter().filter(|(key, t)| *t == ColumnType::String && often(key));
+            let names: Vec<String> = chosen.map(|(key, t)| column_name(scope, key, *t)).collect();
+            self.distinct.extend(names);
+        }
     }
 
     pub fn of(&self, scope: AttributeScope) -> &[(String, ColumnType)] {
@@ -109,6 +138,20 @@ mod tests {
         let expected = [("six".to_owned(), ColumnType::Int), ("twice".to_owned(), ColumnType::String)];
         assert_eq!(plan.of(AttributeScope::Span), expected);
         assert_eq!(plan.of(AttributeScope::Resource), []);
+    }
+
+    #[test]
+    fn texts_that_hardly_repeat_get_a_filter() {
+        let span = |i: usize| {
+            let attributes = vec![
+                Attribute::new("id", AttributeValue::String(i.to_string())),
+                Attribute::new("route", AttributeValue::String((i % 600).to_string())),
+            ];
+            Span { attributes, ..Span::default() }
+        };
+        let spans: Vec<Span> = (0..10_000).map(span).collect();
+        assert_eq!(Plan::choose(&spans).distinct.into_iter().collect::<Vec<_>>(), ["span.id"]);
+        assert!(Plan::choose(&spans[..500]).distinct.is_empty());
     }
 
     #[test]

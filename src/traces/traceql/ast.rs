@@ -244,6 +244,17 @@ impl Op {
         matches!(self, Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Mod | Op::Pow)
     }
 
+    /// The comparison that says the same with its sides swapped.
+    pub const fn flipped(self) -> Op {
+        match self {
+            Op::Less => Op::Greater,
+            Op::LessEq => Op::GreaterEq,
+            Op::Greater => Op::Less,
+            Op::GreaterEq => Op::LessEq,
+            other => other,
+        }
+    }
+
     /// `= != < <= > >=`.
     pub const fn is_comparison(self) -> bool {
         matches!(self, Op::Eq | Op::NotEq | Op::Less | Op::LessEq | Op::Greater | Op::GreaterEq)

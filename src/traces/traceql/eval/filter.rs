@@ -1,7 +1,7 @@
 //! Expressions on one span, made ready to run: regular expressions compiled, and it is known which comparisons are about
 //! events and links.
 
-use super::subject::{Bound, Subject, trimmed};
+use super::subject::{Bound, Look, trimmed};
 use super::value::{EvalError, Value, calculate, compare};
 use crate::model::regexp;
 use crate::traces::traceql::ast::{Expr, Field, Intrinsic, Op, Static, UnaryOp};
@@ -67,7 +67,7 @@ impl Filter {
         Filter { node: boolean(expr), joint: only_and(expr), about: About::of(expr) }
     }
 
-    pub fn matches(&self, subject: Subject<'_>) -> Result<bool, EvalError> {
+    pub fn matches<'a>(&'a self, subject: impl Look<'a>) -> Result<bool, EvalError> {
         if !self.joint || self.about == About::default() {
             return self.node.truth(subject);
         }
@@ -89,7 +89,7 @@ impl Computed {
         Computed(plain(expr))
     }
 
-    pub fn value<'a>(&'a self, subject: Subject<'a>) -> Result<Value<'a>, EvalError> {
+    pub fn value<'a>(&'a self, subject: impl Look<'a>) -> Result<Value<'a>, EvalError> {
         self.0.value(subject)
     }
 }
@@ -160,17 +160,18 @@ fn test(op: Op, left: &Expr, right: &Expr) -> Test {
 }
 
 /// Whether `holds` is true with some event and some link.
-fn any_binding(about: About, subject: Subject<'_>, holds: impl Fn(Subject<'_>) -> Result<bool, EvalError>) -> Result<bool, EvalError> {
+fn any_binding<'a, L: Look<'a>>(about: About, subject: L, holds: impl Fn(L) -> Result<bool, EvalError>) -> Result<bool, EvalError> {
     let choices = |wanted: bool, bound: Bound, count: usize| match bound {
         Bound::Any if wanted && count == 0 => vec![Bound::To(None)],
         Bound::Any if wanted => (0..count).map(|i| Bound::To(Some(i))).collect(),
         bound => vec![bound],
     };
-    let span = subject.span();
-    let links = choices(about.links, subject.link, span.links.len());
-    for event in choices(about.events, subject.event, span.events.len()) {
+    let (event, link) = subject.bounds();
+    let (events, links) = subject.counts();
+    let links = choices(about.links, link, links);
+    for event in choices(about.events, event, events) {
         for link in &links {
-            if holds(Subject { event, link: *link, ..subject })? {
+            if holds(subject.bound(event, *link))? {
                 return Ok(true);
             }
         }
@@ -179,7 +180,7 @@ fn any_binding(about: About, subject: Subject<'_>, holds: impl Fn(Subject<'_>) -
 }
 
 impl Node {
-    fn truth(&self, subject: Subject<'_>) -> Result<bool, EvalError> {
+    fn truth<'a, L: Look<'a>>(&'a self, subject: L) -> Result<bool, EvalError> {
         match self {
             Node::Both(left, right) => Ok(left.truth(subject)? && right.truth(subject)?),
             Node::Either(left, right) => Ok(left.truth(subject)? || right.truth(subject)?),
@@ -194,7 +195,7 @@ impl Node {
         }
     }
 
-    fn value<'a>(&'a self, subject: Subject<'a>) -> Result<Value<'a>, EvalError> {
+    fn value<'a, L: Look<'a>>(&'a self, subject: L) -> Result<Value<'a>, EvalError> {
         Ok(match self {
             Node::Static(value) => Value::of_static(value),
             Node::Field(field) => subject.get(field),
@@ -234,7 +235,7 @@ impl Node {
 }
 
 impl Test {
-    fn holds(&self, subject: Subject<'_>) -> Result<bool, EvalError> {
+    fn holds<'a, L: Look<'a>>(&'a self, subject: L) -> Result<bool, EvalError> {
         match self {
             Test::Compare(op, left, right) => compare(*op, &left.value(subject)?, &right.value(subject)?),
             Test::Regex { operand, regex, negated } => Ok(match operand.value(subject)? {

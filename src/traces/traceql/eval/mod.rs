@@ -17,5 +17,6 @@ pub use needs::{first_pipeline, need, need_expr, need_pipeline};
 pub use pipeline::{Program, Set};
 pub use shown::Shown;
 pub use sieve::Sieve;
-pub use subject::{Subject, TraceFacts, trimmed};
+pub use structure::apply as related;
+pub use subject::{Bound, Look, Subject, TraceFacts, trimmed};
 pub use value::{EvalError, Value, compare};

@@ -1,11 +1,28 @@
 //! What a query shows of a span: the attributes it mentions (contracts/tempo.md 1.4). An attribute that is mentioned only
 //! in comparisons to constants is shown where its value satisfies one of them, since only such values are looked at.
+//!
+//! What `select` and its like ask for of a span is left out where it is missing, but for the attributes that have columns
+//! of their own in every block of Tempo's: these are shown as `nil`, which tables in Grafana keep as a cell.
 
-use super::subject::{Bound, Subject};
+use super::subject::{Bound, Look, Subject};
 use super::value::{Value, compare};
 use crate::model::regexp;
-use crate::traces::traceql::ast::{Expr, Field, Intrinsic, Op, Pipeline, Scalar, Spanset, Stage, Static};
+use crate::traces::traceql::ast::{Expr, Field, Intrinsic, Op, Pipeline, Scalar, Scope, Spanset, Stage, Static};
 use regex::Regex;
+
+/// Attributes of spans with a column of their own in Tempo's blocks, whatever its configuration.
+const DEDICATED: [&str; 10] = [
+    "http.method",
+    "http.request.method",
+    "http.response.status_code",
+    "http.route",
+    "http.status_code",
+    "http.url",
+    "server.address",
+    "server.port",
+    "url.path",
+    "url.route",
+];
 
 #[derive(Debug, Default)]
 pub struct Shown {
@@ -87,7 +104,7 @@ impl Shown {
             }
             Expr::Binary { op, left, right } => match (&**left, &**right) {
                 (Expr::Field(field), Expr::Static(value)) => self.comparison(field, *op, value),
-                (Expr::Static(value), Expr::Field(field)) => self.comparison(field, flipped(*op), value),
+                (Expr::Static(value), Expr::Field(field)) => self.comparison(field, op.flipped(), value),
                 _ => expr.visit_fields(&mut |field| self.always(field)),
             },
             other => other.visit_fields(&mut |field| self.always(field)),
@@ -126,7 +143,7 @@ impl Shown {
     }
 
     /// What is known of the span, by the canonical text of each field.
-    pub fn labels(&self, subject: Subject<'_>) -> Vec<(String, Value<'static>)> {
+    pub fn labels<'a>(&self, subject: impl Look<'a>) -> Vec<(String, Value<'static>)> {
         let known = self.mentions.iter().filter_map(|m| Some((m.field.to_string(), m.value(subject)?.into_owned())));
         known.filter(|(_, value)| !matches!(value, Value::Nil | Value::Array(_))).collect()
     }
@@ -144,16 +161,6 @@ impl Shown {
             }
         }
         out
-    }
-}
-
-const fn flipped(op: Op) -> Op {
-    match op {
-        Op::Less => Op::Greater,
-        Op::LessEq => Op::GreaterEq,
-        Op::Greater => Op::Less,
-        Op::GreaterEq => Op::LessEq,
-        other => other,
     }
 }
 
@@ -176,17 +183,21 @@ impl Mention {
     }
 
     /// The value to show: of several events or links, the first that is to be shown.
-    fn value<'a>(&self, subject: Subject<'a>) -> Option<Value<'a>> {
-        let span = subject.span();
+    fn value<'a, L: Look<'a>>(&self, subject: L) -> Option<Value<'a>> {
+        let (events, links) = subject.counts();
         let found = if self.field.is_of_event() {
-            (0..span.events.len()).find_map(|i| self.visible(Subject { event: Bound::To(Some(i)), ..subject }.get(&self.field)))
+            (0..events).find_map(|i| self.visible(subject.bound(Bound::To(Some(i)), Bound::Any).get(&self.field)))
         } else if self.field.is_of_link() {
-            (0..span.links.len()).find_map(|i| self.visible(Subject { link: Bound::To(Some(i)), ..subject }.get(&self.field)))
+            (0..links).find_map(|i| self.visible(subject.bound(Bound::Any, Bound::To(Some(i))).get(&self.field)))
         } else {
             self.visible(subject.get(&self.field))
         };
-        let absent = || subject.get(&self.field) == Value::Nil && self.conditions.iter().any(|c| matches!(c, Condition::Absent));
-        found.or_else(|| absent().then_some(Value::Nil))
+        let asked = || self.conditions.iter().any(|c| matches!(c, Condition::Absent)) || (self.always && self.is_dedicated());
+        found.or_else(|| (asked() && subject.get(&self.field) == Value::Nil).then_some(Value::Nil))
+    }
+
+    fn is_dedicated(&self) -> bool {
+        matches!(&self.field, Field::Attribute { scope: Scope::Span, parent: false, name } if DEDICATED.contains(&name.as_str()))
     }
 
     fn visible<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {

@@ -46,6 +46,21 @@ pub enum Bound {
     To(Option<usize>),
 }
 
+/// What expressions see of a span, wherever it stands.
+pub trait Look<'a>: Copy {
+    /// Of several events or links that are not bound, the first one that has a value.
+    fn get(&self, field: &Field) -> Value<'a>;
+
+    /// Which event and which link it is about.
+    fn bounds(&self) -> (Bound, Bound);
+
+    /// The same span, about another event and link.
+    fn bound(self, event: Bound, link: Bound) -> Self;
+
+    /// Numbers of events and links.
+    fn counts(&self) -> (usize, usize);
+}
+
 /// One span, as expressions see it.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
@@ -62,15 +77,6 @@ impl<'a> Subject<'a> {
 
     pub fn span(&self) -> &'a Span {
         &self.facts.trace.spans[self.index]
-    }
-
-    /// Of several events or links that are not bound, the first one that has a value.
-    pub fn get(&self, field: &Field) -> Value<'a> {
-        match field {
-            Field::Attribute { parent: true, .. } => Value::Nil,
-            Field::Attribute { scope, name, .. } => self.attribute(*scope, name),
-            Field::Intrinsic(intrinsic) => self.intrinsic(*intrinsic),
-        }
     }
 
     fn attribute(&self, scope: Scope, name: &str) -> Value<'a> {
@@ -128,6 +134,29 @@ impl<'a> Subject<'a> {
             Intrinsic::InstrumentationName => text(&span.scope.name),
             Intrinsic::InstrumentationVersion => text(&span.scope.version),
         }
+    }
+}
+
+impl<'a> Look<'a> for Subject<'a> {
+    fn get(&self, field: &Field) -> Value<'a> {
+        match field {
+            Field::Attribute { parent: true, .. } => Value::Nil,
+            Field::Attribute { scope, name, .. } => self.attribute(*scope, name),
+            Field::Intrinsic(intrinsic) => self.intrinsic(*intrinsic),
+        }
+    }
+
+    fn bounds(&self) -> (Bound, Bound) {
+        (self.event, self.link)
+    }
+
+    fn bound(self, event: Bound, link: Bound) -> Subject<'a> {
+        Subject { event, link, ..self }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let span = self.span();
+        (span.events.len(), span.links.len())
     }
 }
 

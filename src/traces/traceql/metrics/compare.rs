@@ -6,7 +6,7 @@ use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
 use crate::traces::schema::AttributeScope;
 use crate::traces::traceql::ast::{Compare, Field, Intrinsic, Scope};
-use crate::traces::traceql::eval::{Filter, Subject, Value, need, need_expr};
+use crate::traces::traceql::eval::{Filter, Look, Subject, Value, need, need_expr};
 use std::collections::HashMap;
 
 pub struct Comparison {

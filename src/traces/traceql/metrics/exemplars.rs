@@ -4,7 +4,7 @@ use super::measure::sample_at;
 use super::{Grid, Labels, Series};
 use crate::model::TraceId;
 use crate::traces::traceql::ast::{Field, Intrinsic};
-use crate::traces::traceql::eval::{Shown, Subject};
+use crate::traces::traceql::eval::{Value, trimmed};
 use std::collections::HashMap;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,26 +34,50 @@ impl Chooser {
         Chooser { limit, grid, last_trace: None, taken: HashMap::new(), chosen: HashMap::new(), count: 0 }
     }
 
-    pub fn offer(&mut self, key: &str, subject: Subject<'_>, value: Option<f64>, shown: &Shown) {
-        let span = subject.span();
-        if self.count >= self.limit || self.last_trace == Some(span.trace_id) {
-            return;
-        }
+    /// Whether any more are taken.
+    pub fn is_open(&self) -> bool {
+        self.count < self.limit
+    }
+
+    /// Whether a span that starts then would be taken.
+    pub fn wants(&self, start: i64, trace_id: TraceId) -> bool {
+        self.count < self.limit
+            && self.last_trace != Some(trace_id)
+            && self.taken.get(&self.stretch(start)).is_none_or(|taken| *taken < OF_STRETCH_MAX)
+    }
+
+    fn stretch(&self, start: i64) -> i64 {
         let stretches = i64::try_from((self.limit / 2).max(1)).unwrap_or(1);
         let width = ((self.grid.end() - self.grid.start) / stretches).max(1);
-        let taken = self.taken.entry((span.start - self.grid.start) / width).or_default();
-        if *taken >= OF_STRETCH_MAX {
-            return;
-        }
-        *taken += 1;
+        (start - self.grid.start) / width
+    }
+
+    /// Takes a span that is wanted. `labels` are what is known of it beside its trace.
+    pub fn take(&mut self, key: &str, (start, trace_id): (i64, TraceId), value: Option<f64>, mut labels: Labels) {
+        let id = Field::Intrinsic(Intrinsic::TraceId).to_string();
+        labels.retain(|(name, _)| *name != id);
+        labels.push((id, Value::String(trimmed(trace_id.to_hex()).into())));
+        self.keep(key, trace_id, Exemplar { labels, value: value.unwrap_or(0.0), time: start }, value.is_some());
+    }
+
+    fn keep(&mut self, key: &str, trace_id: TraceId, exemplar: Exemplar, measured: bool) {
+        *self.taken.entry(self.stretch(exemplar.time)).or_default() += 1;
         self.count += 1;
-        self.last_trace = Some(span.trace_id);
-        let trace_id = Field::Intrinsic(Intrinsic::TraceId);
-        let mut labels: Labels = shown.labels(subject);
-        labels.retain(|(name, _)| *name != trace_id.to_string());
-        labels.push((trace_id.to_string(), subject.get(&trace_id).into_owned()));
-        let exemplar = Exemplar { labels, value: value.unwrap_or(0.0), time: span.start };
-        self.chosen.entry(key.to_owned()).or_default().push((exemplar, value.is_some()));
+        self.last_trace = Some(trace_id);
+        self.chosen.entry(key.to_owned()).or_default().push((exemplar, measured));
+    }
+
+    /// Takes what another has chosen of other traces.
+    pub fn absorb(&mut self, other: Chooser) {
+        for (key, chosen) in other.chosen {
+            for (exemplar, measured) in chosen {
+                self.last_trace = None;
+                if self.wants(exemplar.time, TraceId::default()) {
+                    self.keep(&key, TraceId::default(), exemplar, measured);
+                }
+            }
+        }
+        self.last_trace = None;
     }
 
     /// Gives the exemplars of `key` to its series: the nearest of several quantiles, the first otherwise.

@@ -41,6 +41,21 @@ impl Grid {
         usize::try_from((t - self.start - 1) / self.step).ok()
     }
 
+    /// [`Grid::index`] for many times, without a division: a range of a few days in nanoseconds is an exact float.
+    pub fn locator(self) -> impl Fn(i64) -> Option<usize> {
+        let (end, steps) = (self.end(), (self.step as f64).recip());
+        move |t| {
+            if t <= self.start || t > end {
+                return None;
+            }
+            let since = t - self.start - 1;
+            let near = (since as f64 * steps) as i64;
+            let exact = if near.saturating_mul(self.step) > since { near - 1 } else { near };
+            let exact = if exact.saturating_add(1).saturating_mul(self.step) <= since { exact + 1 } else { exact };
+            usize::try_from(exact).ok()
+        }
+    }
+
     /// The time of a sample.
     pub fn stamp(&self, index: usize) -> i64 {
         self.start.saturating_add(self.step.saturating_mul(i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1)))
@@ -64,6 +79,10 @@ mod tests {
         assert_eq!([at(-20), at(-19), at(-5), at(-4), at(10), at(70), at(71)], [None, Some(0), Some(0), Some(1), Some(1), Some(5), None]);
         let grid = Grid::range(101 * SECOND, 105 * SECOND, 2 * SECOND);
         assert_eq!((0..grid.count).map(|i| grid.stamp(i) / SECOND).collect::<Vec<_>>(), [100, 102, 104, 106]);
+        let locate = grid.locator();
+        for t in (99 * SECOND..107 * SECOND).step_by(99_999_999).flat_map(|t| [t - 1, t, t + 1]) {
+            assert_eq!(locate(t), grid.index(t), "{t}");
+        }
         let instant = Grid::instant(5, 10);
         assert_eq!((instant.index(5), instant.index(6), instant.index(10), instant.step), (None, Some(0), Some(0), 5));
     }

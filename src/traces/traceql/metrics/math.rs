@@ -1,6 +1,6 @@
 //! Arithmetic between metrics queries, and with numbers.
 
-use super::measure::key_of;
+use super::key_of;
 use super::stages::without_empty;
 use super::{Labels, NAME, Series};
 use crate::traces::traceql::ast::Op;

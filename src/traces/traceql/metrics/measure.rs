@@ -1,17 +1,17 @@
 //! Runs a metrics query: the spans of its pipeline, observed one by one into series.
 
-use super::buckets::{Counts, bucket, quantile};
 use super::compare::Comparison;
-use super::exemplars::{Chooser, Exemplar};
-use super::{Grid, Labels, NAME, Series, math, stages};
+use super::exemplars::Exemplar;
+use super::observed::Observed;
+use super::{Grid, Labels, Series, block, math, stages};
 use crate::model::TimeRange;
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
+use crate::traces::scene::Scene;
 use crate::traces::source::{Sources, steps};
 use crate::traces::traceql::ast::{Field, Intrinsic, Metrics, MetricsFunction, MetricsQuery, Op, SecondStage, Static};
 use crate::traces::traceql::eval::{Shown, Subject, Value, need};
 use crate::traces::traceql::{Inspected, Judge};
-use std::collections::HashMap;
 
 /// Traces that are read at a time.
 const STEP: usize = 4096;
@@ -32,11 +32,11 @@ pub enum Plan {
 }
 
 pub struct QueryPlan {
-    judge: Judge,
-    function: MetricsFunction,
-    by: Vec<Field>,
+    pub(super) judge: Judge,
+    pub(super) function: MetricsFunction,
+    pub(super) by: Vec<Field>,
     stages: Vec<SecondStage>,
-    shown: Shown,
+    pub(super) shown: Shown,
     comparison: Option<Comparison>,
 }
 
@@ -83,16 +83,6 @@ fn number(value: &Static) -> f64 {
     }
 }
 
-/// What one series has seen.
-enum Seen {
-    Count(Vec<u64>),
-    /// Minimum or maximum.
-    Extreme(Vec<Option<f64>>),
-    /// Sum with what rounding lost, and count.
-    Sum(Vec<(f64, f64, u64)>),
-    Buckets(Vec<Counts>, f64),
-}
-
 impl QueryPlan {
     fn new(query: &MetricsQuery) -> QueryPlan {
         let mut reads = Projection::none();
@@ -122,23 +112,25 @@ impl QueryPlan {
         if grid.count == 0 || !sources.overlap(time) {
             return Ok(Vec::new());
         }
-        let mut observed = Observed { plan: self, ctx, grid, series: HashMap::new(), chooser: Chooser::new(range.exemplars, grid) };
+        let mut observed = Observed::new(self, ctx, range);
         let mut comparison = self.comparison.as_ref().map(|c| c.start(grid));
-        // In order of trace id, which is the order of rows in blocks.
-        let mut traces = if self.judge.is_never() { Vec::new() } else { sources.traces(ctx, time)? };
-        traces.sort_by_key(|t| t.trace_id);
-        for step in steps(&traces, STEP) {
-            self.judge.run(ctx, sources, step, inspected, |_, facts, sets| {
-                for index in sets.iter().flat_map(|s| &s.spans) {
-                    let subject = Subject::new(facts, *index);
-                    let Some(interval) = grid.index(subject.span().start) else { continue };
-                    match &mut comparison {
-                        Some(comparison) => comparison.observe(ctx, subject, interval)?,
-                        None => observed.observe(subject, interval)?,
+        if !self.judge.is_never() {
+            let scene = Scene::new(ctx, sources, time)?;
+            let by_columns = self.comparison.is_none();
+            let later = block::observe(ctx, &scene, (self, range), by_columns, &mut observed, inspected)?;
+            for step in steps(&later, STEP) {
+                self.judge.run(ctx, sources, step, false, |_, facts, sets| {
+                    for index in sets.iter().flat_map(|s| &s.spans) {
+                        let subject = Subject::new(facts, *index);
+                        let Some(interval) = grid.index(subject.span().start) else { continue };
+                        match &mut comparison {
+                            Some(comparison) => comparison.observe(ctx, subject, interval)?,
+                            None => observed.observe(subject, interval)?,
+                        }
                     }
-                }
-                Ok(())
-            })?;
+                    Ok(())
+                })?;
+            }
         }
         let series = match comparison {
             Some(comparison) => comparison.finish(),
@@ -147,156 +139,21 @@ impl QueryPlan {
         Ok(stages::apply(&self.stages, series))
     }
 
-    /// The measured value; `None` where the span has none.
-    fn value(&self, subject: Subject<'_>) -> Option<f64> {
-        let field = self.function.field()?;
-        let value = subject.get(field).as_float().filter(|v| v.is_finite())?;
-        Some(if *field == Field::Intrinsic(Intrinsic::Duration) { value / 1e9 } else { value })
+    /// The number to measure of a value of the function's field; `None` where there is none.
+    pub(super) fn number(&self, value: &Value<'_>) -> Option<f64> {
+        let number = value.as_float().filter(|v| v.is_finite())?;
+        Some(if self.function.field() == Some(&Field::Intrinsic(Intrinsic::Duration)) { number / 1e9 } else { number })
     }
 
-    fn labels(&self, subject: Subject<'_>) -> Labels {
-        if self.by.is_empty() {
-            return Labels::new();
-        }
-        let values = self.by.iter().map(|field| (field.to_string(), subject.get(field).into_owned()));
+    /// The labels of a series, from the values of the fields of `by`.
+    pub(super) fn labels<'a>(&self, values: impl Iterator<Item = Value<'a>>) -> Labels {
+        let values = self.by.iter().zip(values).map(|(field, value)| (field.to_string(), value.into_owned()));
         let labels: Labels = values.filter(|(_, value)| *value != Value::Nil).collect();
-        if !labels.is_empty() {
-            return labels;
-        }
-        vec![(self.by[0].to_string(), Value::String("nil".into()))]
-    }
-}
-
-struct Observed<'a> {
-    plan: &'a QueryPlan,
-    ctx: &'a Context,
-    grid: Grid,
-    series: HashMap<String, (Labels, Seen)>,
-    chooser: Chooser,
-}
-
-/// Bytes a series takes beside its samples, about.
-const SERIES_BYTES: u64 = 256;
-
-impl Observed<'_> {
-    fn observe(&mut self, subject: Subject<'_>, interval: usize) -> Result<(), QueryError> {
-        let plan = self.plan;
-        let found = plan.function.field().map(|field| bucket(&subject.get(field)));
-        let value = plan.value(subject);
-        let usable = match plan.function {
-            MetricsFunction::HistogramOverTime(_) | MetricsFunction::QuantileOverTime(..) => found.flatten().is_some(),
-            MetricsFunction::Rate | MetricsFunction::CountOverTime | MetricsFunction::Compare(_) => true,
-            _ => value.is_some(),
-        };
-        if !usable {
-            return Ok(());
-        }
-        let labels = plan.labels(subject);
-        let key = key_of(&labels);
-        if !self.series.contains_key(&key) {
-            self.ctx.reserve(SERIES_BYTES + 24 * self.grid.count as u64)?;
-            self.series.insert(key.clone(), (labels.clone(), Seen::new(&plan.function, self.grid.count)));
-        }
-        if let Some((_, seen)) = self.series.get_mut(&key) {
-            seen.add(&plan.function, interval, value, found.flatten());
-        }
-        self.chooser.offer(&key, subject, value, &plan.shown);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Vec<Series> {
-        let always = self.plan.by.is_empty() && matches!(self.plan.function, MetricsFunction::Rate | MetricsFunction::CountOverTime);
-        if always && self.series.is_empty() {
-            self.series.insert(String::new(), (Labels::new(), Seen::new(&self.plan.function, self.grid.count)));
-        }
-        let mut out = Vec::new();
-        for (key, (labels, seen)) in self.series {
-            let mut series = seen.series(&self.plan.function, labels, self.grid);
-            self.chooser.attach(&key, &mut series, matches!(self.plan.function, MetricsFunction::QuantileOverTime(..)));
-            out.append(&mut series);
-        }
-        out
-    }
-}
-
-/// Tells label sets apart, with the types of their values.
-pub fn key_of(labels: &Labels) -> String {
-    labels.iter().map(|(name, value)| format!("{name}\u{0}{}\u{0}", value.key())).collect()
-}
-
-impl Seen {
-    fn new(function: &MetricsFunction, count: usize) -> Seen {
-        match function {
-            MetricsFunction::Rate | MetricsFunction::CountOverTime | MetricsFunction::Compare(_) => Seen::Count(vec![0; count]),
-            MetricsFunction::MinOverTime(_) | MetricsFunction::MaxOverTime(_) => Seen::Extreme(vec![None; count]),
-            MetricsFunction::AvgOverTime(_) | MetricsFunction::SumOverTime(_) => Seen::Sum(vec![(0.0, 0.0, 0); count]),
-            MetricsFunction::HistogramOverTime(_) | MetricsFunction::QuantileOverTime(..) => Seen::Buckets(vec![Counts::new(); count], 1.0),
+        match self.by.first() {
+            Some(first) if labels.is_empty() => vec![(first.to_string(), Value::String("nil".into()))],
+            _ => labels,
         }
     }
-
-    fn add(&mut self, function: &MetricsFunction, interval: usize, value: Option<f64>, bucket: Option<(u64, f64)>) {
-        match (self, value, bucket) {
-            (Seen::Count(counts), ..) => counts[interval] += 1,
-            (Seen::Extreme(extremes), Some(value), _) => {
-                let pick = if matches!(function, MetricsFunction::MinOverTime(_)) { f64::min } else { f64::max };
-                extremes[interval] = Some(extremes[interval].map_or(value, |old| pick(old, value)));
-            }
-            (Seen::Sum(sums), Some(value), _) => {
-                let (sum, lost, count) = &mut sums[interval];
-                // Neumaier: what the larger of the two loses of the smaller is kept apart.
-                let next = *sum + value;
-                *lost += if sum.abs() >= value.abs() { (*sum - next) + value } else { (value - next) + *sum };
-                *sum = next;
-                *count += 1;
-            }
-            (Seen::Buckets(counts, shown), _, Some((bound, divisor))) => {
-                *shown = divisor;
-                *counts[interval].entry(bound).or_default() += 1;
-            }
-            _ => {}
-        }
-    }
-
-    fn series(self, function: &MetricsFunction, labels: Labels, grid: Grid) -> Vec<Series> {
-        let named = || match labels.is_empty() {
-            true => vec![(NAME.to_owned(), Value::String(function.name().into()))],
-            false => labels.clone(),
-        };
-        let samples: Vec<Option<f64>> = match self {
-            Seen::Count(counts) => {
-                let divisor = if *function == MetricsFunction::Rate { grid.step_seconds() } else { 1.0 };
-                counts.into_iter().map(|n| Some(n as f64 / divisor)).collect()
-            }
-            Seen::Extreme(extremes) => extremes,
-            Seen::Sum(sums) => {
-                let mean = matches!(function, MetricsFunction::AvgOverTime(_));
-                let value = |(sum, lost, n): (f64, f64, u64)| if mean { (sum + lost) / n as f64 } else { sum + lost };
-                sums.into_iter().map(|sum| (sum.2 > 0).then(|| value(sum))).collect()
-            }
-            Seen::Buckets(counts, divisor) => return bucket_series(function, &labels, &counts, divisor),
-        };
-        vec![Series::new(named(), samples)]
-    }
-}
-
-fn bucket_series(function: &MetricsFunction, labels: &Labels, counts: &[Counts], divisor: f64) -> Vec<Series> {
-    let with = |name: &str, value: f64| {
-        let mut labels = labels.clone();
-        labels.push((name.to_owned(), Value::Float(value)));
-        labels
-    };
-    if let MetricsFunction::QuantileOverTime(_, quantiles) = function {
-        let of = |p: &f64| Series::new(with("p", *p), counts.iter().map(|c| Some(quantile(*p, c) / divisor)).collect());
-        return quantiles.iter().map(of).collect();
-    }
-    let mut bounds: Vec<u64> = counts.iter().flat_map(|c| c.keys().copied()).collect();
-    bounds.sort_unstable();
-    bounds.dedup();
-    let of = |bound: u64| {
-        let samples = counts.iter().map(|c| Some(c.get(&bound).copied().unwrap_or(0) as f64)).collect();
-        Series::new(with("__bucket", bound as f64 / divisor), samples)
-    };
-    bounds.into_iter().map(of).collect()
 }
 
 /// An exemplar's value in series that count: that of the sample of its interval.

@@ -1,11 +1,13 @@
 //! Metrics queries: time series measured on spans (contracts/tempo.md 4.9).
 
+mod block;
 mod buckets;
 mod compare;
 mod exemplars;
 mod grid;
 mod math;
 mod measure;
+mod observed;
 mod stages;
 
 #[cfg(test)]
@@ -26,6 +28,11 @@ pub struct Series {
     /// One an interval; `None` where there is none.
     pub samples: Vec<Option<f64>>,
     pub exemplars: Vec<Exemplar>,
+}
+
+/// Tells label sets apart, with the types of their values.
+pub fn key_of(labels: &Labels) -> String {
+    labels.iter().map(|(name, value)| format!("{name}\u{0}{}\u{0}", value.key())).collect()
 }
 
 /// The label of a series that has no other.

@@ -3,6 +3,7 @@ use crate::model::time::SECOND;
 use crate::model::{Attribute, AttributeValue, SpanId, TenantId, TraceId};
 use crate::query::Context;
 use crate::storage::View;
+use crate::traces::cache::Cache;
 use crate::traces::head::Chunk;
 use crate::traces::source::Sources;
 use crate::traces::span::Span;
@@ -27,7 +28,7 @@ fn sources() -> Sources {
     };
     let spans = vec![span(1, 101, 1024, Some(("x", 10))), span(2, 102, 1 << 27, Some(("y", 20))), span(3, 104, 1 << 28, None)];
     let head = Arc::new(vec![Arc::new(Chunk::new(spans).unwrap())]);
-    Sources::new(View { tenant: TenantId::default_tenant(), heads: vec![head], blocks: Vec::new() })
+    Sources::new(View::of_heads(TenantId::default_tenant(), vec![head]), Arc::new(Cache::new(0)))
 }
 
 fn series(query: &str, exemplars: usize) -> Vec<Series> {
@@ -116,7 +117,7 @@ fn exemplars_are_spans_of_the_query() {
 
 #[test]
 fn without_any_data_in_the_range_there_is_no_series() {
-    let empty = Sources::new(View { tenant: TenantId::default_tenant(), heads: Vec::new(), blocks: Vec::new() });
+    let empty = Sources::new(View::of_heads(TenantId::default_tenant(), Vec::new()), Arc::new(Cache::new(0)));
     let Body::Metrics(metrics) = parse("{} | rate()").unwrap().body else { panic!() };
     let ctx = Context::new(TenantId::default_tenant(), Duration::from_secs(60), 1 << 30);
     let range = Range { grid: Grid::instant(0, 10), exemplars: 0 };

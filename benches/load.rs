@@ -1,0 +1,163 @@
+//! What an OTLP endpoint costs under load, seen from outside: `cargo bench --bench load -- --traces N --logs N --metrics N`.
+//!
+//! Requests are made once, before anything is measured, and sent over several connections. Without `--url` it starts the
+//! built monocle on an empty directory, a fresh one for each signal unless they are sent `--together`. With `--url` it sends
+//! to whatever answers there; `--pid` and `--data` say what to measure.
+
+#[path = "load/process.rs"]
+mod process;
+#[path = "ingest/requests.rs"]
+mod requests;
+#[path = "load/send.rs"]
+mod send;
+
+use clap::{Parser, ValueEnum};
+use monocle::runtime::{Clock, SystemClock};
+use process::{Target, Usage};
+use requests::{LINES, POINTS, Requests, SPANS};
+use send::{Sender, Sent};
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// OTLP over which protocol.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Transport {
+    Http,
+    Grpc,
+}
+
+/// Sends made-up telemetry to an OTLP endpoint and says what it cost.
+#[derive(Parser)]
+struct Arguments {
+    /// Spans to send.
+    #[arg(long, default_value_t = 0)]
+    traces: u64,
+    /// Log records to send.
+    #[arg(long, default_value_t = 0)]
+    logs: u64,
+    /// Samples to send.
+    #[arg(long, default_value_t = 0)]
+    metrics: u64,
+    /// Sources of metrics, with 1,000 series each.
+    #[arg(long, default_value_t = 8)]
+    pods: u64,
+    #[arg(long, value_enum, default_value = "http")]
+    transport: Transport,
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Items a second and signal, instead of as many as are taken. Times of answer then count from when a request was due.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// All signals at once instead of one after the other.
+    #[arg(long)]
+    together: bool,
+    /// Send to this base URL instead of a monocle of its own.
+    #[arg(long)]
+    url: Option<String>,
+    /// Processes behind `--url` whose CPU and memory are measured.
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// The directory behind `--url` whose size is measured.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// POST this when all is sent and the server is idle, and measure until it is idle again.
+    #[arg(long)]
+    after: Option<String>,
+    /// A flag of the monocle that is started, such as `--flag=--memory=512MiB`; may be repeated.
+    #[arg(long = "flag", allow_hyphen_values = true)]
+    flags: Vec<String>,
+    /// What cargo gives to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let now = u64::try_from(SystemClock.now())?;
+    let made = [
+        (arguments.traces.div_ceil(SPANS), requests::traces as fn(u64, u64) -> Requests),
+        (arguments.logs.div_ceil(LINES), requests::logs),
+    ];
+    let mut all: Vec<Requests> = made.into_iter().filter(|(count, _)| *count > 0).map(|(count, make)| make(count, now)).collect();
+    if arguments.metrics > 0 {
+        all.push(requests::metrics(arguments.metrics.div_ceil(POINTS), now, arguments.pods));
+    }
+    if all.is_empty() {
+        return Err("nothing to send: give --traces, --logs or --metrics".into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    print_head()?;
+    let batches: Vec<Vec<Requests>> = if arguments.together { vec![all] } else { all.into_iter().map(|one| vec![one]).collect() };
+    for batch in batches {
+        measure(&arguments, &runtime, batch)?;
+    }
+    Ok(())
+}
+
+/// Sends `batch`, all its signals at once, and prints a line for each and one for the server.
+fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime, batch: Vec<Requests>) -> Result<()> {
+    let target = match &arguments.url {
+        Some(url) => Target::running(url, &arguments.pid, arguments.data.clone()),
+        None => Target::start(arguments.transport, &arguments.flags)?,
+    };
+    let after = arguments.after.clone().or_else(|| target.compact_url());
+    let before = target.usage()?;
+    let sender = Sender { transport: arguments.transport, connections: arguments.connections, rate: arguments.rate };
+    let items: u64 = batch.iter().map(|requests| requests.items).sum();
+    let sent = runtime.block_on(sender.send(&target.url, batch))?;
+    let loaded = target.usage_when_idle()?;
+    if let Some(url) = after {
+        runtime.block_on(send::post(&url))?;
+    }
+    let done = target.usage_when_idle()?;
+    print(&sent, items, &before, &loaded, &done)
+}
+
+fn print_head() -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "| signal | items | wire B/item | wall s | items/s | p50 ms | p99 ms | worst ms | retried | refused |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
+    Ok(())
+}
+
+fn print(sent: &[Sent], items: u64, before: &Usage, loaded: &Usage, done: &Usage) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for one in sent {
+        let milliseconds = |share: f64| one.quantile(share).as_secs_f64() * 1e3;
+        writeln!(
+            out,
+            "| {} | {} | {:.1} | {:.2} | {:.0} | {:.1} | {:.1} | {:.1} | {} | {} |",
+            one.signal,
+            one.items,
+            one.wire_bytes as f64 / one.items as f64,
+            one.wall.as_secs_f64(),
+            one.items as f64 / one.wall.as_secs_f64(),
+            milliseconds(0.5),
+            milliseconds(0.99),
+            milliseconds(1.0),
+            one.retried,
+            one.refused,
+        )?;
+    }
+    let per_million = |cpu: Duration| cpu.as_secs_f64() * 1e6 / items as f64;
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    writeln!(
+        out,
+        "server: CPU {:.2} s until idle, {:.2} s with what came after ({:.2} and {:.2} per million); resident {:.0} MiB before, {:.0} at most, \
+         {:.0} when idle; {:.1} MiB on disk ({:.1} B an item)\n",
+        (loaded.cpu - before.cpu).as_secs_f64(),
+        (done.cpu - before.cpu).as_secs_f64(),
+        per_million(loaded.cpu - before.cpu),
+        per_million(done.cpu - before.cpu),
+        mebibytes(before.resident),
+        mebibytes(done.resident_peak),
+        mebibytes(done.resident),
+        mebibytes(done.disk),
+        done.disk as f64 / items as f64,
+    )?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The server that is measured: started here, or running already.
+
+use crate::{Result, Transport};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that is not ready or idle after this long is given up.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Idle is less than two ticks of CPU time in this long.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// One tick of the times in `/proc/PID/stat`.
+const TICK: Duration = Duration::from_millis(10);
+
+/// An OTLP endpoint, the processes behind it and their directory.
+pub struct Target {
+    /// The base URL that requests are sent to.
+    pub url: String,
+    pids: Vec<u32>,
+    data: Option<PathBuf>,
+    own: Option<Own>,
+}
+
+/// A monocle of our own; it and its directory end with this.
+struct Own {
+    child: Child,
+    prometheus: String,
+    _home: tempfile::TempDir,
+}
+
+/// What a target has used since it started. Bytes, and CPU time of all its threads.
+#[derive(Clone, Copy, Default)]
+pub struct Usage {
+    pub cpu: Duration,
+    pub resident: u64,
+    pub resident_peak: u64,
+    pub disk: u64,
+}
+
+impl Target {
+    pub fn running(url: &str, pids: &[u32], data: Option<PathBuf>) -> Target {
+        Target { url: url.trim_end_matches('/').to_owned(), pids: pids.to_vec(), data, own: None }
+    }
+
+    /// A monocle on free ports and an empty directory, ready.
+    pub fn start(transport: Transport, flags: &[String]) -> Result<Target> {
+        let home = tempfile::tempdir()?;
+        let data = home.path().join("data");
+        let child = Command::new(env!("CARGO_BIN_EXE_monocle"))
+            .args(["serve", "--listen", "127.0.0.1", "--log", "warn", "--data"])
+            .arg(&data)
+            .args(["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo", "--web"].iter().flat_map(|flag| [*flag, "0"]))
+            .args(flags)
+            .current_dir(home.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let pids = vec![child.id()];
+        let mut own = Own { child, prometheus: String::new(), _home: home };
+        let addresses = wait_ready(&data)?;
+        let address = |listener: &str| Ok::<_, String>(format!("http://{}", addresses[listener].as_str().ok_or("no such listener")?));
+        own.prometheus = address("prometheus")?;
+        let url = address(if transport == Transport::Http { "otlp_http" } else { "otlp_grpc" })?;
+        Ok(Target { url, pids, data: Some(data), own: Some(own) })
+    }
+
+    /// Where our own is told to compact; `None` for a foreign one.
+    pub fn compact_url(&self) -> Option<String> {
+        self.own.as_ref().map(|own| format!("{}/-/compact", own.prometheus))
+    }
+
+    pub fn usage(&self) -> Result<Usage> {
+        let mut usage = Usage { disk: self.data.as_deref().map_or(Ok(0), size)?, ..Usage::default() };
+        for pid in &self.pids {
+            usage.cpu += cpu_time(*pid)?;
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+            usage.resident += kibibytes(&status, "VmRSS:") << 10;
+            usage.resident_peak += kibibytes(&status, "VmHWM:") << 10;
+        }
+        Ok(usage)
+    }
+
+    /// Waits until the server does nothing any more; at once when there is no process to look at.
+    pub fn usage_when_idle(&self) -> Result<Usage> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = self.usage()?;
+        while !self.pids.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(QUIET);
+            let now = self.usage()?;
+            if now.cpu - before.cpu < 2 * TICK {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Ok(before)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The bound addresses, once the server answers that it is ready.
+fn wait_ready(data: &Path) -> Result<serde_json::Value> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let ready = Command::new(env!("CARGO_BIN_EXE_monocle")).args(["health", "--data"]).arg(data).stderr(Stdio::null()).status()?;
+        if ready.success() {
+            return Ok(serde_json::from_slice(&std::fs::read(data.join("addresses.json"))?)?);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err("monocle is not ready".into())
+}
+
+/// User and system time of a process.
+fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the name in parentheses; fields 14 and 15 are the times.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<std::result::Result<u32, _>>()?;
+    Ok(TICK * ticks)
+}
+
+/// A line such as `VmRSS:  1234 kB`; 0 when it is not there, as in a process that has just ended.
+fn kibibytes(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Bytes of all files below, as their lengths say. What goes away while it is counted counts nothing.
+fn size(directory: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let Ok(entry) = entry else { continue };
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { size(&entry.path()).unwrap_or(0) } else { metadata.len() };
+    }
+    Ok(bytes)
+}

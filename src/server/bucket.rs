@@ -1,0 +1,80 @@
+//! The bucket's part in start and stop.
+
+use super::ServeError;
+use super::rooms::Room;
+use crate::config::Config;
+use crate::model::Signal;
+use crate::runtime::{Shutdown, World};
+use crate::storage::block::BlockId;
+use crate::storage::catalog::{Binding, Catalog};
+use crate::storage::layout::Layout;
+use crate::storage::tier::{Bucket, Tier, attach};
+use crate::telemetry::Telemetry;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The cache of what queries read from the bucket: this part of `--disk`.
+const CACHE_SHARE: u64 = 10;
+
+/// Where blocks are. With a bucket, its prefix is ours afterwards, and the catalog has what an empty directory found there.
+pub(super) async fn open(
+    config: &Config,
+    world: &World,
+    layout: &Layout,
+    catalog: &Arc<Catalog>,
+    telemetry: &Telemetry,
+    shutdown: &Shutdown,
+) -> Result<Tier, ServeError> {
+    let Some(bucket) = &config.bucket else {
+        return match only_remote(world, layout, catalog)? {
+            Some(binding) => Err(ServeError::BucketNeeded(binding.url)),
+            None => Ok(Tier::new(world.clone(), layout.clone())),
+        };
+    };
+    let (bucket, cache_max_bytes) = (bucket.clone(), config.disk_bytes / CACHE_SHARE);
+    let (world, layout, catalog, metrics) = (world.clone(), layout.clone(), catalog.clone(), telemetry.bucket.clone());
+    let shutdown = shutdown.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let bucket = Bucket::connect(&bucket)?;
+        attach(&world, &layout, &catalog, &bucket, &shutdown)?;
+        Ok(Tier::with_bucket(world, layout, &catalog, bucket, cache_max_bytes, metrics)?)
+    });
+    opened.await.map_err(io::Error::other)?
+}
+
+/// The bucket that holds blocks whose files are not here any more, if there is one.
+fn only_remote(world: &World, layout: &Layout, catalog: &Catalog) -> Result<Option<Binding>, ServeError> {
+    let Some(binding) = catalog.binding()? else { return Ok(None) };
+    for signal in Signal::ALL {
+        let remote: HashSet<BlockId> = catalog.remote_blocks(signal)?.into_iter().map(|(meta, _)| meta.id).collect();
+        if catalog.blocks(signal)?.iter().any(|meta| remote.contains(&meta.id) && !world.disk.exists(&layout.block(meta))) {
+            return Ok(Some(binding));
+        }
+    }
+    Ok(None)
+}
+
+/// Uploads the blocks of the last cut, and lets go of the prefix. What does not go in time goes after the next start.
+pub(super) async fn close(rooms: Arc<[Room]>, tier: Tier, catalog: Arc<Catalog>, limit: Duration) {
+    let late = Shutdown::default();
+    let in_time = late.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        for room in rooms.iter() {
+            if let Err(error) = room.engine.upload_rest(&in_time) {
+                tracing::warn!(%error, "the last blocks are not in the bucket yet");
+                return;
+            }
+        }
+        if !in_time.is_requested()
+            && let Err(error) = tier.release(&catalog)
+        {
+            tracing::warn!(%error, "cannot let go of the bucket's prefix");
+        }
+    });
+    if tokio::time::timeout(limit, work).await.is_err() {
+        late.request();
+        tracing::warn!("stopping before the last blocks are in the bucket");
+    }
+}

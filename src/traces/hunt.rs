@@ -1,0 +1,135 @@
+//! The traces that may match, newest start first. Sources are read one after another, those with the newest spans first, and
+//! only while a trace of the next one could be newer than what is known.
+
+use super::index::Index;
+use super::scene::Scene;
+use super::source::{Source, TraceRef};
+use super::traceql::{Inspected, Judge};
+use super::vector::{Facts, Rows, Selection, segments};
+use crate::model::{TimeRange, TraceId};
+use crate::query::{Context, QueryError, fold};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+
+/// Where a trace is that may match: by start, then by id; the newest first.
+type Waiting = (i64, Reverse<TraceId>, usize, usize);
+
+pub struct Hunt<'a> {
+    ctx: &'a Context,
+    judge: &'a Judge,
+    scene: &'a Scene<'a>,
+    range: TimeRange,
+    /// Sources to be read, with the end of the newest span in each; the newest last.
+    unread: Vec<(i64, usize)>,
+    waiting: BinaryHeap<Waiting>,
+    /// Traces in several sources that were met in one of them.
+    met: HashSet<TraceId>,
+    /// Whether a trace that waits was not looked at yet.
+    unsieved: bool,
+    pub inspected: Inspected,
+}
+
+impl<'a> Hunt<'a> {
+    pub fn new(ctx: &'a Context, judge: &'a Judge, scene: &'a Scene<'a>, range: TimeRange) -> Hunt<'a> {
+        let overlapping = scene.indexes().filter(|(number, _)| scene.sources.get(*number).overlaps(range));
+        let mut unread: Vec<(i64, usize)> = overlapping
+            .map(|(number, _)| match scene.sources.get(number) {
+                Source::Block(block) => (block.meta().max_time, number),
+                Source::Chunk(_) => (i64::MAX, number),
+            })
+            .collect();
+        unread.sort_unstable();
+        let inspected = Inspected::default();
+        Hunt { ctx, judge, scene, range, unread, waiting: BinaryHeap::new(), met: HashSet::new(), unsieved: false, inspected }
+    }
+
+    /// The next traces, at most `max`, and whether columns have told of all of them that they may match. None when there are
+    /// no more.
+    pub fn next(&mut self, max: usize) -> Result<(Vec<TraceRef>, bool), QueryError> {
+        let mut out = Vec::new();
+        loop {
+            let unread = self.unread.last().map_or(i64::MIN, |(newest, _)| *newest);
+            while out.len() < max
+                && let Some((_, _, number, at)) = self.waiting.peek().filter(|w| w.0 > unread || self.unread.is_empty()).copied()
+            {
+                self.waiting.pop();
+                self.ctx.release(size_of::<Waiting>() as u64);
+                out.extend(self.scene.trace(number, at));
+            }
+            if !out.is_empty() {
+                return Ok((out, !self.unsieved));
+            }
+            let Some((_, number)) = self.unread.pop() else { return Ok((out, true)) };
+            self.read(number)?;
+        }
+    }
+
+    fn read(&mut self, number: usize) -> Result<(), QueryError> {
+        let Some(index) = self.scene.index(number) else { return Ok(()) };
+        self.inspected.traces += index.len() as u64;
+        self.inspected.spans += index.len().checked_sub(1).map_or(0, |last| index.rows(last).end);
+        let candidates = match self.scene.sources.get(number) {
+            Source::Chunk(_) => {
+                self.unsieved = true;
+                (0..index.len()).collect()
+            }
+            Source::Block(block) => {
+                let Some(facts) = Facts::new(block, self.scene.sources.cache())? else { return Ok(()) };
+                let selection = self.judge.selection(&facts)?;
+                candidates(self.ctx, self.scene, (number, index), &facts, &selection, self.range)?
+            }
+        };
+        for at in candidates {
+            let (start, end) = match self.scene.shared(number).is_some_and(|s| s.get(at)) {
+                false => index.times(at),
+                true if !self.met.insert(index.id(at)) => continue,
+                true => self.scene.trace(number, at).map_or((0, 0), |t| (t.start, t.end)),
+            };
+            if self.range.overlaps(start, end) {
+                self.ctx.reserve(size_of::<Waiting>() as u64)?;
+                self.waiting.push((start, Reverse(index.id(at)), number, at));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The traces of a block that may match: of those that lie whole in it, that overlap the range and have rows left; of the
+/// others, that have a row that satisfies some filter.
+pub fn candidates(
+    ctx: &Context,
+    scene: &Scene<'_>,
+    (number, index): (usize, &Index),
+    facts: &Facts<'_>,
+    selection: &Selection,
+    range: TimeRange,
+) -> Result<Vec<usize>, QueryError> {
+    let segments = segments(&facts.groups, index);
+    let found = fold(ctx, &segments, Vec::new, |found: &mut Vec<usize>, segment| {
+        let mut rows = Rows::new(ctx, facts, index, segment.clone());
+        let (mut whole, mut shared) = split(scene, (number, index), &rows, Some(range));
+        selection.keep(&mut rows, &mut whole, true)?;
+        if shared.contains(&true) {
+            selection.touch(&mut rows, &mut shared)?;
+        }
+        let has = |mask: &[bool], bounds: &std::ops::Range<usize>| mask[bounds.clone()].contains(&true);
+        let traces = rows.segment.traces.clone().zip(&rows.bounds);
+        found.extend(traces.filter(|(_, b)| has(&whole, b) || has(&shared, b)).map(|(at, _)| at));
+        Ok(())
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The rows of traces that lie whole in the block, and overlap the range if there is one, and the rows of the others.
+pub fn split(scene: &Scene<'_>, (number, index): (usize, &Index), rows: &Rows<'_>, range: Option<TimeRange>) -> (Vec<bool>, Vec<bool>) {
+    let (mut whole, mut shared) = (vec![false; rows.len()], vec![false; rows.len()]);
+    let flags = scene.shared(number);
+    for (at, bounds) in rows.segment.traces.clone().zip(&rows.bounds) {
+        if flags.is_some_and(|f| f.get(at)) {
+            shared[bounds.clone()].fill(true);
+        } else if range.is_none_or(|r| index.overlaps(at, r)) {
+            whole[bounds.clone()].fill(true);
+        }
+    }
+    (whole, shared)
+}

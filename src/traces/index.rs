@@ -1,0 +1,159 @@
+//! The traces of one source, in order of their ids: where their rows are, and when they were.
+
+use super::head::Chunk;
+use super::schema::TRACES;
+use super::source::{damaged, storage};
+use super::trace::Part;
+use crate::model::{TimeRange, TraceId};
+use crate::query::QueryError;
+use crate::storage::Scan;
+use crate::storage::block::Block;
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampNanosecondType};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The decoded table of traces of a block, without what is only for show.
+#[derive(Debug, Default)]
+pub struct BlockIndex {
+    ids: Vec<TraceId>,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    /// Where the rows of each trace end in `spans`, `events` and `links`; each begins where the one before ends.
+    spans: Vec<u32>,
+    events: Vec<u32>,
+    links: Vec<u32>,
+}
+
+impl BlockIndex {
+    pub fn read(block: &Arc<Block>) -> Result<BlockIndex, QueryError> {
+        let mut index = BlockIndex::default();
+        let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(index) };
+        let columns = ["trace_id", "start", "end", "first_row", "row_count", "first_event", "event_count", "first_link", "link_count"];
+        for batch in table.scan(&Scan { batch_rows: 32 << 10, ..Scan::columns(columns) }).map_err(storage)? {
+            index.add(&batch.map_err(storage)?).ok_or_else(|| damaged(block))?;
+        }
+        Ok(index)
+    }
+
+    fn add(&mut self, batch: &RecordBatch) -> Option<()> {
+        let ids = batch.column_by_name("trace_id")?.as_fixed_size_binary_opt()?;
+        for row in 0..batch.num_rows() {
+            let id = TraceId::from_slice(ids.value(row))?;
+            if self.ids.last().is_some_and(|last| *last >= id) {
+                return None;
+            }
+            self.ids.push(id);
+        }
+        let time = |name| batch.column_by_name(name)?.as_primitive_opt::<TimestampNanosecondType>();
+        self.starts.extend_from_slice(time("start")?.values());
+        self.ends.extend_from_slice(time("end")?.values());
+        add_ends(&mut self.spans, batch, "first_row", "row_count")?;
+        add_ends(&mut self.events, batch, "first_event", "event_count")?;
+        add_ends(&mut self.links, batch, "first_link", "link_count")
+    }
+
+    pub fn bytes(&self) -> u64 {
+        (self.ids.len() * (size_of::<TraceId>() + 2 * size_of::<i64>() + 3 * size_of::<u32>())) as u64
+    }
+}
+
+/// `None` if the rows of a trace do not begin where those of the trace before end.
+fn add_ends(ends: &mut Vec<u32>, batch: &RecordBatch, first: &str, count: &str) -> Option<()> {
+    let number = |name| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+    for (first, count) in number(first)?.values().iter().zip(number(count)?.values()) {
+        let first = u32::try_from(*first).ok()?;
+        if ends.last().copied().unwrap_or(0) != first {
+            return None;
+        }
+        ends.push(first.checked_add(u32::try_from(*count).ok()?)?);
+    }
+    Some(())
+}
+
+fn range(ends: &[u32], at: usize) -> Range<u64> {
+    let first = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+    u64::from(first)..u64::from(ends.get(at).copied().unwrap_or(first))
+}
+
+/// Of a block or of a chunk of a head.
+#[derive(Debug, Clone)]
+pub enum Index {
+    Block(Arc<BlockIndex>),
+    Chunk(Arc<Chunk>),
+}
+
+impl Index {
+    pub fn len(&self) -> usize {
+        match self {
+            Index::Block(index) => index.ids.len(),
+            Index::Chunk(chunk) => chunk.parts.len(),
+        }
+    }
+
+    pub fn id(&self, at: usize) -> TraceId {
+        match self {
+            Index::Block(index) => index.ids[at],
+            Index::Chunk(chunk) => chunk.parts[at].trace_id,
+        }
+    }
+
+    pub fn position(&self, id: TraceId) -> Option<usize> {
+        match self {
+            Index::Block(index) => index.ids.binary_search(&id).ok(),
+            Index::Chunk(chunk) => chunk.parts.binary_search_by_key(&id, |p| p.trace_id).ok(),
+        }
+    }
+
+    /// Smallest start and largest end, both inclusive.
+    pub fn times(&self, at: usize) -> (i64, i64) {
+        match self {
+            Index::Block(index) => (index.starts[at], index.ends[at]),
+            Index::Chunk(chunk) => (chunk.parts[at].start, chunk.parts[at].end),
+        }
+    }
+
+    pub fn overlaps(&self, at: usize, time: TimeRange) -> bool {
+        let (start, end) = self.times(at);
+        time.overlaps(start, end)
+    }
+
+    pub fn rows(&self, at: usize) -> Range<u64> {
+        match self {
+            Index::Block(index) => range(&index.spans, at),
+            Index::Chunk(chunk) => chunk.parts[at].spans.clone(),
+        }
+    }
+
+    pub fn part(&self, at: usize) -> Part {
+        match self {
+            Index::Block(index) => Part {
+                trace_id: index.ids[at],
+                start: index.starts[at],
+                end: index.ends[at],
+                spans: range(&index.spans, at),
+                events: range(&index.events, at),
+                links: range(&index.links, at),
+            },
+            Index::Chunk(chunk) => chunk.parts[at].clone(),
+        }
+    }
+
+    /// The first trace whose rows do not all lie before `row`.
+    pub fn at_row(&self, row: u64) -> usize {
+        match self {
+            Index::Block(index) => index.spans.partition_point(|end| u64::from(*end) <= row),
+            Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.spans.end <= row),
+        }
+    }
+
+    /// The positions of ids whose first byte is `first`.
+    pub fn with_first_byte(&self, first: u8) -> Range<usize> {
+        let before = |b: u8| match self {
+            Index::Block(index) => index.ids.partition_point(|id| id.0[0] < b),
+            Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.trace_id.0[0] < b),
+        };
+        before(first)..first.checked_add(1).map_or(self.len(), before)
+    }
+}

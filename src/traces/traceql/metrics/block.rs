@@ -1,0 +1,156 @@
+//! Metrics straight from the columns of blocks: no span is put together, but for those of traces that are in several places.
+
+use super::measure::{QueryPlan, Range};
+use super::observed::{Measured, Observed};
+use crate::model::{TimeRange, TraceId};
+use crate::query::{Context, QueryError, fold};
+use crate::traces::hunt::{candidates, split};
+use crate::traces::index::Index;
+use crate::traces::scene::Scene;
+use crate::traces::source::{Source, TraceRef};
+use crate::traces::traceql::Inspected;
+use crate::traces::traceql::ast::Field;
+use crate::traces::traceql::eval::Value;
+use crate::traces::vector::{Codes, Facts, Rows, Selection, segments};
+
+/// Combinations of values that are looked up in a table; more of them in a map.
+const TABLE_MAX: usize = 64 << 10;
+
+/// Observes the spans of blocks, and gives the traces that have to be put together for that, in order of their ids, which is
+/// that of rows in blocks.
+pub fn observe<'a>(
+    ctx: &'a Context,
+    scene: &Scene<'_>,
+    (plan, range): (&'a QueryPlan, Range),
+    by_columns: bool,
+    observed: &mut Observed<'a>,
+    inspected: &mut Inspected,
+) -> Result<Vec<TraceRef>, QueryError> {
+    let time = TimeRange::new(range.grid.start.saturating_add(1), range.grid.end().saturating_add(1));
+    let mut later: Vec<(TraceId, usize, usize)> = Vec::new();
+    let numbers: Vec<(usize, &Index)> = scene.indexes().filter(|(n, _)| scene.sources.get(*n).overlaps(time)).collect();
+    for (number, index) in numbers {
+        inspected.traces += index.len() as u64;
+        inspected.spans += index.len().checked_sub(1).map_or(0, |last| index.rows(last).end);
+        let found: Vec<usize> = match scene.sources.get(number) {
+            Source::Chunk(_) => (0..index.len()).filter(|at| index.overlaps(*at, time)).collect(),
+            Source::Block(block) => {
+                let Some(facts) = Facts::new(block, scene.sources.cache())? else { continue };
+                let selection = plan.judge.selection(&facts)?;
+                let mut exact = by_columns && selection.exact;
+                for field in plan.by.iter().chain(plan.function.field()) {
+                    exact = exact && facts.supports(field)?;
+                }
+                let place = (number, index);
+                if exact {
+                    let seen = fold(
+                        ctx,
+                        &segments(&facts.groups, index),
+                        || (Observed::new(plan, ctx, range), Vec::new()),
+                        |(observed, shared), segment| {
+                            let rows = Rows::new(ctx, &facts, index, segment.clone());
+                            segment_of(scene, place, &selection, rows, observed, shared)
+                        },
+                    )?;
+                    let mut found = Vec::new();
+                    for (seen, mut shared) in seen {
+                        observed.absorb(seen)?;
+                        found.append(&mut shared);
+                    }
+                    found
+                } else {
+                    candidates(ctx, scene, place, &facts, &selection, time)?
+                }
+            }
+        };
+        ctx.reserve((found.len() * size_of::<(TraceId, usize, usize)>()) as u64)?;
+        later.extend(found.into_iter().map(|at| (index.id(at), number, at)));
+    }
+    later.sort_unstable();
+    later.dedup_by_key(|(id, ..)| *id);
+    Ok(later.into_iter().filter_map(|(_, number, at)| scene.trace(number, at)).collect())
+}
+
+/// Observes the rows of traces that lie whole in the block; the others that may matter are added to `shared`.
+fn segment_of(
+    scene: &Scene<'_>,
+    (number, index): (usize, &Index),
+    selection: &Selection,
+    mut rows: Rows<'_>,
+    observed: &mut Observed<'_>,
+    shared: &mut Vec<usize>,
+) -> Result<(), QueryError> {
+    let (mut whole, mut others) = split(scene, (number, index), &rows, None);
+    selection.keep(&mut rows, &mut whole, false)?;
+    if others.contains(&true) {
+        selection.touch(&mut rows, &mut others)?;
+        let traces = rows.segment.traces.clone().zip(&rows.bounds);
+        shared.extend(traces.filter(|(_, b)| others[(*b).clone()].contains(&true)).map(|(at, _)| at));
+    }
+    if !whole.contains(&true) {
+        return Ok(());
+    }
+    let plan = observed.plan;
+    let known: Vec<Field> = plan.shown.fields().cloned().collect();
+    let by: Vec<_> = plan.by.iter().map(|field| rows.column(field)).collect::<Result<_, _>>()?;
+    let measured = plan.function.field().map(|field| rows.column(field)).transpose()?;
+    for (piece, place) in rows.pieces() {
+        let mask = &whole[place.clone()];
+        if !mask.contains(&true) {
+            continue;
+        }
+        let starts = rows.starts(piece)?;
+        let locate = observed.grid.locator();
+        let codes: Vec<Codes<'_>> = by.iter().map(|column| column.codes(piece, mask)).collect();
+        let mut groups = Groups::new(&codes);
+        for (row, start) in starts.values().iter().enumerate().filter(|(row, _)| mask[*row]) {
+            let Some(interval) = locate(*start) else { continue };
+            let value = measured.as_ref().map(|column| column.value(piece, row));
+            let Some(measured) = Measured::of(plan, value.as_ref()) else { continue };
+            let series = groups.series(observed, &codes, row)?;
+            observed.add(series, interval, measured);
+            if observed.chooser.is_open() {
+                let trace = rows.trace_at(place.start + row);
+                let id = index.id(trace);
+                if observed.chooser.wants(*start, id) {
+                    let labels = plan.shown.labels(rows.columns(&known)?.row(piece, row));
+                    let key = observed.key(series).to_owned();
+                    observed.chooser.take(&key, (*start, id), measured.value(), labels);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The series of each combination of values.
+struct Groups {
+    sizes: Vec<usize>,
+    table: Vec<u32>,
+    map: std::collections::HashMap<u64, u32>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Groups {
+    fn new(codes: &[Codes<'_>]) -> Groups {
+        let sizes: Vec<usize> = codes.iter().map(|c| c.values.len()).collect();
+        let combinations = sizes.iter().try_fold(1usize, |all, n| all.checked_mul(*n)).filter(|n| *n <= TABLE_MAX);
+        Groups { sizes, table: vec![NONE; combinations.unwrap_or(0)], map: Default::default() }
+    }
+
+    fn series(&mut self, observed: &mut Observed<'_>, codes: &[Codes<'_>], row: usize) -> Result<usize, QueryError> {
+        // Five fields of a segment's rows at most: their codes fit.
+        let combination = codes.iter().zip(&self.sizes).fold(0u64, |all, (c, size)| all * *size as u64 + u64::from(c.codes.at(row)));
+        let slot = match self.table.get_mut(combination as usize) {
+            Some(slot) => slot,
+            None => self.map.entry(combination).or_insert(NONE),
+        };
+        if *slot == NONE {
+            let values = codes.iter().map(|c| c.values.get(c.codes.at(row) as usize).cloned().unwrap_or(Value::Nil));
+            let series = observed.series_of(observed.plan.labels(values))?;
+            *slot = u32::try_from(series).unwrap_or(NONE);
+        }
+        Ok(*slot as usize)
+    }
+}
