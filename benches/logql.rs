@@ -17,6 +17,7 @@ use monocle::query::Context;
 use monocle::runtime::{Clock, ManualClock, OsDisk, World};
 use monocle::storage::catalog::Catalog;
 use monocle::storage::layout::Layout;
+use monocle::storage::tier::Tier;
 use monocle::storage::wal::{LaneConfig, SyncMode};
 use monocle::storage::{Admitted, Batch, Payload, Refusals, Store, StoreConfig, View};
 use monocle::telemetry::Telemetry;
@@ -83,7 +84,13 @@ fn open(home: &Path, clock: &Arc<dyn Clock>) -> Result<Store<LogsSpec>> {
     world.disk.create_dir_all(&layout.temporary_root())?;
     let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: PLENTY_BYTES };
     let config = StoreConfig { lane, head_max_bytes: PLENTY_BYTES };
-    let store = Store::open(LogsSpec::new(Config::default(), clock.clone()), world, layout, catalog, config, Telemetry::default().store)?;
+    let store = Store::open(
+        LogsSpec::new(Config::default(), clock.clone()),
+        Tier::new(world, layout),
+        catalog,
+        config,
+        Telemetry::default().store,
+    )?;
     store.recover()?;
     Ok(store)
 }
