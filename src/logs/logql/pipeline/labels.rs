@@ -146,7 +146,7 @@ impl<'a> LabelSet<'a> {
     }
 
     /// All labels with their categories, errors included, in no particular order.
-    pub fn output(&self) -> impl Iterator<Item = (&str, &str, Category)> {
+    pub fn output(&self) -> impl Iterator<Item = (&str, &str, Category)> + Clone {
         let labels = self.labels.iter().map(|l| (&*l.name, &*l.value, l.category));
         let error = self.error.iter().map(|(kind, _)| (ERROR, *kind, Category::Parsed));
         let details = self.error.iter().filter(|(_, d)| !d.is_empty()).map(|(_, d)| (ERROR_DETAILS, d.as_str(), Category::Parsed));
