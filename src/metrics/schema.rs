@@ -62,7 +62,8 @@ fn string_map(name: &str, id: i32) -> Field {
     field(name, id, DataType::Map(Arc::new(entry), false), false)
 }
 
-/// `series`: one row a series with the rows of `samples` and `hist` that are its own.
+/// `series`: one row a series with the rows of `samples` and `hist` that are its own. `created` orders series by their
+/// creation: nanoseconds since the epoch.
 pub fn series(dense_labels: &[String]) -> SchemaRef {
     let mut fields = vec![
         field("series_id", 20, DataType::Int64, false),
@@ -70,6 +71,7 @@ pub fn series(dense_labels: &[String]) -> SchemaRef {
         field("row_count", 22, DataType::Int64, false),
         field("hist_start", 23, DataType::Int64, false),
         field("hist_count", 24, DataType::Int64, false),
+        field("created", 34, DataType::Int64, false),
         field("min_ts", 25, timestamp(), false),
         field("max_ts", 26, timestamp(), false),
         field("family", 27, DataType::Utf8, true),
@@ -80,6 +82,10 @@ pub fn series(dense_labels: &[String]) -> SchemaRef {
     fields.extend(dense_labels.iter().map(|l| Field::new(format!("{LABEL_PREFIX}{l}"), DataType::Utf8, true)));
     fields.push(string_map("labels_rest", 31));
     Arc::new(Schema::new(fields))
+}
+
+pub fn series_options() -> TableOptions {
+    TableOptions { delta: vec!["created".to_owned()], ..TableOptions::default() }
 }
 
 pub fn list_item(id: i32, data_type: DataType) -> FieldRef {

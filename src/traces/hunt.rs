@@ -125,6 +125,9 @@ pub fn split(scene: &Scene<'_>, (number, index): (usize, &Index), rows: &Rows<'_
     let (mut whole, mut shared) = (vec![false; rows.len()], vec![false; rows.len()]);
     let flags = scene.shared(number);
     for (at, bounds) in rows.segment.traces.clone().zip(&rows.bounds) {
+        if index.is_deleted(at) {
+            continue;
+        }
         if flags.is_some_and(|f| f.get(at)) {
             shared[bounds.clone()].fill(true);
         } else if range.is_none_or(|r| index.overlaps(at, r)) {

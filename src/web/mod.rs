@@ -2,13 +2,17 @@
 //! gRPC status.
 
 mod body;
+mod notes;
 mod otlp;
 mod params;
+mod slow;
 mod status;
 mod tenancy;
 
 pub use body::{json_response, read_body, text_response};
+pub use notes::{as_partial, note, noting, with_warnings};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
+pub use slow::{SlowQueries, SlowQuery, note_slow_queries};
 pub use status::{grpc_code, http_status};
 pub use tenancy::Tenancy;

@@ -103,13 +103,28 @@ pub fn push_sample(out: &mut String, nanos: i64, value: f64) {
     let _ = write!(out, ",\"{}\"]", number::plain_float(value));
 }
 
+/// The labels of an entry that stand in its stream: all of them, unless they are shown by category.
+pub fn shown_in_stream<'a>(entry: &'a FoundEntry, flags: Option<&[String]>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let all = flags.is_none();
+    entry.labels.iter().filter(move |(_, _, c)| all || *c == Category::Stream).map(|(n, v, _)| (n.as_str(), v.as_str()))
+}
+
+/// Time, line, and by category the labels that do not stand in the stream.
+pub fn push_entry(out: &mut String, entry: &FoundEntry, flags: Option<&[String]>) {
+    let _ = write!(out, "[\"{}\",", entry.ts);
+    push_string(out, &entry.line);
+    if flags.is_some() {
+        out.push(',');
+        push_categories(out, entry);
+    }
+    out.push(']');
+}
+
 /// `categorize`: the encoding flags as they came, if `categorize-labels` is among them.
 pub fn streams(entries: &[FoundEntry], flags: Option<&[String]>, stats: &str) -> String {
     let mut groups: BTreeMap<String, Vec<&FoundEntry>> = BTreeMap::new();
-    let in_stream = |category: Category| flags.is_none() || category == Category::Stream;
     for entry in entries {
-        let labels = entry.labels.iter().filter(|(_, _, c)| in_stream(*c)).map(|(n, v, _)| (n.as_str(), v.as_str()));
-        groups.entry(Labels::from_sorted(labels).to_string()).or_default().push(entry);
+        groups.entry(Labels::from_sorted(shown_in_stream(entry, flags)).to_string()).or_default().push(entry);
     }
     let mut out = String::with_capacity(256 + entries.iter().map(|e| e.line.len() + 64).sum::<usize>());
     out.push_str(r#"{"status":"success","data":{"resultType":"streams","#);
@@ -121,17 +136,13 @@ pub fn streams(entries: &[FoundEntry], flags: Option<&[String]>, stats: &str) ->
     out.push_str(r#""result":["#);
     for (i, group) in groups.values().enumerate() {
         out.push_str(if i > 0 { r#",{"stream":"# } else { r#"{"stream":"# });
-        let labels = group[0].labels.iter().filter(|(_, _, c)| in_stream(*c));
-        push_object(&mut out, labels.map(|(n, v, _)| (n.as_str(), v.as_str())));
+        push_object(&mut out, shown_in_stream(group[0], flags));
         out.push_str(r#","values":["#);
         for (i, entry) in group.iter().enumerate() {
-            let _ = write!(out, "{}[\"{}\",", if i > 0 { "," } else { "" }, entry.ts);
-            push_string(&mut out, &entry.line);
-            if flags.is_some() {
+            if i > 0 {
                 out.push(',');
-                push_categories(&mut out, entry);
             }
-            out.push(']');
+            push_entry(&mut out, entry, flags);
         }
         out.push_str("]}");
     }

@@ -10,7 +10,7 @@ use crate::query::QueryError;
 use crate::web::Params;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 const TRUNCATED: &str = "results truncated due to limit";
 
@@ -28,16 +28,58 @@ impl Request {
         Ok(Request { selectors: params::selectors(params)?, interval: Interval { from, to }, limit })
     }
 
+    /// The matchers of each selector; if there is none, of one that selects everything.
+    fn matcher_sets(&self) -> impl Iterator<Item = &[Matcher]> {
+        let everything = self.selectors.is_empty().then_some(&[][..]);
+        everything.into_iter().chain(self.selectors.iter().map(|s| &s.matchers[..]))
+    }
+
     /// Visits the labels of every series that some selector, if there are any, selects.
     fn visit(&self, querier: &Querier, mut visit: impl FnMut(&Labels)) -> Result<(), QueryError> {
-        if self.selectors.is_empty() {
-            return querier.series(&[], self.interval, |labels, _| visit(labels));
+        self.matcher_sets().try_for_each(|matchers| querier.series(matchers, self.interval, |labels, _| visit(labels)))
+    }
+
+    /// Values of a label. With a limit, each selector gives one more than that, those of the series that were created
+    /// first, as Prometheus takes them from its head.
+    fn values(&self, querier: &Querier, name: &str) -> Result<BTreeSet<String>, QueryError> {
+        let mut found = BTreeSet::new();
+        for matchers in self.matcher_sets() {
+            let mut created: HashMap<String, i64> = HashMap::new();
+            querier.series_facts(matchers, self.interval, |series| {
+                let Some(value) = series.labels.get(name) else { return };
+                match created.get_mut(value) {
+                    Some(first) => *first = series.created.min(*first),
+                    None => {
+                        created.insert(value.to_owned(), series.created);
+                    }
+                }
+            })?;
+            let mut values: Vec<(i64, String)> = created.into_iter().map(|(value, created)| (created, value)).collect();
+            if self.limit > 0 && values.len() > self.limit {
+                values.sort_unstable();
+                values.truncate(self.limit + 1);
+            }
+            found.extend(values.into_iter().map(|(_, value)| value));
         }
-        for selector in &self.selectors {
-            let matchers: &[Matcher] = &selector.matchers;
-            querier.series(matchers, self.interval, |labels, _| visit(labels))?;
+        Ok(found)
+    }
+
+    /// Label sets of series: in the order of their creation if there is one selector, else by labels.
+    fn series(&self, querier: &Querier) -> Result<Vec<Labels>, QueryError> {
+        let mut found: HashMap<Labels, i64> = HashMap::new();
+        for matchers in self.matcher_sets() {
+            querier.series_facts(matchers, self.interval, |series| match found.get_mut(series.labels) {
+                Some(first) => *first = series.created.min(*first),
+                None => {
+                    found.insert(series.labels.clone(), series.created);
+                }
+            })?;
         }
-        Ok(())
+        let by_creation = self.selectors.len() < 2;
+        let mut found: Vec<(i64, Labels)> =
+            found.into_iter().map(|(labels, created)| (if by_creation { created } else { 0 }, labels)).collect();
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, labels)| labels).collect())
     }
 }
 
@@ -75,15 +117,7 @@ pub async fn values(State(api): State<Api>, Path(name): Path<String>, params: Pa
         }
         let request = Request::new(&params)?;
         let limit = request.limit;
-        let found = api.read(&params, None, move |querier| {
-            let mut found = BTreeSet::new();
-            request.visit(querier, |labels| {
-                if let Some(value) = labels.get(&name).filter(|v| !found.contains(*v)) {
-                    found.insert(value.to_owned());
-                }
-            })?;
-            Ok(found)
-        });
+        let found = api.read(&params, None, move |querier| request.values(querier, &name));
         Ok(limited(found.await?, limit))
     };
     api.answer(work).await
@@ -96,16 +130,7 @@ pub async fn series(State(api): State<Api>, params: Params) -> Response {
         }
         let request = Request::new(&params)?;
         let limit = request.limit;
-        let found = api.read(&params, None, move |querier| {
-            let mut found: BTreeSet<Labels> = BTreeSet::new();
-            request.visit(querier, |labels| {
-                if !found.contains(labels) {
-                    found.insert(labels.clone());
-                }
-            })?;
-            Ok(found)
-        });
-        let found = found.await?;
+        let found = api.read(&params, None, move |querier| request.series(querier)).await?;
         let truncated = limit > 0 && found.len() > limit;
         let kept = if limit == 0 { usize::MAX } else { limit };
         let mut data = String::from("[");

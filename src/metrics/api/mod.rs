@@ -1,5 +1,7 @@
-//! The HTTP API of Prometheus, and OTLP's door for metrics. Source: contracts/prometheus.md 1 and 3.1.
+//! The HTTP API of Prometheus, and the doors of remote write and OTLP. Source: contracts/prometheus.md 1, 2 and 3.1.
 
+#[cfg(test)]
+mod delta_tests;
 mod error;
 mod exemplars;
 mod json;
@@ -12,14 +14,18 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
+#[cfg(test)]
+mod write_tests;
 
 use super::select::Querier;
 use super::spec::MetricsSpec;
+use super::writer::Writer;
 use crate::ingest::Door;
 use crate::query::{Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy};
+use crate::web::{Params, Tenancy, note, noting, with_warnings};
 use axum::Router;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -43,6 +49,11 @@ impl Api {
         Api { door, pool, tenancy, clock, telemetry }
     }
 
+    /// What writes through this API's door.
+    pub fn writer(&self) -> Writer {
+        Writer::new(self.door.clone())
+    }
+
     /// Runs `work` on the query pool over one View of the tenant that the request names.
     async fn read<T, W>(&self, params: &Params, timeout: Option<Duration>, work: W) -> Result<T, ApiError>
     where
@@ -59,17 +70,27 @@ impl Api {
             context = context.shortened(timeout);
         }
         let inner = context.clone();
-        let run = move || work(&Querier::new(store.view(&tenant), inner));
-        Ok(self.pool.run(&context, run).await?)
+        let run = move || {
+            let view = store.view(&tenant);
+            let missing = view.missing.clone();
+            let found = work(&Querier::new(view, inner))?;
+            Ok((found, missing.warning()))
+        };
+        let (found, warning) = self.pool.run(&context, run).await?;
+        warning.into_iter().for_each(note);
+        Ok(found)
     }
 
     /// Counts a query and turns its outcome into a response.
     async fn answer<F: Future<Output = Result<Response, ApiError>>>(&self, work: F) -> Response {
         let started = Instant::now();
-        let result = work.await;
+        let (result, notes) = noting(work).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
         self.telemetry.answered("prometheus", outcome, started.elapsed());
-        result.unwrap_or_else(ApiError::into_response)
+        match result {
+            Ok(response) => with_warnings(response, notes).await,
+            Err(error) => error.into_response(),
+        }
     }
 }
 
@@ -85,6 +106,8 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v1/label/{name}/values", get(labels::values))
         .route("/api/v1/series", get(labels::series).post(labels::series))
         .route("/api/v1/metadata", get(metadata::metadata))
+        .route("/api/v1/write", post(write::write))
+        .route("/api/v1/push", post(write::write))
         .merge(status::routes())
         .route("/api/v1/otlp/v1/metrics", post(otlp::export))
         .route("/otlp/v1/metrics", post(otlp::export))

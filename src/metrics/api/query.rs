@@ -98,6 +98,9 @@ where
         if truncate(&mut value, limit) {
             warnings.push("results truncated due to limit".to_owned());
         }
+        if let (QueryValue::Vector(elements), false) = (&mut value, answer.ordered) {
+            elements.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
         if !matches!(stats.as_str(), "" | "true" | "all") {
             warnings.push(format!(
                 "value {stats:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""

@@ -16,12 +16,12 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-const NOW: i64 = 1_773_145_500;
+pub(super) const NOW: i64 = 1_773_145_500;
 
 /// The room over a real store in a directory of its own.
-struct Server {
+pub(super) struct Server {
     directory: tempfile::TempDir,
-    store: Arc<Store<MetricsSpec>>,
+    pub(super) store: Arc<Store<MetricsSpec>>,
     router: Router,
 }
 
@@ -43,25 +43,30 @@ fn open(directory: tempfile::TempDir) -> Server {
 }
 
 impl Server {
-    fn new() -> Server {
+    pub(super) fn new() -> Server {
         open(tempfile::tempdir().unwrap())
     }
 
     /// Loses the head, as `kill -9` does.
-    fn killed(self) -> Server {
+    pub(super) fn killed(self) -> Server {
         drop(self.router);
         drop(self.store);
         open(self.directory)
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+    pub(super) async fn exchange(&self, request: Request<Body>) -> (StatusCode, http::HeaderMap, String) {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+        (status, headers, String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let (status, _, text) = self.exchange(request).await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
@@ -82,7 +87,7 @@ impl Server {
         answer
     }
 
-    async fn values(&self, query: &str) -> Value {
+    pub(super) async fn values(&self, query: &str) -> Value {
         let query = percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC);
         let (status, answer) = self.get(&format!("/api/v1/query?query={query}&time={NOW}")).await;
         assert_eq!(status, 200, "{answer}");
@@ -90,7 +95,7 @@ impl Server {
     }
 }
 
-fn json(text: &str) -> Value {
+pub(super) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
@@ -191,7 +196,8 @@ async fn parameters_are_judged_as_prometheus_does() {
         ("/api/v1/query_exemplars?query=test&start=1773145500000&end=1773145600000", 200, ""),
         ("/api/v1/status/buildinfo", 200, ""),
         ("/api/v1/rules", 200, ""),
-        ("/api/v1/write", 404, "/api/v1/write is not supported"),
+        ("/api/v1/read", 404, "/api/v1/read is not supported"),
+        ("/api/v1/write", 405, ""),
     ] {
         let (got, body) = server.get(path).await;
         assert_eq!((got.as_u16(), body["error"].as_str().unwrap_or("")), (status, text), "{path}");
@@ -242,4 +248,35 @@ async fn every_float_comes_back_to_the_bit_from_blocks() {
         let series = querier.select(&[crate::model::Matcher::equal("__name__", "odd")], Interval::ALL).unwrap();
         assert_eq!(series[0].values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits, "cut: {cut}");
     }
+}
+
+#[tokio::test]
+async fn a_delete_hides_samples_of_blocks_and_not_what_comes_later() {
+    let server = Server::new();
+    server.write("a", &[(300, 1.0), (200, 2.0), (100, 3.0)]).await;
+    server.write("b", &[(200, 4.0)]).await;
+    let delete = |selector: &str, min: i64, max: i64| crate::storage::Delete {
+        selector: selector.to_owned(),
+        min_time: (NOW - min) * SECOND,
+        max_time: (NOW - max) * SECOND,
+        cancel_within: Duration::ZERO,
+    };
+    let tenant = crate::model::TenantId::default_tenant();
+    server.store.delete(&tenant, delete(r#"x_seconds{n="a"}"#, 250, 150)).unwrap();
+    server.store.delete(&tenant, delete(r#"{n="b"}"#, 1000, 0)).unwrap();
+    server.write("a", &[(50, 5.0)]).await;
+    let values = async |server: &Server| {
+        let (_, answer) = server.get(&format!("/api/v1/query?time={NOW}&query={{__name__=~\"x.*\"}}[10m]").replace('"', "%22")).await;
+        let series = answer["data"]["result"].as_array().unwrap().clone();
+        series.iter().flat_map(|s| s["values"].as_array().unwrap().clone()).map(|v| v[1].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&server).await, ["1", "3", "5"]);
+    let (_, names) = server.get(&format!("/api/v1/label/n/values?start={}&end={NOW}", NOW - 1000)).await;
+    assert_eq!(names["data"], serde_json::json!(["a"]));
+    let config = crate::storage::maintenance::CompactConfig { bytes_max: 1 << 30, inputs_max: 24 };
+    server.store.compact(&config).unwrap();
+    assert_eq!(values(&server).await, ["1", "3", "5"]);
+    let view = server.store.view(&tenant);
+    assert_eq!((view.blocks.len(), view.blocks[0].meta().items, view.tombstones().len()), (1, 3, 0));
+    assert_eq!(values(&server.killed()).await, ["1", "3", "5"]);
 }

@@ -1,4 +1,4 @@
-use crate::metrics::rows::{EXEMPLAR_BYTES, Exemplar, HistogramSample, Metadata, MetricRows, Value};
+use crate::metrics::rows::{EXEMPLAR_BYTES, Exemplar, HistogramSample, Metadata, MetricRows, RowExemplar, Value};
 use crate::model::Labels;
 use crate::storage::HeadStats;
 use std::collections::HashMap;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct SeriesBuffer {
     pub labels: Labels,
     pub id: i64,
+    /// Orders series by their creation: nanoseconds since the epoch, no two the same.
+    pub created: i64,
     pub metadata: Option<Arc<Metadata>>,
     first_batch: u32,
     pub ts: Vec<i64>,
@@ -24,10 +26,12 @@ pub struct SeriesBuffer {
 }
 
 impl SeriesBuffer {
-    fn new(labels: Labels, id: i64, first_batch: u32) -> SeriesBuffer {
+    /// Without samples.
+    pub fn new(labels: Labels, id: i64, created: i64, first_batch: u32) -> SeriesBuffer {
         SeriesBuffer {
             labels,
             id,
+            created,
             metadata: None,
             first_batch,
             ts: Vec::new(),
@@ -51,6 +55,7 @@ impl SeriesBuffer {
         Some(SeriesBuffer {
             labels: self.labels.clone(),
             id: self.id,
+            created: self.created,
             metadata: self.metadata.clone(),
             first_batch: self.first_batch,
             ts: self.ts[..floats].to_vec(),
@@ -98,28 +103,36 @@ pub struct Buffers {
 const SERIES_BYTES: usize = 400;
 
 impl Buffers {
-    /// Appends one request's rows as one batch. `references` gives the registry's reference of each series of `rows`.
+    /// Appends one request's rows as one batch. `references` gives what the registry says of each series of
+    /// `rows`: its reference, and when it was created.
     /// Returns those that are new here.
-    pub fn append(&mut self, references: &[Option<u32>], rows: MetricRows) -> Vec<u32> {
+    pub fn append(&mut self, references: &[Option<(u32, i64)>], rows: MetricRows) -> Vec<u32> {
         let mut new = Vec::new();
         let batch = self.batches;
         self.rows += rows.samples.len() as u64;
         for sample in rows.samples {
             self.bytes += sample.bytes() as u64;
             let named = &rows.series[sample.series as usize];
-            let Some(reference) = references[sample.series as usize] else { continue };
+            let Some((reference, created)) = references[sample.series as usize] else { continue };
             let buffer = self.series.entry(reference).or_insert_with(|| {
                 self.bytes += (SERIES_BYTES + named.labels.heap_bytes()) as u64;
                 new.push(reference);
-                SeriesBuffer::new(named.labels.clone(), named.id, batch)
+                SeriesBuffer::new(named.labels.clone(), named.id, created, batch)
             });
-            if buffer.metadata.is_none() || buffer.metadata != named.metadata {
+            if named.metadata.is_some() && buffer.metadata != named.metadata {
                 buffer.metadata.clone_from(&named.metadata);
             }
             buffer.push(batch, sample.ts, sample.start, sample.value);
         }
-        for (series, _, exemplar) in rows.exemplars {
-            let Some(buffer) = references[series as usize].and_then(|r| self.series.get_mut(&r)) else { continue };
+        for RowExemplar { series, exemplar, .. } in rows.exemplars {
+            let Some((reference, created)) = references[series as usize] else { continue };
+            // The samples of its series may all be in earlier generations.
+            let named = &rows.series[series as usize];
+            let buffer = self.series.entry(reference).or_insert_with(|| {
+                self.bytes += (SERIES_BYTES + named.labels.heap_bytes()) as u64;
+                new.push(reference);
+                SeriesBuffer { metadata: named.metadata.clone(), ..SeriesBuffer::new(named.labels.clone(), named.id, created, batch) }
+            });
             self.bytes += EXEMPLAR_BYTES as u64;
             buffer.exemplars.push(exemplar);
             buffer.exemplar_batch.push(batch);

@@ -69,7 +69,7 @@ pub struct MatrixSeries {
 pub enum QueryValue {
     Scalar(i64, f64),
     Text(i64, String),
-    /// In the order of the result.
+    /// In the order of the evaluation.
     Vector(Vec<VectorElement>),
     /// Sorted by labels.
     Matrix(Vec<MatrixSeries>),
@@ -80,6 +80,8 @@ pub enum QueryValue {
 pub struct Answer {
     pub value: QueryValue,
     pub notes: Annotations,
+    /// Whether the order of a vector says something: that of values, or of the sorting function.
+    pub ordered: bool,
     /// Samples read.
     pub samples: u64,
 }
@@ -112,15 +114,12 @@ impl<'a> Engine<'a> {
                 Value::Text(text) => QueryValue::Text(at, text),
                 Value::Vector(mut series) => {
                     series = Evaluator::drop_marked_names(series)?;
-                    if !keeps_order(&expr) {
-                        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-                    }
                     let element = |s: Series| s.get(0).map(|cell| VectorElement { labels: s.labels.clone(), point: Point::new(at, cell) });
                     QueryValue::Vector(series.into_iter().filter_map(element).collect())
                 }
             },
         };
-        Ok(answer(value, evaluator))
+        Ok(answer(value, keeps_order(&expr), evaluator))
     }
 
     /// The values of `expr` at `start`, `start + step`, .. up to `end` (milliseconds).
@@ -137,12 +136,12 @@ impl<'a> Engine<'a> {
         let mut matrix: Vec<MatrixSeries> = series.into_iter().map(|s| matrix_series(&s, grid)).collect();
         matrix.retain(|s| !s.floats.is_empty() || !s.histograms.is_empty());
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(QueryValue::Matrix(matrix), evaluator))
+        Ok(answer(QueryValue::Matrix(matrix), true, evaluator))
     }
 }
 
-fn answer(value: QueryValue, evaluator: Evaluator<'_>) -> Answer {
-    Answer { value, samples: evaluator.samples_read(), notes: evaluator.notes.into_inner() }
+fn answer(value: QueryValue, ordered: bool, evaluator: Evaluator<'_>) -> Answer {
+    Answer { value, ordered, samples: evaluator.samples_read(), notes: evaluator.notes.into_inner() }
 }
 
 fn matrix_series(series: &Series, grid: Grid) -> MatrixSeries {

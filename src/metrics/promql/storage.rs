@@ -23,7 +23,8 @@ impl Interval {
 
 /// What a query reads. The engine asks once per selector, for the whole range of the query.
 pub trait Storage {
-    /// Series that satisfy all matchers and have samples in the interval, sorted by labels.
+    /// Series that satisfy all matchers and have samples in the interval, in the order of their creation: sums are added
+    /// up in it, and equal values are told apart by it.
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError>;
 
     /// Fails when the query is to end.
@@ -37,6 +38,8 @@ pub trait Storage {
 #[derive(Debug, Clone)]
 pub struct SeriesData {
     pub labels: Labels,
+    /// Orders series by their creation.
+    pub created: i64,
     pub ts: Vec<i64>,
     pub values: Vec<f64>,
     /// Start times, 0 if unknown; empty if no sample has one.
@@ -46,11 +49,44 @@ pub struct SeriesData {
 
 impl SeriesData {
     pub fn new(labels: Labels) -> SeriesData {
-        SeriesData { labels, ts: Vec::new(), values: Vec::new(), starts: Vec::new(), histograms: Vec::new() }
+        SeriesData { labels, created: 0, ts: Vec::new(), values: Vec::new(), starts: Vec::new(), histograms: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
         self.ts.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Time of the last sample of either kind.
+    pub fn last_time(&self) -> Option<i64> {
+        self.ts.last().copied().max(self.histograms.last().map(|h| h.ts))
+    }
+
+    /// Takes away the samples up to `bound`, inclusive.
+    pub fn split_until(&mut self, bound: i64) -> SeriesData {
+        let floats = self.ts.partition_point(|t| *t <= bound);
+        let histograms = self.histograms.partition_point(|h| h.ts <= bound);
+        let starts = if self.starts.is_empty() { 0 } else { floats };
+        SeriesData {
+            labels: self.labels.clone(),
+            created: self.created,
+            ts: self.ts.drain(..floats).collect(),
+            values: self.values.drain(..floats).collect(),
+            starts: self.starts.drain(..starts).collect(),
+            histograms: self.histograms.drain(..histograms).collect(),
+        }
+    }
+
+    /// Keeps the samples at the times for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<usize> = (0..self.ts.len()).filter(|i| keep(self.ts[*i])).collect();
+        if kept.len() < self.ts.len() {
+            self.values = kept.iter().map(|i| self.values[*i]).collect();
+            if !self.starts.is_empty() {
+                self.starts = kept.iter().map(|i| self.starts[*i]).collect();
+            }
+            self.ts = kept.iter().map(|i| self.ts[*i]).collect();
+        }
+        self.histograms.retain(|h| keep(h.ts));
     }
 
     /// Memory it takes.
@@ -66,6 +102,7 @@ impl SeriesData {
 
     /// Joins samples that were accepted later: of samples with equal times those of `self` stay.
     pub fn append_later(&mut self, later: SeriesData) {
+        self.created = self.created.min(later.created);
         if !later.starts.is_empty() || !self.starts.is_empty() {
             self.starts.resize(self.ts.len(), 0);
             self.starts.extend(later.starts.iter().copied().chain(std::iter::repeat(0)).take(later.ts.len()));

@@ -1,6 +1,8 @@
 //! Samples of one block.
 
+use super::erase::{Eraser, Hidden};
 use super::series::{SeriesRow, SeriesTable};
+use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, SeriesData};
 use crate::metrics::rows::{HistogramSample, Value};
@@ -19,8 +21,8 @@ use std::sync::Arc;
 /// Calls `take` with each matching series of the block that has samples in the interval, in order of time.
 pub(super) fn read_samples(
     block: &Arc<Block>,
-    matchers: &[Matcher],
-    interval: Interval,
+    erasers: &[Eraser],
+    (matchers, interval): (&[Matcher], Interval),
     context: &Context,
     mut take: impl FnMut(SeriesData),
 ) -> Result<(), QueryError> {
@@ -30,7 +32,7 @@ pub(super) fn read_samples(
     if rows.is_empty() {
         return Ok(());
     }
-    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData::new(r.labels.clone())).collect();
+    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData { created: r.created, ..SeriesData::new(r.labels.clone()) }).collect();
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
     read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
         let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
@@ -49,13 +51,18 @@ pub(super) fn read_samples(
         }
         Ok(())
     })?;
-    for data in series {
+    for mut data in series {
+        let hidden = Hidden::of(erasers, &data.labels);
+        if !hidden.is_empty() {
+            data.retain(|ts| !hidden.hides(ts));
+        }
         context.reserve(data.bytes())?;
         take(data);
     }
     Ok(())
 }
 
+/// What [`SampleColumns`] reads.
 const SAMPLE_COLUMNS: [&str; 5] = ["ts", "value_i64", "value_div", "value_f64", "start_ts"];
 
 /// Reads ascending row ranges of a table and calls `take` with pieces of batches and the number of the range they belong
@@ -106,7 +113,7 @@ fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     merged
 }
 
-struct SampleColumns<'a> {
+pub struct SampleColumns<'a> {
     ts: &'a TimestampMillisecondArray,
     integers: &'a Int64Array,
     divisors: &'a Float64Array,
@@ -115,7 +122,7 @@ struct SampleColumns<'a> {
 }
 
 impl<'a> SampleColumns<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
+    pub fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
         let column = |name: &str| batch.column_by_name(name);
         Some(SampleColumns {
             ts: column("ts")?.as_primitive_opt()?,
@@ -134,7 +141,13 @@ impl<'a> SampleColumns<'a> {
         }
     }
 
-    fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
+    /// 0 if unknown.
+    fn start(&self, row: usize) -> i64 {
+        self.starts.filter(|s| s.is_valid(row)).map_or(0, |s| s.value(row))
+    }
+
+    /// Appends the rows whose times lie in the interval; they are sorted.
+    pub fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
         let times = &self.ts.values()[rows.clone()];
         let from = rows.start + times.partition_point(|t| *t < interval.from);
         let to = rows.start + times.partition_point(|t| *t <= interval.to);
@@ -155,7 +168,8 @@ fn hint_of(number: i32) -> ResetHint {
     }
 }
 
-fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
+/// A row of `hist`.
+pub fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
     let column = |name: &str| batch.column_by_name(name);
     let time = |name: &str| {
         let times = column(name)?.as_primitive_opt::<TimestampMillisecondType>()?;
@@ -184,8 +198,8 @@ fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
     Some(HistogramSample { ts: time("ts")?, start: time("start_ts").unwrap_or(0), histogram: Arc::new(histogram) })
 }
 
-/// The newest sample in this block of each of the series with these ids: id, milliseconds since the epoch, value.
-pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, i64, Value)>, ReadError> {
+/// The newest sample in this block of each of the series with these ids, and perhaps its newest float or histogram, too.
+pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, Newest)>, ReadError> {
     let by_id = block.derived("metrics.series_by_id", || -> Result<Vec<(i64, u32)>, ReadError> {
         let table = SeriesTable::of(block)?;
         let mut by_id: Vec<(i64, u32)> = table.rows.iter().enumerate().map(|(row, s)| (s.id, row as u32)).collect();
@@ -198,13 +212,13 @@ pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, 
     let table = SeriesTable::of(block)?;
     let rows: Vec<&SeriesRow> = rows.into_iter().map(|row| &table.rows[row]).collect();
     let last = |range: &Range<u64>| range.end.saturating_sub(u64::from(!range.is_empty()))..range.end;
-    let mut newest: Vec<(i64, i64, Value)> = Vec::new();
-    let mut found = |series: &SeriesRow, ts: i64, value: Value| newest.push((series.id, ts, value));
+    let mut newest: Vec<(i64, Newest)> = Vec::new();
+    let mut found = |series: &SeriesRow, ts: i64, start: i64, value: Value| newest.push((series.id, Newest { ts, start, value }));
     let error = |e: QueryError| ReadError { block: block.meta().id, table: schema::SAMPLES.to_owned(), cause: e.to_string() };
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.rows)).collect();
     let floats = read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
         if let Some(columns) = SampleColumns::of(batch) {
-            found(rows[into], columns.ts.value(at.start), Value::Float(columns.value(at.start)));
+            found(rows[into], columns.ts.value(at.start), columns.start(at.start), Value::Float(columns.value(at.start)));
         }
         Ok(())
     });
@@ -212,7 +226,7 @@ pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, 
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.hist_rows)).collect();
     let histograms = read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
         if let Some(sample) = histogram(batch, at.start) {
-            found(rows[into], sample.ts, Value::Histogram(sample.histogram));
+            found(rows[into], sample.ts, sample.start, Value::Histogram(sample.histogram));
         }
         Ok(())
     });

@@ -1,8 +1,9 @@
 //! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
 
-mod block;
-mod exemplars;
-mod series;
+pub(super) mod block;
+mod erase;
+pub(super) mod exemplars;
+pub(super) mod series;
 
 use super::head::SeriesBuffer;
 use super::promql::{Interval, SeriesData, Storage};
@@ -12,11 +13,12 @@ use crate::model::time::MILLI;
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::storage::View;
-use crate::storage::block::ReadError;
+use crate::storage::block::{Block, ReadError};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use block::block_newest;
+pub use erase::{Eraser, Hidden, may_erase};
 use series::SeriesTable;
 
 impl From<ReadError> for QueryError {
@@ -27,6 +29,14 @@ impl From<ReadError> for QueryError {
 
 fn nanos(interval: Interval) -> TimeRange {
     TimeRange::new(interval.from.saturating_mul(MILLI), interval.to.saturating_add(1).saturating_mul(MILLI))
+}
+
+/// What is known of a series without its samples.
+pub struct SeriesFacts<'a> {
+    pub labels: &'a Labels,
+    /// Orders series by their creation.
+    pub created: i64,
+    pub metadata: Option<&'a Arc<Metadata>>,
 }
 
 /// Reads one View on behalf of one query.
@@ -40,6 +50,11 @@ impl Querier {
         Querier { view, context }
     }
 
+    /// The deletes that hide samples of the block.
+    fn erasers(&self, block: &Block) -> Vec<Eraser> {
+        self.view.tombstones_of(block).iter().map(|t| Eraser::new(t)).collect()
+    }
+
     /// Calls `visit` with the labels and metadata of every series that satisfies the matchers and may have samples in the
     /// interval. A series may come more than once.
     pub fn series(
@@ -48,12 +63,23 @@ impl Querier {
         interval: Interval,
         mut visit: impl FnMut(&Labels, Option<&Arc<Metadata>>),
     ) -> Result<(), QueryError> {
+        self.series_facts(matchers, interval, |series| visit(series.labels, series.metadata))
+    }
+
+    /// As [`Querier::series`], with all that is known of a series.
+    pub fn series_facts(
+        &self,
+        matchers: &[Matcher],
+        interval: Interval,
+        mut visit: impl FnMut(&SeriesFacts<'_>),
+    ) -> Result<(), QueryError> {
         for block in self.view.blocks_in(nanos(interval)) {
             self.context.check()?;
             let table = SeriesTable::of(block)?;
+            let erasers = self.erasers(block);
             for row in table.select(matchers) {
-                if interval.overlaps(row.min_ts, row.max_ts) {
-                    visit(&row.labels, row.metadata.as_ref());
+                if interval.overlaps(row.min_ts, row.max_ts) && !Hidden::of(&erasers, &row.labels).hides_all(row, interval) {
+                    visit(&SeriesFacts { labels: &row.labels, created: row.created, metadata: row.metadata.as_ref() });
                 }
             }
         }
@@ -62,7 +88,7 @@ impl Querier {
             head.select::<QueryError>(matchers, |series| {
                 let times = series.ts.iter().copied().chain(series.histograms.iter().map(|h| h.ts));
                 if interval == Interval::ALL || times.into_iter().any(|ts| interval.contains(ts)) {
-                    visit(&series.labels, series.metadata.as_ref());
+                    visit(&SeriesFacts { labels: &series.labels, created: series.created, metadata: series.metadata.as_ref() });
                 }
                 Ok(())
             })?;
@@ -75,7 +101,8 @@ impl Storage for Querier {
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
         let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
         for block in self.view.blocks_in(nanos(interval)) {
-            block::read_samples(block, matchers, interval, &self.context, |data| add(&mut joined, data))?;
+            let erasers = self.erasers(block);
+            block::read_samples(block, &erasers, (matchers, interval), &self.context, |data| add(&mut joined, data))?;
         }
         for head in &self.view.heads {
             self.context.check()?;
@@ -88,7 +115,7 @@ impl Storage for Querier {
             })?;
         }
         let mut all: Vec<SeriesData> = joined.into_values().filter(|s| !s.is_empty()).collect();
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        all.sort_by(|a, b| (a.created, &a.labels).cmp(&(b.created, &b.labels)));
         Ok(all)
     }
 
@@ -107,7 +134,14 @@ fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
     let mut histograms: Vec<HistogramSample> = series.histograms;
     histograms.retain(|h| interval.contains(h.ts));
     let starts = if series.starts.is_empty() { Vec::new() } else { series.starts[range.clone()].to_vec() };
-    SeriesData { labels: series.labels, ts: series.ts[range.clone()].to_vec(), values: series.values[range].to_vec(), starts, histograms }
+    SeriesData {
+        labels: series.labels,
+        created: series.created,
+        ts: series.ts[range.clone()].to_vec(),
+        values: series.values[range].to_vec(),
+        starts,
+        histograms,
+    }
 }
 
 fn add(joined: &mut HashMap<Labels, SeriesData>, data: SeriesData) {

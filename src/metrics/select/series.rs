@@ -17,6 +17,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct SeriesRow {
     pub id: i64,
+    /// Orders series by their creation.
+    pub created: i64,
     pub labels: Labels,
     /// Its rows of `samples` and of `hist`.
     pub rows: Range<u64>,
@@ -63,11 +65,13 @@ impl SeriesTable {
     }
 }
 
-fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
+/// Rows of the table `series`, in order.
+pub fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
     let integers = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let times = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
     let (Some(ids), Some(start), Some(count)) = (integers("series_id"), integers("row_start"), integers("row_count")) else { return };
     let (Some(hist_start), Some(hist_count)) = (integers("hist_start"), integers("hist_count")) else { return };
+    let created = integers("created");
     let (Some(min), Some(max)) = (times("min_ts"), times("max_ts")) else { return };
     let texts = |name: &str| batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
     let words = [texts("family"), texts("type"), texts("unit"), texts("help")];
@@ -87,6 +91,8 @@ fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Ve
         let range = |start: i64, count: i64| start.cast_unsigned()..(start + count).cast_unsigned();
         rows.push(SeriesRow {
             id: ids.value(row),
+            // Blocks that do not tell are older than those that do.
+            created: created.map_or(0, |c| c.value(row)),
             labels: labels.build(),
             rows: range(start.value(row), count.value(row)),
             hist_rows: range(hist_start.value(row), hist_count.value(row)),

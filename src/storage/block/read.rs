@@ -85,7 +85,7 @@ impl Block {
         let Some(meta) = self.meta.table(name) else { return Ok(None) };
         let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
         let file = self.tier.open(&self.meta, meta).map_err(|e| error(&e))?;
-        let file = TableFile { file, length: meta.bytes };
+        let file = TableFile::new(file, meta.bytes);
         let cached = self.footers.lock().get(name).cloned();
         let footer = match cached {
             Some(footer) => footer,
@@ -164,6 +164,11 @@ impl Table {
         self.meta.rows
     }
 
+    /// Of its file.
+    pub fn bytes(&self) -> u64 {
+        self.meta.bytes
+    }
+
     pub fn has_column(&self, name: &str) -> bool {
         self.schema().index_of(name).is_ok()
     }
@@ -199,6 +204,12 @@ impl Table {
 pub(super) struct TableFile {
     file: Arc<dyn ReadFile>,
     length: u64,
+}
+
+impl TableFile {
+    pub fn new(file: Arc<dyn ReadFile>, length: u64) -> TableFile {
+        TableFile { file, length }
+    }
 }
 
 impl Length for TableFile {

@@ -1,5 +1,6 @@
 //! Aggregations (contracts/prometheus.md 4.4).
 
+use super::order::Greatest;
 use super::{Cell, Evaluator, Grid, Result, Series, Value};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::histogram::{Histogram, sum};
@@ -158,13 +159,7 @@ impl Evaluator<'_> {
                 if members.iter().any(|m| series[*m].histogram(step).is_some()) {
                     self.info(expr, format!("ignored histogram in {} aggregation", op.as_str()));
                 }
-                let mut values: Vec<(usize, f64)> = members.iter().filter_map(|m| Some((*m, series[*m].float(step)?))).collect();
-                values.sort_by(|a, b| match (a.1.is_nan(), b.1.is_nan()) {
-                    (false, false) if op == AggregateOp::Topk => b.1.total_cmp(&a.1),
-                    (false, false) => a.1.total_cmp(&b.1),
-                    (a, b) => a.cmp(&b),
-                });
-                values.truncate(k);
+                let values = greatest(op, k, members.iter().filter_map(|m| Some((*m, series[*m].float(step)?))));
                 let kept: HashSet<usize> = values.iter().map(|v| v.0).collect();
                 for member in members.iter().filter(|m| !kept.contains(m)) {
                     series[*member].clear(step);
@@ -207,6 +202,19 @@ impl Evaluator<'_> {
         series.retain(|s| !s.is_empty());
         Ok(series)
     }
+}
+
+/// The `k` elements (position, value) that `topk` or `bottomk` keeps, best first, NaN last.
+fn greatest(op: AggregateOp, k: usize, values: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
+    if k == 0 {
+        return Vec::new();
+    }
+    let less: fn(f64, f64) -> bool = if op == AggregateOp::Topk { |a, b| a.is_nan() || a < b } else { |a, b| a.is_nan() || a > b };
+    let mut greatest = Greatest::new(k, |a: &(usize, f64), b: &(usize, f64)| less(a.1, b.1));
+    for value in values {
+        greatest.offer(value, |least, new| if least.1.is_nan() { !new.1.is_nan() } else { less(least.1, new.1) && !new.1.is_nan() });
+    }
+    greatest.into_sorted()
 }
 
 /// The parameter of `topk` and its like as a count; below 1 there is nothing to keep.

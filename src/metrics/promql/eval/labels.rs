@@ -1,7 +1,7 @@
 //! label_replace, label_join and the sorts.
 
 use super::call::relabelled;
-use super::{Evaluator, Grid, Result, Series, Value};
+use super::{Evaluator, Grid, Result, Series, Value, order};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::ast::Expr;
 use crate::model::regexp;
@@ -73,14 +73,9 @@ impl Evaluator<'_> {
                 }
                 series.retain(|s| !s.is_empty());
                 let value = |s: &Series| s.values.first().copied().unwrap_or(f64::NAN);
-                series.sort_by(|a, b| {
-                    let (a, b) = (value(a), value(b));
-                    match (a.is_nan(), b.is_nan()) {
-                        (false, false) if name == "sort" => a.total_cmp(&b),
-                        (false, false) => b.total_cmp(&a),
-                        (a, b) => a.cmp(&b),
-                    }
-                });
+                // NaN comes last in either direction.
+                let less: fn(f64, f64) -> bool = if name == "sort" { |a, b| b.is_nan() || a < b } else { |a, b| b.is_nan() || a > b };
+                order::sort(&mut series, |a, b| less(value(a), value(b)));
             }
             _ => {
                 let by_labels = |a: &Series, b: &Series| {

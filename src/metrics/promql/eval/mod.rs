@@ -5,6 +5,7 @@ mod binary;
 mod call;
 mod info;
 mod labels;
+mod order;
 mod quantiles;
 mod selector;
 mod series;
