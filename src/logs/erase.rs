@@ -78,7 +78,7 @@ impl Eraser {
         if selector.is_plain || !selector.pipeline.admits(line) {
             return selector.is_plain;
         }
-        let labels = LabelSet::of_row(labels, columns, row, None);
+        let labels = LabelSet::of_row(labels, columns, row, None, false);
         selector.pipeline.process(&mut selector.pipeline.entry(line, (ts, ts), labels))
     }
 }

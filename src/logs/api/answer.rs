@@ -164,12 +164,18 @@ fn push_categories(out: &mut String, entry: &FoundEntry) {
     out.push('}');
 }
 
+/// The time of a scalar as Loki answers it, seen in its recorded answers: the milliseconds are taken for seconds, become
+/// nanoseconds that wrap at 64 bits, and the milliseconds of these are printed where seconds belong. Clients read the value.
+fn scalar_time(nanos: i64) -> i64 {
+    nanos.div_euclid(time::MILLI).wrapping_mul(time::SECOND) / time::MILLI
+}
+
 /// A matrix, or for an instant query a vector or scalar. `in_order` keeps the order of the engine; only `series_max`
 /// series are shown, with a warning if there are more.
 pub fn metric(value: Value, steps: &Steps, in_order: bool, series_max: usize, stats: &str) -> String {
     if let (Value::Scalar(scalar), true) = (&value, steps.instant) {
         let mut out = String::from(r#"{"status":"success","data":{"resultType":"scalar","result":"#);
-        push_sample(&mut out, steps.start, *scalar);
+        let _ = write!(out, "[{},\"{}\"]", scalar_time(steps.start), number::plain_float(*scalar));
         let _ = write!(out, r#","stats":{stats}}}}}"#);
         return out;
     }

@@ -64,6 +64,9 @@ pub struct Needs {
     pub trace_id: Option<TraceId>,
 }
 
+/// Nanoseconds between times of twins that are not worth reads of their own.
+const TWINS_GAP: i64 = 10_000_000_000;
+
 /// Rows of one part that match by stream and time.
 pub struct Rows {
     pub columns: Columns,
@@ -175,6 +178,11 @@ impl Selection {
         self.parts.len()
     }
 
+    /// Rows of a part's matching streams, whatever their times.
+    pub fn rows(&self, part: usize) -> u64 {
+        self.parts[part].wanted.iter().map(|w| w.rows.end - w.rows.start).sum()
+    }
+
     /// Times of the oldest and newest matching entry of a part, both inclusive; they may lie outside the range.
     pub fn bounds(&self, part: usize) -> (i64, i64) {
         (self.parts[part].min_ts, self.parts[part].max_ts)
@@ -187,22 +195,52 @@ impl Selection {
         matches!(self.parts[part].source, Source::Chunk(_)) || self.spans[stream as usize].iter().any(other)
     }
 
-    /// Needs without what would make answers wrong: twins are told apart by all of a row, and a stream label hides
-    /// metadata of the same name.
-    fn possible(&self, part: usize, needs: &Needs) -> Needs {
-        let mut needs = needs.clone();
-        let twins = |w: &Wanted| {
-            let spans = &self.spans[w.stream as usize];
-            let own = spans.iter().find(|(p, _, _)| *p as usize == part);
-            own.is_some_and(|(_, min, max)| spans.iter().any(|(p, a, b)| *p as usize != part && a <= max && b >= min))
-        };
-        if self.parts[part].wanted.iter().any(twins) || self.parts[part].erasers.iter().any(Eraser::reads_rows) {
-            (needs.without_line, needs.metadata) = (false, None);
+    /// Times at which a row of the part may have a twin in another one: ascending and disjoint.
+    fn twin_times(&self, part: usize) -> Vec<TimeRange> {
+        let mut times: Vec<TimeRange> = Vec::new();
+        for wanted in &self.parts[part].wanted {
+            let spans = &self.spans[wanted.stream as usize];
+            let Some((_, min, max)) = spans.iter().find(|(p, _, _)| *p as usize == part) else { continue };
+            let others = spans.iter().filter(|(p, a, b)| *p as usize != part && a <= max && b >= min);
+            times.extend(others.map(|(_, a, b)| TimeRange::new(*a.max(min), (*b.min(max)).saturating_add(1))));
         }
+        times.sort_by_key(|t| t.start);
+        let mut joined: Vec<TimeRange> = Vec::new();
+        for time in times {
+            match joined.last_mut() {
+                Some(last) if time.start <= last.end.saturating_add(TWINS_GAP) => last.end = last.end.max(time.end),
+                _ => joined.push(time),
+            }
+        }
+        joined
+    }
+
+    /// What to read of a part in `range`: twins are told apart by all of a row, and a delete may look at all of it, so where
+    /// there may be some, all is read.
+    fn pieces(&self, part: usize, range: TimeRange, needs: &Needs) -> Vec<(TimeRange, Needs)> {
+        let mut needs = needs.clone();
+        // A stream label hides metadata of the same name.
         if self.streams.iter().any(|labels| labels.get(schema::TRACE_ID).is_some()) {
             needs.trace_id = None;
         }
-        needs
+        let mut pieces = Vec::new();
+        let mut at = range.start;
+        if self.parts[part].erasers.iter().any(Eraser::reads_rows) {
+            (needs.without_line, needs.metadata) = (false, None);
+        }
+        if needs.without_line || needs.metadata.is_some() {
+            let all = Needs { without_line: false, metadata: None, trace_id: needs.trace_id };
+            for twins in self.twin_times(part) {
+                let (from, to) = (twins.start.clamp(at, range.end), twins.end.clamp(at, range.end));
+                pieces.push((TimeRange::new(at, from), needs.clone()));
+                pieces.push((TimeRange::new(from, to), all.clone()));
+                at = to;
+            }
+        }
+        pieces.push((TimeRange::new(at, range.end), needs));
+        let (min, max) = self.bounds(part);
+        pieces.retain(|(range, _)| range.start < range.end && range.overlaps(min, max));
+        pieces
     }
 
     /// The matching rows of a part that lie in `range`, too; in the order of the part. Of a block, only what is needed.
@@ -226,7 +264,9 @@ impl Selection {
                 Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
             }
             Source::Block(block) => {
-                let batches = read_block(block, wanted, range, &self.possible(part, needs))?;
+                let batches = self.pieces(part, range, needs).into_iter().flat_map(move |(range, needs)| {
+                    read_block(block, wanted, range, &needs).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+                });
                 let hides = |columns: &Columns, (row, stream): (u32, u32)| {
                     let labels = &self.streams[stream as usize];
                     erasers.iter().any(|e| e.hides(labels, columns, row as usize))
