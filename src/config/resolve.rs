@@ -108,7 +108,7 @@ impl Config {
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
-            log_filter: settings.log.clone().unwrap_or_else(|| "info".into()),
+            log_filter: settings.log.clone().unwrap_or_else(|| "info,object_store=warn".into()),
         };
         if r.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(r.mistakes)) }
     }

@@ -174,7 +174,8 @@ pub(super) fn build(
     let logs = logs::Config { retention: config.retention_logs, ..logs::Config::default() };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (logs::api::query_routes(api.clone()), logs::api::otlp_routes(api))
+        let query = logs::api::query_routes(api.clone()).merge(logs::api::admin_routes(api.clone(), super::admin_allowed(config)));
+        (query, logs::api::otlp_routes(api))
     })?;
     let traces = traces::Config { retention: config.retention_traces, limits: config.traces };
     let mut receivers = Router::new();

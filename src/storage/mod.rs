@@ -12,6 +12,7 @@ pub mod head;
 pub mod layout;
 pub mod maintenance;
 mod merge;
+pub mod rebuild;
 mod scan;
 mod spec;
 mod status;
@@ -20,6 +21,7 @@ mod store;
 pub(crate) mod tests;
 pub mod tier;
 mod tombstone;
+pub mod verify;
 mod view;
 pub mod wal;
 

@@ -5,14 +5,14 @@ use super::columns::{EventReader, LinkReader, Projection, SpanReader};
 use super::head::{Chunk, read_chunk};
 use super::index::{BlockIndex, Index};
 use super::scene::Scene;
-use super::schema::{EVENTS, LINKS, SPANS, TRACES};
+use super::schema::{self, EVENTS, LINKS, SPANS, TRACES};
 use super::span::Span;
 use super::spec::TracesSpec;
 use super::trace::{Part, Trace};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
-use crate::storage::{Predicate, Scan, Tombstone, Value, View};
+use crate::storage::{Missing, Predicate, Scan, Tombstone, Value, View};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
@@ -95,6 +95,7 @@ pub struct Sources {
     /// The traces that are deleted, of each block that has any, by its number.
     deleted: HashMap<usize, Arc<HashSet<TraceId>>>,
     cache: Arc<Cache>,
+    missing: Arc<Missing>,
     /// Bytes of the largest step so far, which the query's budget holds.
     largest: AtomicU64,
 }
@@ -115,7 +116,7 @@ impl Sources {
         let deleted = deleted.map(|(number, ids)| (number, Arc::new(ids))).collect();
         let blocks = view.blocks.into_iter().map(Source::Block);
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
-        Sources { sources: blocks.chain(chunks).collect(), deleted, cache, largest: AtomicU64::new(0) }
+        Sources { sources: blocks.chain(chunks).collect(), deleted, cache, missing: view.missing, largest: AtomicU64::new(0) }
     }
 
     pub fn cache(&self) -> &Cache {
@@ -128,11 +129,13 @@ impl Sources {
 
     /// Those that may have a span in `range`.
     pub fn within(&self, range: TimeRange) -> impl Iterator<Item = &Source> {
+        self.missing.note(range);
         self.sources.iter().filter(move |s| s.overlaps(range))
     }
 
     /// The numbers of those that may have a span in `range`.
     pub fn numbers(&self, range: TimeRange) -> Vec<usize> {
+        self.missing.note(range);
         (0..self.sources.len()).filter(|n| self.sources[*n].overlaps(range)).collect()
     }
 
@@ -162,6 +165,7 @@ impl Sources {
 
     /// The places of one trace, wherever they are.
     pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
+        self.missing.note(hint);
         let mut parts = Vec::new();
         for (number, source) in self.sources.iter().enumerate() {
             ctx.check()?;
@@ -308,7 +312,11 @@ fn read_block(ctx: &Context, block: &Arc<Block>, parts: &[&Part], projection: &P
     let mut out: Vec<Vec<Span>> = parts.iter().map(|p| Vec::with_capacity((p.spans.end - p.spans.start) as usize)).collect();
     let Some(table) = block.table(SPANS).map_err(storage)? else { return Ok(out) };
     let rows = merged(parts.iter().map(|p| p.spans.clone()));
-    let scan = Scan { columns: projection.span_columns(), ..Scan::default() }.rows(rows);
+    // A column that says nothing need not be opened, which costs more than reading a few rows of it.
+    let says = |name: &String| !schema::is_structural(name) && !table.is_blank(name, &rows);
+    let asked = projection.span_columns().unwrap_or_else(|| table.schema().fields().iter().map(|f| f.name().clone()).collect());
+    let columns = asked.into_iter().filter(|name| table.has_column(name) && says(name)).collect();
+    let scan = Scan { columns: Some(columns), ..Scan::default() }.rows(rows);
     let mut part = 0;
     for batch in table.scan(&scan).map_err(storage)? {
         ctx.check()?;

@@ -2,6 +2,7 @@
 //! gRPC status.
 
 mod body;
+mod notes;
 mod otlp;
 mod params;
 mod slow;
@@ -9,6 +10,7 @@ mod status;
 mod tenancy;
 
 pub use body::{json_response, read_body, text_response};
+pub use notes::{as_partial, note, noting, with_warnings};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
 pub use slow::{SlowQueries, SlowQuery, note_slow_queries};

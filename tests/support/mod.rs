@@ -48,6 +48,8 @@ impl Server {
             .args(flags)
             .current_dir(home)
             .env_clear()
+            // Of a server that only tests have.
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
             .stdin(Stdio::null())
             .stdout::<File>(log())
             .stderr::<File>(log())

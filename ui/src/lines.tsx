@@ -63,7 +63,7 @@ export function Lines({ lines, detail }: { lines: LogLine[]; detail: (line: LogL
   };
   return (
     <>
-      <div class="lines" ref={box} tabIndex={0} role="listbox" aria-label="Log lines" onScroll={(event) => setTop(event.currentTarget.scrollTop)} onKeyDown={move}>
+      <div class="lines" style={{ height: `${lines.length * ROW + 2}px` }} ref={box} tabIndex={0} role="listbox" aria-label="Log lines" onScroll={(event) => setTop(event.currentTarget.scrollTop)} onKeyDown={move}>
         <div style={{ height: `${lines.length * ROW}px`, position: "relative" }}>
           {lines.slice(first, last).map((line, index) => (
             <div

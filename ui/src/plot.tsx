@@ -47,6 +47,14 @@ function align(lines: Line[], dots: Dot[], stacked: boolean): uPlot.AlignedData 
   return [times, ...columns, ...(dots.length ? [values] : [])] as uPlot.AlignedData;
 }
 
+/** uPlot's steps of an axis of time, by the least distance of its ticks in seconds, with a clock of 24 hours. */
+const TIMES: uPlot.Axis.DynamicValues | (string | number | null)[][] = [
+  [86400, "{YYYY}-{MM}-{DD}", null, null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  [0.001, ":{ss}.{fff}", "\n{YYYY}-{MM}-{DD} {HH}:{mm}", null, "\n{MM}-{DD} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+];
+
 function css(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -85,7 +93,7 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
         legend: { show: false },
         cursor: { drag: { x: !!onZoom, y: false }, points: { size: 7 } },
         scales: { x: { time: true, range: () => [range.from / 1000, range.to / 1000] }, y: { range: (_, min, max) => (min === max ? [Math.min(0, min), max || 1] : uPlot.rangeNum(Math.min(min, stacked ? 0 : min), max, 0.1, true)) } },
-        axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => unit(tick)) }],
+        axes: [{ ...axis, values: TIMES }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => unit(tick)) }],
         series: [{}, ...order.map((index) => series[index])],
         hooks: {
           setSelect: [

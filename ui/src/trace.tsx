@@ -144,9 +144,7 @@ function Waterfall({ trace }: { trace: Trace }) {
                 class="extent"
                 style={{ left: `${trace.length ? (100 * span.start) / trace.length : 0}%`, width: `${trace.length ? Math.max((100 * span.length) / trace.length, 0.2) : 100}%`, background: colorOf(span.service) }}
               />
-              <span class="length" style={{ left: `${Math.min(trace.length ? (100 * (span.start + span.length)) / trace.length : 0, 88)}%` }}>
-                {duration(span.length)}
-              </span>
+              <Length end={trace.length ? (100 * (span.start + span.length)) / trace.length : 100}>{duration(span.length)}</Length>
             </span>
           </div>
         ))}
@@ -154,6 +152,19 @@ function Waterfall({ trace }: { trace: Trace }) {
       {trace.spans.length > rows && <button onClick={() => setRows(rows + ROWS)}>{`Show ${count(Math.min(ROWS, trace.spans.length - rows))} more spans`}</button>}
       {picked && <SpanDetail key={picked.id} trace={trace} span={picked} />}
     </>
+  );
+}
+
+/** Behind the bar, or on it where there is no room behind. Percent of the width. */
+function Length({ end, children }: { end: number; children: string }) {
+  return end > 88 ? (
+    <span class="length inside" style={{ right: `${100 - end}%` }}>
+      {children}
+    </span>
+  ) : (
+    <span class="length" style={{ left: `${end}%` }}>
+      {children}
+    </span>
   );
 }
 

@@ -109,7 +109,7 @@ await check("start, busy", async () => {
 await check("metrics over a range", async () => {
   await open(`metrics?${query({ q: "sum by (service_name) (rate(http_server_request_duration_seconds_count[5m]))" })}`);
   await drawn();
-  assert.ok((await page.locator("tbody tr").count()) >= 2);
+  assert.ok((await page.locator("tbody tr").count()) >= 1);
 });
 
 await check("metrics at an instant, dark", async () => {

@@ -86,7 +86,7 @@ pub fn push_strings<'a>(out: &mut String, texts: impl Iterator<Item = &'a str>) 
 }
 
 /// Seconds with up to three decimals.
-fn push_seconds(out: &mut String, nanos: i64) {
+pub fn push_seconds(out: &mut String, nanos: i64) {
     let ms = nanos.div_euclid(time::MILLI);
     let _ = write!(out, "{}", ms.div_euclid(1000));
     let fraction = format!("{:03}", ms.rem_euclid(1000));

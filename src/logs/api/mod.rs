@@ -1,6 +1,7 @@
 //! Loki's HTTP API (contracts/loki.md 1 and 2), and OTLP's own routes for logs.
 
 mod answer;
+mod deletes;
 mod detected;
 mod index;
 mod labels;
@@ -20,7 +21,7 @@ use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::storage::View;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy, http_status, text_response};
+use crate::web::{Params, Tenancy, http_status, note, noting, text_response, with_warnings};
 use axum::Router;
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -57,7 +58,7 @@ impl Api {
         W: FnOnce(&View<LogsSpec>, &Context) -> Result<Response, QueryError> + Send + 'static,
     {
         let started = Instant::now();
-        let result = self.run(params, work).await;
+        let (result, notes) = noting(self.run(params, work)).await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(Refused::Query(error)) => answer::outcome(error),
@@ -65,7 +66,7 @@ impl Api {
         };
         self.telemetry.answered("loki", outcome, started.elapsed());
         match result {
-            Ok(response) => response,
+            Ok(response) => with_warnings(response, notes).await,
             Err(refused) => refusal(&refused),
         }
     }
@@ -80,7 +81,14 @@ impl Api {
         }
         let context = self.pool.context(tenant.clone());
         let (store, ctx) = (self.door.store().clone(), context.clone());
-        self.pool.run(&context, move || work(&store.view(&tenant), &ctx)).await.map_err(Refused::Query)
+        let work = move || {
+            let view = store.view(&tenant);
+            let response = work(&view, &ctx)?;
+            Ok((response, view.missing.warning()))
+        };
+        let (response, warning) = self.pool.run(&context, work).await.map_err(Refused::Query)?;
+        warning.into_iter().for_each(note);
+        Ok(response)
     }
 }
 
@@ -130,10 +138,15 @@ pub fn query_routes(api: Api) -> Router {
         .route("/config", get(small::config))
         .route("/config/tenant/v1/limits", get(small::tenant_limits))
         .route("/services", get(small::services))
-        .route("/loki/api/v1/delete", any(small::delete))
         .route("/loki/api/v1/rules", any(small::rules))
         .route("/loki/api/v1/rules/{*rest}", any(small::rules))
         .with_state(api)
+}
+
+/// What changes data, for operators; where it is not `allowed`, the answer that says so.
+pub fn admin_routes(api: Api, allowed: bool) -> Router {
+    let verbs = post(deletes::create).put(deletes::create).get(deletes::list).delete(deletes::cancel);
+    Router::new().route("/loki/api/v1/delete", if allowed { verbs } else { any(deletes::off) }).with_state(api)
 }
 
 /// OTLP over HTTP and gRPC.

@@ -1,4 +1,4 @@
-//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.10, 1.13 to 1.15).
+//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.10, 1.13, 1.14).
 
 use super::{Api, answer};
 use crate::logs::logql::{parse, pretty};
@@ -89,10 +89,6 @@ pub async fn tenant_limits(State(api): State<Api>) -> Response {
 /// Off: Drilldown hides the tab when it sees this and `pattern_ingester_enabled`.
 pub async fn patterns() -> Response {
     StatusCode::NOT_FOUND.into_response()
-}
-
-pub async fn delete() -> Response {
-    text_response(StatusCode::BAD_REQUEST, "Retention is not enabled\n")
 }
 
 /// There are no rule groups, and none can be made.

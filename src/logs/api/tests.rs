@@ -21,6 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 use tower::ServiceExt;
 
+mod deletes;
 mod tail;
 
 /// 2026-03-10T12:00:00Z, where the shop begins.
@@ -29,6 +30,8 @@ const BASE: i64 = 1_773_144_000_000_000_000;
 struct House {
     store: Arc<Store<LogsSpec>>,
     query: Router,
+    /// What is left of the operators' routes for those who may not use them.
+    closed: Router,
     otlp: Router,
 }
 
@@ -51,7 +54,9 @@ fn open_unrecovered(directory: &Path, config: Config) -> House {
     let door = Arc::new(Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(512 << 20)));
     let pool = Pool::new(PoolConfig { parallel: 2, waiting_max: 16, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 });
     let api = Api::new(door, pool, Tenancy::Off, world.clock.clone(), telemetry.query.clone());
-    House { store, query: query_routes(api.clone()), otlp: otlp_routes(api) }
+    let query = query_routes(api.clone()).merge(admin_routes(api.clone(), true));
+    let closed = admin_routes(api.clone(), false);
+    House { store, query, closed, otlp: otlp_routes(api) }
 }
 
 async fn send(router: &Router, request: Request) -> (u16, Vec<u8>) {

@@ -31,7 +31,7 @@ use crate::ingest::Door;
 use crate::query::{Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy};
+use crate::web::{Params, Tenancy, note, noting, with_warnings};
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::response::Response;
@@ -77,8 +77,15 @@ impl Api {
             context = context.shortened(timeout);
         }
         let inner = context.clone();
-        let run = move || work(&Querier::new(store.view(&tenant), inner));
-        Ok(self.pool.run(&context, run).await?)
+        let run = move || {
+            let view = store.view(&tenant);
+            let missing = view.missing.clone();
+            let found = work(&Querier::new(view, inner))?;
+            Ok((found, missing.warning()))
+        };
+        let (found, warning) = self.pool.run(&context, run).await?;
+        warning.into_iter().for_each(note);
+        Ok(found)
     }
 
     /// Counts a query and turns its outcome into a response.
@@ -93,10 +100,13 @@ impl Api {
 
     async fn counted<F: Future<Output = Result<Response, ApiError>>>(&self, work: F) -> Result<Response, ApiError> {
         let started = Instant::now();
-        let result = work.await;
+        let (result, notes) = noting(work).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
         self.telemetry.answered("prometheus", outcome, started.elapsed());
-        result
+        match result {
+            Ok(response) => Ok(with_warnings(response, notes).await),
+            Err(error) => Err(error),
+        }
     }
 }
 

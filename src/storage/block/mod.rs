@@ -1,6 +1,7 @@
 //! Immutable Parquet files under one [`BlockMeta`]: written once, never changed, deleted only when no View holds them.
 
 mod checksum;
+mod describe;
 mod fields;
 mod meta;
 mod parse;
@@ -9,6 +10,7 @@ mod read;
 mod write;
 
 pub use checksum::{CHUNK_BYTES, ChunkSums};
+pub use describe::{ColumnDescription, Description, describe};
 pub use fields::FieldIds;
 pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
 pub(super) use meta::{signal_text, tenant_text};

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use collect::{CollectError, collect_orphans};
+pub use collect::{CollectError, collect_orphans, find_blocks};
 pub use compact::CompactConfig;
 pub use erase::DeleteError;
 

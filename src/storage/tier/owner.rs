@@ -124,6 +124,11 @@ fn read(bucket: &Bucket) -> Result<Option<Owner>, OwnerError> {
     bucket.get_small(Layout::OWNER)?.map(|bytes| Owner::parse(&bytes).map_err(damaged)).transpose()
 }
 
+/// Whose the prefix is, if anybody's.
+pub fn owner_of(bucket: &Bucket) -> Result<Option<String>, OwnerError> {
+    Ok(read(bucket)?.map(|owner| owner.owner))
+}
+
 fn foreign(bucket: &Bucket, owner: &Owner) -> OwnerError {
     OwnerError::Foreign { url: bucket.url().to_owned(), owner: owner.owner.clone() }
 }
@@ -280,6 +285,9 @@ impl Tier {
         remote.set_owned(true);
         if let Err(error) = self.sync_tombstones(catalog) {
             tracing::warn!(%error, "deletes are not in the bucket yet");
+        }
+        if let Err(error) = self.evict_down_to(catalog, remote.blocks_max_bytes) {
+            tracing::warn!(%error, "copies of blocks cannot be evicted");
         }
         Ok(())
     }

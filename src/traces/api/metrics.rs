@@ -9,7 +9,7 @@ use crate::traces::find::checked;
 use crate::traces::traceql::Inspected;
 use crate::traces::traceql::ast::{Body, Query, Static};
 use crate::traces::traceql::metrics::{Exemplar, Grid, Labels, Plan, Range, Series};
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -117,7 +117,8 @@ async fn measure(api: &Api, params: &Params, plan: Plan, range: Range) -> Result
 }
 
 pub async fn query_range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let measured = measure_range(&api, &params).await?;
+    let (measured, notes) = noting(measure_range(&api, &params)).await;
+    let measured = measured?;
     let one = |series: &Series| {
         let samples = series.samples.iter().enumerate().filter_map(|(i, v)| Some(sample(measured.grid.stamp(i), (*v)?)));
         Object::default()
@@ -126,17 +127,18 @@ pub async fn query_range(State(api): State<Api>, params: Params) -> Result<Respo
             .list("exemplars", series.exemplars.iter().map(exemplar).collect())
             .build()
     };
-    Ok(answer(&measured, one))
+    Ok(as_partial(answer(&measured, one), notes).await)
 }
 
 pub async fn query_instant(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let measured = measure_instant(&api, &params).await?;
+    let (measured, notes) = noting(measure_instant(&api, &params)).await;
+    let measured = measured?;
     let one = |series: &Series| {
         let value = series.samples.first().copied().flatten().filter(|v| *v != 0.0);
         let out = Object::default().with("labels", labels(&series.labels));
         value.map_or_else(|| json!({ "labels": labels(&series.labels) }), |v| out.with("value", v).build())
     };
-    Ok(answer(&measured, one))
+    Ok(as_partial(answer(&measured, one), notes).await)
 }
 
 fn answer(measured: &Measured, one: impl Fn(&Series) -> Value) -> Response {

@@ -11,6 +11,7 @@ mod receivers;
 mod search;
 mod status;
 mod streaming;
+mod subset;
 mod tags;
 mod time;
 mod trace_by_id;
@@ -22,7 +23,7 @@ use crate::ingest::Door;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy};
+use crate::web::{Params, Tenancy, note};
 use axum::Router;
 use axum::routing::{delete, get, post};
 use error::ApiError;
@@ -81,7 +82,10 @@ impl Api {
         }
         let view = self.door.store().view(&tenant);
         let (own, cache) = (ctx.clone(), self.cache.clone());
-        Ok(self.pool.run(&ctx, move || work(&own, &Sources::new(view, cache))).await?)
+        let missing = view.missing.clone();
+        let found = self.pool.run(&ctx, move || work(&own, &Sources::new(view, cache))).await?;
+        missing.warning().into_iter().for_each(note);
+        Ok(found)
     }
 }
 

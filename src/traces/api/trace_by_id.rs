@@ -2,13 +2,14 @@
 
 use super::error::ApiError;
 use super::proto::{Cut, TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
+use super::subset::{self, Subset};
 use super::{Api, ids, json, time};
 use crate::query::{Context, QueryError};
 use crate::storage::Delete;
 use crate::storage::maintenance::DeleteError;
 use crate::traces::columns::Projection;
 use crate::traces::source::Sources;
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
@@ -26,10 +27,11 @@ fn protobuf(message: &impl Message) -> Response {
     response
 }
 
-type Lookup = dyn FnOnce(&Context, &Sources) -> Result<TraceMessage, QueryError> + Send;
+/// A trace, and whether spans were left out as `q` asked.
+type Lookup = dyn FnOnce(&Context, &Sources) -> Result<(TraceMessage, bool), QueryError> + Send;
 
 /// An empty message if there is no such trace.
-fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
+fn lookup(id: &str, params: &Params, subset: Option<Subset>) -> Result<Box<Lookup>, ApiError> {
     let trace_id = ids::parse_trace_id(id)?;
     let hint = time::lookup_hint(params)?;
     if let Some(mode) = params.non_empty("mode")
@@ -38,17 +40,21 @@ fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
         return Err(ApiError::bad_request(format!("invalid value for mode {mode}")));
     }
     Ok(Box::new(move |ctx, sources| {
-        let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(TraceMessage::default()) };
-        let traces = sources.load(ctx, &[found], &Projection::all())?;
-        Ok(traces.into_iter().next().map_or_else(TraceMessage::default, |trace| message(&trace.with_unique_ids())))
+        let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(Default::default()) };
+        let Some(trace) = sources.load(ctx, &[found], &Projection::all())?.into_iter().next() else { return Ok(Default::default()) };
+        let (trace, filtered) = match &subset {
+            Some(subset) => subset.of(trace)?,
+            None => (trace, false),
+        };
+        Ok((message(&trace.with_unique_ids()), filtered))
     }))
 }
 
 pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let work = lookup(&id, &params)?;
+    let work = lookup(&id, &params, None)?;
     let as_protobuf = wants_protobuf(&params);
     let max = api.door.store().spec().limits().trace_max_bytes;
-    let answer = move |trace: TraceMessage| {
+    let answer = move |(trace, _): (TraceMessage, bool)| {
         if trace.resource_spans.is_empty() {
             return json_response(StatusCode::NOT_FOUND, "");
         }
@@ -66,18 +72,18 @@ pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) 
 }
 
 pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let work = lookup(&id, &params)?;
+    let work = lookup(&id, &params, Subset::parse(&params)?)?;
     let as_protobuf = wants_protobuf(&params);
     let limits = *api.door.store().spec().limits();
-    let answer = move |trace: TraceMessage| {
+    let answer = move |(trace, filtered): (TraceMessage, bool)| {
         let inspected = trace.encoded_len() as u64;
         let (trace, cut) = cut_to_size(trace, limits.trace_max_bytes, limits.trace_max_spans);
-        let complete = cut.is_none();
-        let message = match cut {
-            None => String::new(),
-            Some(Cut::Bytes) => format!("Trace exceeds maximum size of {} bytes, a partial trace is returned", limits.trace_max_bytes),
-            Some(Cut::Spans) => format!("Trace exceeds maximum size of {} spans, a partial trace is returned", limits.trace_max_spans),
-        };
+        let cut = cut.map(|cut| match cut {
+            Cut::Bytes => format!("Trace exceeds maximum size of {} bytes, a partial trace is returned", limits.trace_max_bytes),
+            Cut::Spans => format!("Trace exceeds maximum size of {} spans, a partial trace is returned", limits.trace_max_spans),
+        });
+        let messages: Vec<String> = cut.into_iter().chain(filtered.then(|| subset::MESSAGE.to_owned())).collect();
+        let (complete, message) = (messages.is_empty(), messages.join("; "));
         if as_protobuf {
             return protobuf(&TraceByIdResponse {
                 trace: Some(trace),
@@ -95,7 +101,8 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
             .text("message", &message);
         json_response(StatusCode::OK, body.build().to_string())
     };
-    api.query("tempo_trace", &params, work).await.map(answer)
+    let (found, notes) = noting(api.query("tempo_trace", &params, work)).await;
+    Ok(as_partial(answer(found?), notes).await)
 }
 
 /// Removes what is stored of a trace; spans that come later are kept.
