@@ -106,6 +106,13 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    fn compact(&self) -> CompactConfig {
+        CompactConfig {
+            bytes_max: (self.config.disk_bytes / 16).min(MERGE_MAX_BYTES),
+            inputs_max: usize::try_from(self.config.memory_bytes / MERGE_INPUT_BYTES).unwrap_or(usize::MAX).clamp(4, 24),
+        }
+    }
+
     /// The store and door of one signal, and the routes that `routes` makes of them.
     fn room<S: Spec>(
         &self,
@@ -122,11 +129,7 @@ impl Parts<'_> {
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let door = Arc::new(door);
         let (query, otlp) = routes(door.clone());
-        let compact = CompactConfig {
-            bytes_max: (self.config.disk_bytes / 16).min(MERGE_MAX_BYTES),
-            inputs_max: usize::try_from(self.config.memory_bytes / MERGE_INPUT_BYTES).unwrap_or(usize::MAX).clamp(4, 24),
-        };
-        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact };
+        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
         Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
 }
@@ -164,7 +167,9 @@ pub(super) fn build(
     let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (metrics::api::query_routes(api.clone()), metrics::api::otlp_routes(api))
+        let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
+        let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));
+        (query, metrics::api::otlp_routes(api))
     })?;
     let logs = logs::Config { retention: config.retention_logs, ..logs::Config::default() };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {

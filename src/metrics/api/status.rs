@@ -31,14 +31,13 @@ const EMPTY: [(&str, &str); 10] = [
 ];
 
 /// Paths of Prometheus and Mimir that are not served yet.
-const UNSERVED: [&str; 7] = [
+const UNSERVED: [&str; 6] = [
     "/api/v1/read",
     "/api/v1/search/{what}",
     "/api/v1/admin/tsdb/{what}",
     "/api/v1/cardinality/{what}",
     "/api/v1/scrape_pools/config",
     "/api/v1/targets/relabel_steps",
-    "/federate",
 ];
 
 pub fn routes() -> Router<Api> {
