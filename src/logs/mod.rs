@@ -13,6 +13,7 @@ mod logfmt;
 pub mod logql;
 mod names;
 mod otlp;
+mod patterns;
 mod push;
 mod schema;
 mod source;
