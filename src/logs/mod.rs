@@ -15,6 +15,7 @@ mod logfmt;
 pub mod logql;
 mod names;
 mod otlp;
+mod patterns;
 mod push;
 mod schema;
 mod source;

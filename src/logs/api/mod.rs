@@ -8,11 +8,13 @@ mod labels;
 mod legacy;
 mod otlp;
 mod params;
+mod patterns;
 mod push;
 mod query;
 mod small;
 mod tail;
 
+use super::patterns::Patterns;
 use super::spec::LogsSpec;
 use super::tail::Tails;
 use crate::ingest::Door;
@@ -38,6 +40,7 @@ pub struct Api {
     clock: Arc<dyn Clock>,
     telemetry: QueryMetrics,
     tails: Arc<Tails>,
+    patterns: Arc<Patterns>,
 }
 
 impl Api {
@@ -45,7 +48,9 @@ impl Api {
     pub fn new(door: Arc<Door<LogsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
         let tails = Arc::<Tails>::default();
         door.observe(tails.clone());
-        Api { door, pool, tenancy, clock, telemetry, tails }
+        let patterns = Arc::new(Patterns::start());
+        door.observe(patterns.clone());
+        Api { door, pool, tenancy, clock, telemetry, tails, patterns }
     }
 
     fn config(&self) -> &super::Config {
@@ -124,7 +129,7 @@ pub fn query_routes(api: Api) -> Router {
         .route("/loki/api/v1/detected_field/{name}/values", get(detected::values).post(detected::values))
         .route("/loki/api/v1/drilldown-limits", get(small::drilldown_limits).post(small::drilldown_limits))
         .route("/loki/api/v1/status/buildinfo", get(small::buildinfo))
-        .route("/loki/api/v1/patterns", get(small::patterns).post(small::patterns))
+        .route("/loki/api/v1/patterns", get(patterns::patterns).post(patterns::patterns))
         .route("/loki/api/v1/tail", get(tail::tail))
         .route("/api/prom/tail", get(tail::legacy_tail))
         .route("/api/prom/push", post(push::legacy_push))

@@ -1,10 +1,10 @@
-//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.10, 1.13, 1.14).
+//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.13, 1.14).
 
 use super::{Api, answer};
 use crate::logs::logql::{parse, pretty};
 use crate::web::{Params, json_response, text_response};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{Method, StatusCode};
 
 /// What Loki version clients are told; Grafana gates features on it.
@@ -41,7 +41,7 @@ pub async fn drilldown_limits(State(api): State<Api>) -> Response {
             "volume_enabled": true,
             "volume_max_series": config.volume_series_max,
         },
-        "pattern_ingester_enabled": false,
+        "pattern_ingester_enabled": true,
         "version": VERSION,
     });
     json_response(StatusCode::OK, body.to_string())
@@ -84,11 +84,6 @@ pub async fn config(State(api): State<Api>) -> Response {
 
 pub async fn tenant_limits(State(api): State<Api>) -> Response {
     text_response(StatusCode::OK, limits(&api, ""))
-}
-
-/// Off: Drilldown hides the tab when it sees this and `pattern_ingester_enabled`.
-pub async fn patterns() -> Response {
-    StatusCode::NOT_FOUND.into_response()
 }
 
 /// There are no rule groups, and none can be made.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 mod deletes;
+mod patterns;
 mod tail;
 
 /// 2026-03-10T12:00:00Z, where the shop begins.
@@ -275,7 +276,6 @@ async fn errors_are_text_and_the_health_check_works() {
     }
     let (_, labels) = ask(&house, "/loki/api/v1/labels", &[]).await;
     assert_eq!(labels.trim(), r#"{"status":"success"}"#);
-    assert_eq!(ask(&house, "/loki/api/v1/patterns", &[("query", r#"{a="b"}"#)]).await, (404, String::new()));
     assert_eq!(ask(&house, "/loki/api/v1/rules", &[]).await, (404, "no rule groups found\n".into()));
     let (_, limits) = ask(&house, "/loki/api/v1/drilldown-limits", &[]).await;
     assert!(limits.contains(r#""volume_enabled":true"#));
