@@ -1,9 +1,10 @@
 use super::rooms::{Engine, Room};
 use crate::storage::maintenance::MaintenanceError;
 use crate::telemetry::Telemetry;
-use crate::web::text_response;
+use crate::web::{own_pages_only, text_response};
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{StatusCode, header};
@@ -28,7 +29,7 @@ pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) ->
         .route("/ready", get(ready))
         .route("/-/ready", get(prometheus_ready))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
-        .merge(admin)
+        .merge(admin.layer(from_fn(own_pages_only)))
         .with_state(rooms)
         .route("/metrics", metrics)
 }

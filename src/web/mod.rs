@@ -3,6 +3,7 @@
 
 mod body;
 mod notes;
+mod origin;
 mod otlp;
 mod params;
 mod slow;
@@ -11,6 +12,7 @@ mod tenancy;
 
 pub use body::{json_response, read_body, text_response};
 pub use notes::{as_partial, note, noting, with_warnings};
+pub use origin::{is_own_page, own_pages_only};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
 pub use slow::{SlowQueries, SlowQuery, note_slow_queries};

@@ -23,8 +23,9 @@ use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::storage::View;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy, http_status, note, noting, text_response, with_warnings};
+use crate::web::{Params, Tenancy, http_status, note, noting, own_pages_only, text_response, with_warnings};
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::StatusCode;
@@ -151,7 +152,10 @@ pub fn query_routes(api: Api) -> Router {
 /// What changes data, for operators; where it is not `allowed`, the answer that says so.
 pub fn admin_routes(api: Api, allowed: bool) -> Router {
     let verbs = post(deletes::create).put(deletes::create).get(deletes::list).delete(deletes::cancel);
-    Router::new().route("/loki/api/v1/delete", if allowed { verbs } else { any(deletes::off) }).with_state(api)
+    Router::new()
+        .route("/loki/api/v1/delete", if allowed { verbs } else { any(deletes::off) })
+        .layer(from_fn(own_pages_only))
+        .with_state(api)
 }
 
 /// OTLP over HTTP and gRPC.

@@ -5,12 +5,12 @@ use super::{Api, params};
 use crate::model::time::MILLI;
 use crate::storage::Delete;
 use crate::storage::maintenance::{CompactConfig, DeleteError, Turn};
-use crate::web::Params;
+use crate::web::{Params, is_own_page};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
 /// How rows that deletes hide are taken out of the files.
@@ -39,20 +39,14 @@ async fn disabled() -> Response {
     ApiError::Unavailable("admin APIs disabled".to_owned()).into_response()
 }
 
-/// A browser tells which page sends a POST, and sends it unasked: a page from elsewhere must not delete.
-fn same_origin(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, authority)| authority);
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-    if origin.is_some() && origin == host {
-        return Ok(());
-    }
-    Err(ApiError::Unavailable("admin APIs disabled for pages of another origin".to_owned()))
+fn own_pages_only(headers: &HeaderMap) -> Result<(), ApiError> {
+    let refused = || ApiError::Unavailable("admin APIs disabled for pages of another origin".to_owned());
+    is_own_page(headers).then_some(()).ok_or_else(refused)
 }
 
 async fn delete_series(State(api): State<Api>, params: Params) -> Response {
     let work = async {
-        same_origin(&params.headers)?;
+        own_pages_only(&params.headers)?;
         if params.all("match[]").next().is_none() {
             return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
         }
@@ -79,7 +73,7 @@ async fn delete_series(State(api): State<Api>, params: Params) -> Response {
 
 async fn clean_tombstones(State(api): State<Api>, Extension(purge): Extension<Purge>, headers: HeaderMap) -> Response {
     let work = async {
-        same_origin(&headers)?;
+        own_pages_only(&headers)?;
         let store = api.door.store().clone();
         if !store.is_ready() {
             return Err(ApiError::NotReady);

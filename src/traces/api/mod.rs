@@ -23,8 +23,9 @@ use crate::ingest::Door;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy, note};
+use crate::web::{Params, Tenancy, note, own_pages_only};
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{delete, get, post};
 use error::ApiError;
 pub use receivers::receiver_routes;
@@ -109,7 +110,7 @@ pub fn query_routes(api: Api) -> Router {
 
 /// What changes data, for operators.
 pub fn admin_routes(api: Api) -> Router {
-    Router::new().route("/api/traces/{id}", delete(trace_by_id::delete)).with_state(api)
+    Router::new().route("/api/traces/{id}", delete(trace_by_id::delete)).layer(from_fn(own_pages_only)).with_state(api)
 }
 
 /// OTLP over HTTP and gRPC.
