@@ -1,12 +1,15 @@
-//! The real binary and foreign programs: OpenTelemetry's Python SDK sends, and DuckDB, pyarrow and Polars read the files.
+//! The real binary and foreign programs: OpenTelemetry's Python SDK sends, Prometheus remote-writes, and DuckDB,
+//! pyarrow and Polars read the files.
 //!
 //! `MONOCLE_PYTHON` names the interpreter (else `python3`), with `tests/clients/requirements.txt` installed. What is not
 //! installed is skipped by name; under `MONOCLE_CLIENTS=required` it fails instead.
 
+#[path = "clients/prometheus.rs"]
+mod prometheus;
 mod support;
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::Server;
@@ -108,6 +111,55 @@ fn the_opentelemetry_sdk_sends_over_http_with_gzip() {
     sdk_speaks("http", "otlp_http", Some("gzip"));
 }
 
+/// The floats of a series, in order of time.
+fn floats(server: &Server, selector: &str) -> Vec<String> {
+    let answer = ask(server, "prometheus", "/api/v1/query", &[("query", &format!("{selector}[5m]"))]);
+    let result = answer["data"]["result"].as_array().unwrap();
+    assert_eq!(result.len(), 1, "{selector}: {answer}");
+    result[0]["values"].as_array().unwrap().iter().map(|v| v[1].as_str().unwrap().to_owned()).collect()
+}
+
+/// Deltas are summed up: also across a cut, and across a kill of which the SDK knows nothing.
+#[test]
+fn delta_counters_of_the_sdk_give_the_rate_of_cumulative_ones() {
+    if !installed("opentelemetry.sdk, opentelemetry.exporter.otlp.proto.http") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &[]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/temporality.py");
+    let mut sdk = python().arg(script).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let (mut orders, mut answers) = (sdk.stdin.take().unwrap(), BufReader::new(sdk.stdout.take().unwrap()).lines());
+    for step in 1..=9 {
+        writeln!(orders, "{}", server.url("otlp_http")).unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), "exported");
+        match step {
+            3 => assert_eq!(server.post("prometheus", "/-/flush", "text/plain", b"").status, 204),
+            2 | 5 => {
+                server.kill9();
+                server = Server::start(home.path(), &[]);
+            }
+            _ => std::thread::sleep(std::time::Duration::from_millis(500)),
+        }
+    }
+    drop(orders);
+    assert!(sdk.wait().unwrap().success());
+    for series in ["work_total", "took_seconds_sum", "took_seconds_count", "took_seconds_bucket{le=\"+Inf\"}"] {
+        let of = |job: &str| match series.split_once('{') {
+            Some((name, labels)) => format!("{name}{{job=\"{job}\",{labels}"),
+            None => format!("{series}{{job=\"{job}\"}}"),
+        };
+        let (delta, cumulative) = (floats(&server, &of("delta")), floats(&server, &of("cumulative")));
+        assert_eq!((delta.len(), &delta), (9, &cumulative), "{series}");
+        let rate = |job: &str| {
+            let answer = ask(&server, "prometheus", "/api/v1/query", &[("query", &format!("rate({}[5m])", of(job)))]);
+            answer["data"]["result"][0]["value"][1].as_str().unwrap().parse::<f64>().unwrap()
+        };
+        // The two are collected some milliseconds apart.
+        assert!((rate("delta") / rate("cumulative") - 1.0).abs() < 0.05, "{series}: {} and {}", rate("delta"), rate("cumulative"));
+    }
+}
+
 const READERS: &str = "duckdb, pyarrow.parquet, polars";
 
 /// Cuts everything into blocks, and checks that each reader counts `expected` rows in the files.
@@ -166,6 +218,13 @@ fn foreign_readers_count_what_was_sent() {
     assert_eq!(counted, 4.0);
 }
 
+fn load(server: &Server, file: &Path, listener: &str, path: &str) {
+    let file = std::fs::File::open(file).unwrap();
+    for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
+        post(server, listener, path, line.unwrap().as_bytes());
+    }
+}
+
 /// The thirty minutes of a shop in `../shared/conformance`, if it is there.
 fn shop() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/dataset");
@@ -190,10 +249,7 @@ fn foreign_readers_count_the_shop() {
         ("metrics", "otlp_http", "/v1/metrics"),
         ("push", "loki", "/loki/api/v1/push"),
     ] {
-        let file = std::fs::File::open(shop.join(format!("{name}.jsonl.gz"))).unwrap();
-        for line in BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines() {
-            post(&server, listener, path, line.unwrap().as_bytes());
-        }
+        load(&server, &shop.join(format!("{name}.jsonl.gz")), listener, path);
     }
     let counted = samples_of_the_shop(&server);
     let answer = server.post("prometheus", "/-/flush", "text/plain", b"");
@@ -218,4 +274,70 @@ fn samples_of_the_shop(server: &Server) -> u64 {
     assert!(names.len() > 20, "{names:?}");
     let count = |name: &Value| sample(server, &format!("sum(count_over_time({{__name__={name}}}[1h]))"), "1773145800");
     names.iter().map(count).sum::<f64>() as u64
+}
+
+/// A client made from the messages' field numbers gets over gRPC what HTTP answers.
+#[test]
+fn streamed_answers_are_those_of_http() {
+    let Some(shop) = shop() else { return };
+    if !installed("grpc, grpc_tools") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    load(&server, &shop.join("traces.jsonl.gz"), "otlp_http", "/v1/traces");
+    let result = run("stream.py", server.address("tempo"), &[("MONOCLE_TIME", "1773144900"), ("MONOCLE_SERVICE", "checkout")]);
+    for method in
+        ["Search", "SearchTags", "SearchTagsV2", "SearchTagValues", "SearchTagValuesV2", "MetricsQueryRange", "MetricsQueryInstant"]
+    {
+        assert!(result["compared"][method].as_u64().unwrap() > 3, "{result}");
+    }
+    let errors = &result["errors"];
+    let parse = errors["parse over HTTP"].as_str().unwrap();
+    assert!(parse.starts_with("invalid TraceQL query: parse error"), "{errors}");
+    assert_eq!(errors["parse"], format!("INVALID_ARGUMENT: {parse}"));
+    assert_eq!(
+        errors["range"],
+        "INVALID_ARGUMENT: error parsing date range: only one of start and end provided: must provide both or neither"
+    );
+    assert_eq!(errors["metrics"], "INVALID_ARGUMENT: compiling query: not a metrics query");
+    assert_eq!(errors["method"], "UNIMPLEMENTED: unknown method Nothing for service tempopb.StreamingQuerier");
+    // The plugin's health check: an answer without traces, and no error.
+    assert_eq!(errors["health"], "OK");
+}
+
+/// A client of Zipkin or Jaeger sends a span, which is found by its trace's id.
+fn foreign_client_sends(kind: &str, listener: &str, modules: &str) {
+    if !installed(modules) {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &["--zipkin", "0", "--jaeger-http", "0", "--jaeger-grpc", "0"]);
+    let sent = run("zipkin_jaeger.py", kind, &[("MONOCLE_ADDRESS", server.address(listener))]);
+    let answer = server.get("tempo", &format!("/api/v2/traces/{}", sent["trace"].as_str().unwrap())).json();
+    let resource = &answer["trace"]["resourceSpans"][0];
+    assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "shop", "{answer}");
+    let span = &resource["scopeSpans"][0]["spans"][0];
+    assert_eq!((&span["name"], &span["kind"]), (&json!("checkout"), &json!("SPAN_KIND_SERVER")), "{answer}");
+    assert_eq!(span["status"]["code"], "STATUS_CODE_ERROR", "{answer}");
+}
+
+#[test]
+fn zipkin_sends_json() {
+    foreign_client_sends("zipkin", "zipkin", "py_zipkin");
+}
+
+#[test]
+fn zipkin_sends_protobuf() {
+    foreign_client_sends("zipkin-proto", "zipkin", "py_zipkin");
+}
+
+#[test]
+fn jaeger_sends_thrift_over_http() {
+    foreign_client_sends("jaeger-http", "jaeger_http", "thrift, jaeger_client.thrift_gen.jaeger.ttypes");
+}
+
+#[test]
+fn jaeger_sends_over_grpc() {
+    foreign_client_sends("jaeger-grpc", "jaeger_grpc", "grpc, grpc_tools");
 }

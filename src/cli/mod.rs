@@ -1,6 +1,10 @@
-//! The command line: `serve` (also when no command is given), `check-config`, `health`.
+//! The command line: `serve` (also when no command is given), `check-config`, `health`, and what looks after stored data:
+//! `verify`, `inspect`, `catalog rebuild`.
 
 mod health;
+mod inspect;
+mod progress;
+mod verify;
 
 use crate::config::{Config, Mistakes, Settings, load_file};
 use crate::server;
@@ -25,6 +29,40 @@ enum Command {
     CheckConfig(Knobs),
     /// Exit 0 if the monocle with this data directory is ready
     Health(Knobs),
+    /// Check every checksum of what is stored, and that catalog and files agree; exit 1 if something is wrong
+    Verify(Knobs),
+    /// Show what is stored
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Mend what is stored
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+}
+
+#[derive(Subcommand)]
+enum Inspect {
+    /// A block: its facts, and what each column takes
+    Block {
+        /// Its id, or its directory
+        block: String,
+        #[command(flatten)]
+        knobs: Knobs,
+    },
+    /// The write-ahead log, a line a segment
+    Wal {
+        /// A segment's file, to see its frames
+        segment: Option<String>,
+        #[command(flatten)]
+        knobs: Knobs,
+    },
+    /// Everything that the catalog lists
+    Catalog(Knobs),
+}
+
+#[derive(Subcommand)]
+enum CatalogCommand {
+    /// Make a lost catalog.db anew from the files of blocks, and from the bucket if --s3 is given
+    Rebuild(Knobs),
 }
 
 #[derive(Args)]
@@ -36,7 +74,7 @@ struct Knobs {
     settings: Settings,
 }
 
-type Action = fn(Config) -> Result<(), String>;
+type Action = Box<dyn FnOnce(Config) -> Result<(), String>>;
 
 impl Knobs {
     fn resolve(self) -> Result<Config, Mistakes> {
@@ -49,10 +87,17 @@ impl Knobs {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let (knobs, action): (Knobs, Action) = match cli.command {
-        None => (cli.serve, serve),
-        Some(Command::Serve(knobs)) => (knobs, serve),
-        Some(Command::CheckConfig(knobs)) => (knobs, |_| Ok(())),
-        Some(Command::Health(knobs)) => (knobs, health::check),
+        None => (cli.serve, Box::new(serve)),
+        Some(Command::Serve(knobs)) => (knobs, Box::new(serve)),
+        Some(Command::CheckConfig(knobs)) => (knobs, Box::new(|_| Ok(()))),
+        Some(Command::Health(knobs)) => (knobs, Box::new(health::check)),
+        Some(Command::Verify(knobs)) => (knobs, Box::new(verify::check)),
+        Some(Command::Catalog(CatalogCommand::Rebuild(knobs))) => (knobs, Box::new(verify::rebuild_catalog)),
+        Some(Command::Inspect(Inspect::Block { block, knobs })) => (knobs, Box::new(move |config| show(inspect::block(&config, &block)))),
+        Some(Command::Inspect(Inspect::Wal { segment, knobs })) => {
+            (knobs, Box::new(move |config| show(inspect::wal(&config, segment.as_deref()))))
+        }
+        Some(Command::Inspect(Inspect::Catalog(knobs))) => (knobs, Box::new(|config| show(inspect::catalog(&config)))),
     };
     let config = match knobs.resolve() {
         Ok(config) => config,
@@ -61,6 +106,14 @@ pub fn run() -> ExitCode {
     match action(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
+    }
+}
+
+fn show(text: Result<String, String>) -> Result<(), String> {
+    match std::io::stdout().write_all(text?.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|e| e.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
 use crate::web::Tenancy;
+use crate::{derive, traces};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Config {
     pub bucket: Option<BucketConfig>,
     pub wal_sync: SyncMode,
     pub cut_after: Duration,
+    pub traces: traces::Limits,
+    pub derive: derive::Config,
     pub tenancy: Tenancy,
     pub query_timeout: Duration,
     pub admin: bool,
@@ -40,6 +43,9 @@ pub struct Listeners {
     pub tempo: Option<Endpoint>,
     pub web: Option<Endpoint>,
     pub otel_health: Option<Endpoint>,
+    pub zipkin: Option<Endpoint>,
+    pub jaeger_http: Option<Endpoint>,
+    pub jaeger_grpc: Option<Endpoint>,
 }
 
 /// An address to bind, with the knob it came from.
@@ -79,6 +85,9 @@ impl Config {
             tempo: at("tempo", &settings.tempo, "3200"),
             web: at("web", &settings.web, "3000"),
             otel_health: at("otel-health", &settings.otel_health, "off"),
+            zipkin: at("zipkin", &settings.zipkin, "off"),
+            jaeger_http: at("jaeger-http", &settings.jaeger_http, "off"),
+            jaeger_grpc: at("jaeger-grpc", &settings.jaeger_grpc, "off"),
         };
         let mut keep =
             |knob, said: &Option<String>, default: &str| r.retention(knob, said.as_ref().or(settings.retention.as_ref()), default);
@@ -93,13 +102,39 @@ impl Config {
             bucket: r.bucket(settings),
             wal_sync: r.word("wal-sync", &settings.wal_sync, &[("group", SyncMode::Group), ("os", SyncMode::Os), ("none", SyncMode::None)]),
             cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
+            traces: trace_limits(&mut r, settings),
+            derive: derived(&mut r, settings),
             tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
-            log_filter: settings.log.clone().unwrap_or_else(|| "info".into()),
+            log_filter: settings.log.clone().unwrap_or_else(|| "info,object_store=warn".into()),
         };
         if r.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(r.mistakes)) }
+    }
+}
+
+fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
+    let default = traces::Limits::default();
+    let value_max = r.size("attribute-max-bytes", &settings.attribute_max_bytes, default.value_max_bytes as u64, 1);
+    let spans = r.count("request-max-spans", &settings.request_max_spans, default.request_max_spans.into());
+    traces::Limits {
+        trace_max_bytes: r.size("trace-max-bytes", &settings.trace_max_bytes, default.trace_max_bytes, 1),
+        trace_max_spans: r.count("trace-max-spans", &settings.trace_max_spans, default.trace_max_spans),
+        value_max_bytes: usize::try_from(value_max).unwrap_or(usize::MAX),
+        request_max_spans: u32::try_from(spans).unwrap_or(u32::MAX),
+    }
+}
+
+fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
+    let default = derive::Config::default();
+    let names = settings.derive_dimensions.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let series = r.count("derive-max-series", &settings.derive_max_series, default.series_max as u64);
+    derive::Config {
+        enabled: r.word("derive", &settings.derive, &[("on", true), ("off", false)]),
+        interval: r.duration("derive-interval", &settings.derive_interval, "15s"),
+        dimensions: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        series_max: usize::try_from(series).unwrap_or(usize::MAX),
     }
 }
 
@@ -175,6 +210,15 @@ impl Resolver {
                 default
             }
         }
+    }
+
+    /// A whole number above zero.
+    fn count(&mut self, knob: &str, said: &Option<String>, default: u64) -> u64 {
+        let Some(said) = said else { return default };
+        said.parse().ok().filter(|n| *n > 0).unwrap_or_else(|| {
+            self.mistakes.push(format!("--{knob}: expected a whole number above zero, got {said:?}"));
+            default
+        })
     }
 
     /// The first choice is the default.

@@ -40,6 +40,18 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_OTEL_HEALTH", value_name = "ADDR")]
     pub otel_health: Option<String>,
 
+    /// Take Zipkin's spans, version 2, here; usually 9411 [default: off]
+    #[arg(long, env = "MONOCLE_ZIPKIN", value_name = "ADDR")]
+    pub zipkin: Option<String>,
+
+    /// Take Jaeger's spans as Thrift over HTTP here; usually 14268 [default: off]
+    #[arg(long, env = "MONOCLE_JAEGER_HTTP", value_name = "ADDR")]
+    pub jaeger_http: Option<String>,
+
+    /// Take Jaeger's spans over gRPC here; usually 14250 [default: off]
+    #[arg(long, env = "MONOCLE_JAEGER_GRPC", value_name = "ADDR")]
+    pub jaeger_grpc: Option<String>,
+
     /// How long data is kept, by its own time: 30d, 12h, or off to keep everything
     /// [default: 30d for logs and traces, 395d for metrics]
     #[arg(long, env = "MONOCLE_RETENTION", value_name = "AGE")]
@@ -61,7 +73,7 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_MEMORY", value_name = "SIZE")]
     pub memory: Option<String>,
 
-    /// Disk to plan with; bounds the write-ahead log today [default: 20GiB]
+    /// Disk to plan with; bounds the write-ahead log, and with --s3 the copies of blocks that are kept here [default: 20GiB]
     #[arg(long, env = "MONOCLE_DISK", value_name = "SIZE")]
     pub disk: Option<String>,
 
@@ -90,6 +102,38 @@ pub struct Settings {
     /// How long rows may stay in memory and write-ahead log before they are cut into blocks [default: 5m]
     #[arg(long, env = "MONOCLE_CUT_AFTER", value_name = "AGE")]
     pub cut_after: Option<String>,
+
+    /// Bytes of one trace; further spans are refused, and answers go up to it [default: 5000000]
+    #[arg(long, env = "MONOCLE_TRACE_MAX_BYTES", value_name = "SIZE")]
+    pub trace_max_bytes: Option<String>,
+
+    /// Spans of one trace [default: 100000]
+    #[arg(long, env = "MONOCLE_TRACE_MAX_SPANS", value_name = "COUNT")]
+    pub trace_max_spans: Option<String>,
+
+    /// Spans of one request [default: 500000]
+    #[arg(long, env = "MONOCLE_REQUEST_MAX_SPANS", value_name = "COUNT")]
+    pub request_max_spans: Option<String>,
+
+    /// Bytes of one attribute value of a span; a span with a longer one is refused [default: 256KiB]
+    #[arg(long, env = "MONOCLE_ATTRIBUTE_MAX_BYTES", value_name = "SIZE")]
+    pub attribute_max_bytes: Option<String>,
+
+    /// Whether span metrics and the service graph are derived from spans: on or off [default: on]
+    #[arg(long, env = "MONOCLE_DERIVE", value_name = "MODE")]
+    pub derive: Option<String>,
+
+    /// How often derived metrics are written [default: 15s]
+    #[arg(long, env = "MONOCLE_DERIVE_INTERVAL", value_name = "DURATION")]
+    pub derive_interval: Option<String>,
+
+    /// Attributes that become labels of span metrics, with commas between them [default: none]
+    #[arg(long, env = "MONOCLE_DERIVE_DIMENSIONS", value_name = "NAMES")]
+    pub derive_dimensions: Option<String>,
+
+    /// Series that derived metrics may have; spans that would need more are not counted in them [default: 100000]
+    #[arg(long, env = "MONOCLE_DERIVE_MAX_SERIES", value_name = "COUNT")]
+    pub derive_max_series: Option<String>,
 
     /// off: one tenant; header: X-Scope-OrgID names it [default: off]
     #[arg(long, env = "MONOCLE_TENANCY", value_name = "MODE")]
@@ -133,6 +177,9 @@ impl Settings {
             tempo,
             web,
             otel_health,
+            zipkin,
+            jaeger_http,
+            jaeger_grpc,
             retention,
             retention_metrics,
             retention_logs,
@@ -145,6 +192,14 @@ impl Settings {
             s3_path_style,
             wal_sync,
             cut_after,
+            trace_max_bytes,
+            trace_max_spans,
+            request_max_spans,
+            attribute_max_bytes,
+            derive,
+            derive_interval,
+            derive_dimensions,
+            derive_max_series,
             tenancy,
             query_timeout,
             admin,

@@ -26,6 +26,9 @@ pub enum Encoding {
     Deflate = 3,
     /// An LZ4 frame; only Loki's OTLP route takes it, so [`Encoding::parse`] does not know it.
     Lz4 = 4,
+    /// One raw snappy block, which is part of the protocol in Prometheus's remote write and not a content encoding, so
+    /// [`Encoding::parse`] does not know it, either.
+    SnappyBlock = 5,
 }
 
 impl Encoding {
@@ -44,7 +47,8 @@ impl Encoding {
     }
 
     pub fn from_stored(number: u8) -> Option<Encoding> {
-        [Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4].into_iter().find(|e| *e as u8 == number)
+        use Encoding::{Deflate, Gzip, Identity, Lz4, SnappyBlock, Zstd};
+        [Identity, Gzip, Zstd, Deflate, Lz4, SnappyBlock].into_iter().find(|e| *e as u8 == number)
     }
 
     /// The body decompressed. Fails with `TooLarge` as soon as more than `max` bytes come out, and with `Invalid` for
@@ -62,6 +66,7 @@ impl Encoding {
             Encoding::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(input), max, reserve),
             Encoding::Deflate if is_zlib(input) => read_bounded(flate2::read::ZlibDecoder::new(input), max, reserve),
             Encoding::Deflate => read_bounded(flate2::read::DeflateDecoder::new(input), max, reserve),
+            Encoding::SnappyBlock => snappy_bounded(input, max, reserve),
             Encoding::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(input), max, reserve),
             Encoding::Zstd => {
                 let bad = |e: std::io::Error| Failure::invalid(format!("cannot decompress body: {e}"));
@@ -81,6 +86,17 @@ fn is_zlib(input: &[u8]) -> bool {
 
 fn too_large(max: usize) -> Failure {
     Failure::new(FailureKind::TooLarge, format!("request body is larger than {max} bytes after decompression"))
+}
+
+/// A block says how long it is, so all the room is asked for at once.
+fn snappy_bounded(input: &[u8], max: usize, mut reserve: impl FnMut(usize) -> Result<(), Failure>) -> Result<Bytes, Failure> {
+    let bad = |e: snap::Error| Failure::invalid(format!("cannot decompress body: {e}"));
+    let length = snap::raw::decompress_len(input).map_err(bad)?;
+    if length > max {
+        return Err(too_large(max));
+    }
+    reserve(length)?;
+    Ok(snap::raw::Decoder::new().decompress_vec(input).map_err(bad)?.into())
 }
 
 /// Room is asked for in steps of this many bytes.
@@ -123,6 +139,7 @@ mod tests {
         lz4.write_all(&data).unwrap();
         let bodies = [
             (Encoding::Lz4, lz4.finish().unwrap().into()),
+            (Encoding::SnappyBlock, snap::raw::Encoder::new().compress_vec(&data).unwrap().into()),
             (Encoding::Identity, Bytes::from(data.clone())),
             (Encoding::Gzip, gzip(&data)),
             (Encoding::Zstd, zstd::encode_all(&data[..], 1).unwrap().into()),
@@ -152,7 +169,7 @@ mod tests {
     fn damage_is_invalid_and_unknown_names_are_unsupported() {
         let mut body = gzip(b"hello").to_vec();
         body.truncate(12);
-        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4] {
+        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4, Encoding::SnappyBlock] {
             assert_eq!(encoding.decode(&body.clone().into(), 100).unwrap_err().kind, FailureKind::Invalid, "{encoding:?}");
         }
         assert_eq!(Encoding::parse(Some("br")).unwrap_err().kind, FailureKind::UnsupportedMedia);

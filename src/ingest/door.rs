@@ -83,6 +83,9 @@ impl<S: Spec> Door<S> {
                 for (reason, count, _) in outcome.refusals.reasons() {
                     self.metrics.refused(self.signal, reason, count);
                 }
+                for (reason, count) in outcome.refusals.unsaid() {
+                    self.metrics.refused(self.signal, reason, count);
+                }
             }
             Err(failure) => self.metrics.refused(self.signal, reason_of(failure), 1),
         }

@@ -20,6 +20,10 @@ pub struct Config {
     pub query_length_max: Duration,
     /// Values that one answer of a label endpoint lists.
     pub label_values_max: usize,
+    /// Tails of one tenant at the same time.
+    pub tails_max: usize,
+    /// How long a delete can be taken back; until then its lines are hidden, but stay in the files.
+    pub delete_cancel_within: Duration,
     /// Groups in one answer of the volume endpoints.
     pub volume_series_max: usize,
 }
@@ -53,6 +57,8 @@ impl Default for Config {
             query_entries_max: 50_000,
             query_length_max: Duration::from_secs(721 * 3600),
             label_values_max: 10_000,
+            tails_max: 10,
+            delete_cancel_within: Duration::from_secs(86_400),
             volume_series_max: 1_000,
         }
     }

@@ -83,6 +83,11 @@ impl Metadata {
 }
 
 impl LogRows {
+    /// Estimated bytes of one entry in memory.
+    pub fn entry_bytes(entry: &Entry) -> usize {
+        40 + entry.line.len() + entry.metadata.iter().map(|(n, v)| n.len() + v.len() + 8).sum::<usize>()
+    }
+
     /// Keeps the entries for which `keep` holds, and no stream without entries.
     pub fn retain(&mut self, mut keep: impl FnMut(&Labels, &Entry) -> bool) {
         for stream in &mut self.streams {
@@ -99,7 +104,6 @@ impl Rows for LogRows {
     }
 
     fn bytes(&self) -> usize {
-        let entry = |e: &Entry| 40 + e.line.len() + e.metadata.iter().map(|(n, v)| n.len() + v.len() + 8).sum::<usize>();
-        self.streams.iter().map(|s| s.labels.heap_bytes() + s.entries.iter().map(entry).sum::<usize>()).sum()
+        self.streams.iter().map(|s| s.labels.heap_bytes() + s.entries.iter().map(LogRows::entry_bytes).sum::<usize>()).sum()
     }
 }

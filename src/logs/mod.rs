@@ -4,8 +4,10 @@
 //! `source` reads both alike; `logql` is the language; `api` the routes. `otlp` and `push` only translate.
 
 pub mod api;
+mod compact;
 mod config;
 mod entry;
+mod erase;
 mod head;
 mod json;
 mod level;
@@ -13,10 +15,12 @@ mod logfmt;
 pub mod logql;
 mod names;
 mod otlp;
+mod patterns;
 mod push;
 mod schema;
 mod source;
 mod spec;
+mod tail;
 
 pub use config::Config;
 pub use entry::{Entry, LogRows, Pair, StreamEntries};

@@ -204,6 +204,20 @@ pub struct StreamRow<'a> {
     pub bytes: u64,
 }
 
+impl StreamRow<'_> {
+    pub fn of(run: &super::source::Run) -> StreamRow<'_> {
+        StreamRow {
+            stream_id: run.id,
+            labels: &run.labels,
+            row_start: run.rows.start,
+            row_count: run.rows.end - run.rows.start,
+            min_ts: run.min_ts,
+            max_ts: run.max_ts,
+            bytes: run.bytes,
+        }
+    }
+}
+
 /// The table `streams` with a column for each label of `dense`.
 pub fn streams_batch(rows: &[StreamRow<'_>], dense: &[String]) -> Result<RecordBatch, ArrowError> {
     let mut numbers: [Int64Builder; 4] = std::array::from_fn(|_| Int64Builder::with_capacity(rows.len()));

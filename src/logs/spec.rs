@@ -1,12 +1,13 @@
 use super::config::Config;
 use super::entry::LogRows;
 use super::head::LogsHead;
-use super::{otlp, push};
+use super::{compact, erase, otlp, push, schema};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Failure, Reason, Signal, TenantId, time};
 use crate::runtime::Clock;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{Refusals, ReplayError, Rows as _, Spec};
+use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Rows as _, Spec, Tombstone};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -18,12 +19,14 @@ pub enum FrameKind {
     OtlpJson = 2,
     PushJson = 3,
     PushProtobuf = 4,
+    /// JSON as Loki's first API took it.
+    PushLegacyJson = 5,
 }
 
 impl FrameKind {
     fn from_stored(number: u8) -> Option<FrameKind> {
-        use FrameKind::{OtlpJson, OtlpProtobuf, PushJson, PushProtobuf};
-        [OtlpProtobuf, OtlpJson, PushJson, PushProtobuf].into_iter().find(|k| *k as u8 == number)
+        use FrameKind::{OtlpJson, OtlpProtobuf, PushJson, PushLegacyJson, PushProtobuf};
+        [OtlpProtobuf, OtlpJson, PushJson, PushProtobuf, PushLegacyJson].into_iter().find(|k| *k as u8 == number)
     }
 }
 
@@ -54,6 +57,7 @@ fn translate(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -
         FrameKind::OtlpProtobuf => otlp::translate_protobuf(body, received_at, config),
         FrameKind::OtlpJson => otlp::translate_json(body, received_at, config),
         FrameKind::PushJson => push::translate_json(body, config),
+        FrameKind::PushLegacyJson => push::translate_legacy_json(body, config),
         FrameKind::PushProtobuf => push::translate_protobuf(body, Limits::default().decoded_max_bytes, config),
     }
 }
@@ -96,6 +100,18 @@ impl Spec for LogsSpec {
 
     fn new_head(&self, _: &TenantId) -> LogsHead {
         LogsHead::default()
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::LOGS, schema::TS)]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        erase::may_erase(tombstone, block)
     }
 
     fn replay(&self, frame: &Frame) -> Result<LogRows, ReplayError> {

@@ -1,20 +1,26 @@
-//! Metrics: series of samples, native histograms and exemplars. In through OTLP, out through the HTTP API of Prometheus
-//! and PromQL.
+//! Metrics: series of samples, native histograms and exemplars. In through OTLP and remote write, out through the HTTP
+//! API of Prometheus and PromQL.
 
 pub mod api;
+mod builder;
+mod compact;
 mod decimal;
 mod head;
 pub mod histogram;
 mod kahan;
 mod otlp;
 pub mod promql;
+pub mod remote_write;
 mod rows;
 mod schema;
 mod select;
 mod spec;
+mod writer;
 
 pub use otlp::{TranslationConfig, TranslationStrategy};
+pub use rows::{Exemplar, HistogramSample, Metadata, MetricType};
 pub use spec::{Config, MetricsSpec};
+pub use writer::Writer;
 
 /// Bits of the NaN that ends a series: every other NaN is data.
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;

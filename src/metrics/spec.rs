@@ -1,13 +1,16 @@
+use super::compact;
 use super::head::{MetricsHead, Registry};
 use super::otlp::{self, TranslationConfig};
-use super::rows::MetricRows;
+use super::rows::{Metadata, MetricRows};
 use super::select::SampleCache;
+use super::{remote_write, schema, select};
 use crate::ingest::{Encoding, Limits};
-use crate::model::{Signal, TenantId};
+use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
-use crate::storage::block::Block;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{ReplayError, Spec};
+use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Spec, Tombstone};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +49,34 @@ impl Default for Config {
     }
 }
 
+/// What the body of a WAL frame is. The numbers are stored, so they never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    OtlpProtobuf = 1,
+    OtlpJson = 2,
+    RemoteWrite1 = 3,
+    RemoteWrite2 = 4,
+}
+
+impl FrameKind {
+    fn from_stored(number: u8) -> Option<FrameKind> {
+        use FrameKind::{OtlpJson, OtlpProtobuf, RemoteWrite1, RemoteWrite2};
+        [OtlpProtobuf, OtlpJson, RemoteWrite1, RemoteWrite2].into_iter().find(|k| *k as u8 == number)
+    }
+}
+
+/// Translates one decompressed body. The same for the same bytes, time of receipt and configuration whenever it is called,
+/// because replay calls it again. Fails only for a body that cannot be decoded.
+pub fn translate(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -> Result<(MetricRows, Refusals), Failure> {
+    match kind {
+        FrameKind::OtlpProtobuf => otlp::translate(otlp::Kind::Protobuf, body, received_at, config),
+        FrameKind::OtlpJson => otlp::translate(otlp::Kind::Json, body, received_at, config),
+        FrameKind::RemoteWrite1 => remote_write::translate_1(body),
+        FrameKind::RemoteWrite2 => remote_write::translate_2(body).map(|(rows, refusals, _)| (rows, refusals)),
+    }
+}
+
 /// What storage is told of metrics. Holds the registries of series, which outlive heads.
 pub struct MetricsSpec {
     config: Arc<Config>,
@@ -69,6 +100,11 @@ impl MetricsSpec {
         &self.samples
     }
 
+    /// Families that were described apart from their series, in no order.
+    pub fn families(&self, tenant: &TenantId) -> Vec<Arc<Metadata>> {
+        self.registries.lock().get(tenant).map_or_else(Vec::new, |registry| registry.families())
+    }
+
     fn registry(&self, tenant: &TenantId) -> Arc<Registry> {
         self.registries.lock().entry(tenant.clone()).or_default().clone()
     }
@@ -88,13 +124,28 @@ impl Spec for MetricsSpec {
 
     fn replay(&self, frame: &Frame) -> Result<MetricRows, ReplayError> {
         let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| ReplayError(format!("unknown encoding {}", frame.encoding)))?;
-        let kind = otlp::Kind::from_stored(frame.kind).ok_or_else(|| ReplayError(format!("unknown kind {}", frame.kind)))?;
+        let kind = FrameKind::from_stored(frame.kind).ok_or_else(|| ReplayError(format!("unknown kind {}", frame.kind)))?;
         let max = Limits::default().decoded_max_bytes;
         let body = encoding.decode(&frame.body, max).map_err(|e| ReplayError(e.to_string()))?;
-        let translated = otlp::translate(kind, &body, frame.received_at, &self.config);
-        let (mut rows, _) = translated.map_err(|e| ReplayError(e.to_string()))?;
+        let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config).map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(2 * 3600)
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::SAMPLES, "ts"), (schema::HIST, "ts"), (schema::EXEMPLARS, "ts")]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        select::may_erase(tombstone, block)
     }
 
     fn published(&self, tenant: &TenantId, _: &[Arc<Block>]) {

@@ -48,6 +48,13 @@ pub fn general_float(v: f64) -> String {
     if v.is_finite() && abs != 0.0 && !(1e-4..1e21).contains(&abs) { exponent_float(v) } else { plain_float(v) }
 }
 
+/// A sample in the text formats of Prometheus and OpenMetrics: Go's `FormatFloat(v, 'g', -1, 64)`, exponent form iff the
+/// decimal exponent is < -4 or >= 6.
+pub fn exposition_float(v: f64) -> String {
+    let abs = v.abs();
+    if v.is_finite() && abs != 0.0 && !(1e-4..1e6).contains(&abs) { exponent_float(v) } else { plain_float(v) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +71,9 @@ mod tests {
         assert_eq!(json_float(f64::NAN), "NaN");
         assert_eq!(general_float(0.00001), "1e-05");
         assert_eq!(plain_float(1e-7), "0.0000001");
+        assert_eq!(
+            [999_999.5, 1e6, -1_234_567.0, 0.0001, 0.00001].map(exposition_float),
+            ["999999.5", "1e+06", "-1.234567e+06", "0.0001", "1e-05"]
+        );
     }
 }

@@ -21,8 +21,12 @@ pub enum Reason {
     TooFarAhead,
     /// A line or a value above its limit.
     TooLarge,
+    /// Beyond the number of items that one request may have.
+    TooMany,
     /// Older than the retention.
     TooOld,
+    /// Of a trace that has as many spans or bytes as a trace may have.
+    TraceTooLarge,
 }
 
 impl Reason {
@@ -40,7 +44,9 @@ impl Reason {
             Reason::OutOfOrder => "out_of_order",
             Reason::TooFarAhead => "too_far_ahead",
             Reason::TooLarge => "too_large",
+            Reason::TooMany => "too_many",
             Reason::TooOld => "too_old",
+            Reason::TraceTooLarge => "trace_too_large",
         }
     }
 }

@@ -4,7 +4,9 @@
 /// Nanoseconds in a millisecond, a second and a UTC day.
 pub const MILLI: i64 = 1_000_000;
 pub const SECOND: i64 = 1_000_000_000;
-pub const DAY: i64 = 86_400 * SECOND;
+pub const MINUTE: i64 = 60 * SECOND;
+pub const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
 
 /// `[start, end)` in nanoseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

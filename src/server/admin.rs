@@ -1,8 +1,10 @@
-use super::rooms::Room;
+use super::rooms::{Engine, Room};
+use crate::storage::maintenance::MaintenanceError;
 use crate::telemetry::Telemetry;
-use crate::web::text_response;
+use crate::web::{own_pages_only, text_response};
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{StatusCode, header};
@@ -18,37 +20,21 @@ pub(super) fn health_routes(rooms: Rooms) -> Router {
 /// Health in the forms of Prometheus, Loki and Tempo, our own metrics, and what an operator may do.
 pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) -> Router {
     let admin = if admin_allowed {
-        // Compaction will merge here; until there is any, both mean a cut.
-        Router::new().route("/-/flush", post(flush)).route("/-/compact", post(flush))
+        Router::new().route("/-/flush", post(flush)).route("/-/compact", post(compact))
     } else {
         Router::new().route("/-/flush", post(forbidden)).route("/-/compact", post(forbidden))
     };
     let metrics = get(move || async move { ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.expose()) });
     Router::new()
-        .route("/", get(index))
         .route("/ready", get(ready))
         .route("/-/ready", get(prometheus_ready))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
-        .merge(admin)
+        .merge(admin.layer(from_fn(own_pages_only)))
         .with_state(rooms)
         .route("/metrics", metrics)
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-const INDEX: &str = "monocle: metrics, logs and traces through one lens
-
-/api/v1/query          Prometheus API
-/loki/api/v1/query     Loki API
-/api/search            Tempo API
-/metrics               monocle's own metrics
-/ready                 health
-OTLP is taken on ports of its own, 4317 (gRPC) and 4318 (HTTP) unless configured otherwise.
-";
-
-async fn index() -> Response {
-    text_response(StatusCode::OK, INDEX)
-}
 
 fn all_ready(rooms: &Rooms) -> bool {
     rooms.iter().all(|room| room.engine.is_ready())
@@ -71,15 +57,23 @@ async fn prometheus_ready(State(rooms): State<Rooms>) -> Response {
 }
 
 async fn flush(State(rooms): State<Rooms>) -> Response {
-    let flushes: Vec<_> = rooms
+    of_all(&rooms, |engine| engine.flush()).await
+}
+
+async fn compact(State(rooms): State<Rooms>) -> Response {
+    of_all(&rooms, |engine| engine.compact()).await
+}
+
+async fn of_all(rooms: &Rooms, work: fn(&dyn Engine) -> Result<(), MaintenanceError>) -> Response {
+    let works: Vec<_> = rooms
         .iter()
         .map(|room| {
             let engine = room.engine.clone();
-            tokio::task::spawn_blocking(move || engine.flush())
+            tokio::task::spawn_blocking(move || work(&*engine))
         })
         .collect();
-    for flush in flushes {
-        let failure = match flush.await {
+    for work in works {
+        let failure = match work.await {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),

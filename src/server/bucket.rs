@@ -8,15 +8,18 @@ use crate::runtime::{Shutdown, World};
 use crate::storage::block::BlockId;
 use crate::storage::catalog::{Binding, Catalog};
 use crate::storage::layout::Layout;
-use crate::storage::tier::{Bucket, Tier, attach};
+use crate::storage::tier::{Bucket, DiskShares, Tier, attach};
 use crate::telemetry::Telemetry;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The cache of what queries read from the bucket: this part of `--disk`.
-const CACHE_SHARE: u64 = 10;
+/// With a bucket, of `--disk`: six tenths for copies of blocks, one for what queries read of others. Of the rest the
+/// write-ahead logs take up to three sixteenths, and blocks that are being made have what is left.
+fn shares(disk_bytes: u64) -> DiskShares {
+    DiskShares { blocks_max_bytes: disk_bytes / 10 * 6, cache_max_bytes: disk_bytes / 10 }
+}
 
 /// Where blocks are. With a bucket, its prefix is ours afterwards, and the catalog has what an empty directory found there.
 pub(super) async fn open(
@@ -33,13 +36,13 @@ pub(super) async fn open(
             None => Ok(Tier::new(world.clone(), layout.clone())),
         };
     };
-    let (bucket, cache_max_bytes) = (bucket.clone(), config.disk_bytes / CACHE_SHARE);
+    let (bucket, shares) = (bucket.clone(), shares(config.disk_bytes));
     let (world, layout, catalog, metrics) = (world.clone(), layout.clone(), catalog.clone(), telemetry.bucket.clone());
     let shutdown = shutdown.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let bucket = Bucket::connect(&bucket)?;
         attach(&world, &layout, &catalog, &bucket, &shutdown)?;
-        Ok(Tier::with_bucket(world, layout, &catalog, bucket, cache_max_bytes, metrics)?)
+        Ok(Tier::with_bucket(world, layout, &catalog, bucket, shares, metrics)?)
     });
     opened.await.map_err(io::Error::other)?
 }

@@ -27,6 +27,9 @@ pub(super) enum Kind {
     Tempo,
     Web,
     OtelHealth,
+    Zipkin,
+    JaegerHttp,
+    JaegerGrpc,
 }
 
 impl Kind {
@@ -39,6 +42,9 @@ impl Kind {
             Kind::Tempo => "tempo",
             Kind::Web => "web",
             Kind::OtelHealth => "otel_health",
+            Kind::Zipkin => "zipkin",
+            Kind::JaegerHttp => "jaeger_http",
+            Kind::JaegerGrpc => "jaeger_grpc",
         }
     }
 }
@@ -66,6 +72,9 @@ pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindError>
         (Kind::Tempo, &listeners.tempo),
         (Kind::Web, &listeners.web),
         (Kind::OtelHealth, &listeners.otel_health),
+        (Kind::Zipkin, &listeners.zipkin),
+        (Kind::JaegerHttp, &listeners.jaeger_http),
+        (Kind::JaegerGrpc, &listeners.jaeger_grpc),
     ];
     let mut bound = Vec::new();
     for (kind, endpoint) in wanted {

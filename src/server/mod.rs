@@ -3,8 +3,10 @@
 mod admin;
 mod bucket;
 mod listener;
+mod page;
 mod rooms;
 mod router;
+mod status;
 
 use crate::config::{Config, Endpoint};
 use crate::query::{Pool, PoolConfig};
@@ -14,8 +16,9 @@ use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, collect_orphans};
 use crate::storage::tier::{self, BucketError, OwnerError, UploadError};
 use crate::telemetry::Telemetry;
+use crate::web::SlowQueries;
 use listener::{BindError, Bound};
-use rooms::Room;
+use rooms::{Built, Room};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +60,9 @@ const FLUSH: Duration = Duration::from_secs(15);
 /// A whole stop: what is left of it after the flush goes to the upload of the last blocks.
 const STOP_MAX: Duration = Duration::from_secs(28);
 
+/// The last derived samples may take this long.
+const LAST_COLLECTION: Duration = Duration::from_secs(3);
+
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
 
@@ -85,10 +91,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let rooms: Arc<[Room]> = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?.into();
+    let Built { rooms, receivers, deriver } = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
-    let routers = router::build(&rooms, &telemetry, admin_allowed(&config));
+    let slow = SlowQueries::new(world.clock.clone());
+    let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
+    let routers = router::build(&rooms, receivers, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
@@ -99,6 +107,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
     }
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
+    // Stopped after the listeners, so that what they still took is counted, too.
+    let derived = Tasks::default();
+    if let Some(deriver) = deriver {
+        derived.spawn("derive", deriver.run(derived.shutdown.clone()));
+    }
     let outcome = tokio::select! {
         reason = stop_requested() => reason.map_err(ServeError::from),
         error = failed(recovery) => Err(ServeError::Recovery(error)),
@@ -106,6 +119,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tracing::info!("stopping");
     let stopping = Instant::now();
     tasks.stop(DRAIN + Duration::from_secs(2)).await;
+    derived.stop(LAST_COLLECTION).await;
     let closed = close(rooms.clone(), FLUSH).await;
     if tier.has_bucket() {
         bucket::close(rooms, tier, catalog, STOP_MAX.saturating_sub(stopping.elapsed())).await;
@@ -204,8 +218,10 @@ fn write_addresses(world: &World, layout: &Layout, bound: &[Bound]) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Signal;
     use crate::runtime::Shutdown;
     use crate::storage::maintenance::MaintenanceError;
+    use crate::storage::{HeadStats, StoreStatus};
     use std::pin::Pin;
     use std::sync::mpsc;
 
@@ -223,6 +239,14 @@ mod tests {
 
         fn flush(&self) -> Result<(), MaintenanceError> {
             Ok(())
+        }
+
+        fn compact(&self) -> Result<(), MaintenanceError> {
+            Ok(())
+        }
+
+        fn status(&self) -> StoreStatus {
+            StoreStatus { signal: Signal::Logs, wal_bytes: 0, head: HeadStats::default(), blocks: Vec::new() }
         }
 
         fn close(&self) -> Result<(), MaintenanceError> {

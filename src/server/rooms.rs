@@ -1,13 +1,14 @@
 use super::ServeError;
 use crate::config::Config;
+use crate::derive::Deriver;
 use crate::ingest::{Door, Limits};
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
-use crate::storage::maintenance::{self, MaintenanceConfig, MaintenanceError};
+use crate::storage::maintenance::{self, CompactConfig, MaintenanceConfig, MaintenanceError};
 use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
-use crate::storage::{Spec, Store, StoreConfig};
+use crate::storage::{Spec, Store, StoreConfig, StoreStatus};
 use crate::telemetry::Telemetry;
 use crate::{logs, metrics, traces};
 use axum::Router;
@@ -24,11 +25,21 @@ pub(super) struct Room {
     pub engine: Arc<dyn Engine>,
 }
 
+/// All signals, and what lies across.
+pub(super) struct Built {
+    pub rooms: Arc<[Room]>,
+    /// Doors of protocols that are on listeners of their own.
+    pub receivers: Router,
+    pub deriver: Option<Deriver>,
+}
+
 /// What the server does with a store, whatever its signal.
 pub(super) trait Engine: Send + Sync {
     fn recover(&self) -> io::Result<()>;
     fn is_ready(&self) -> bool;
     fn flush(&self) -> Result<(), MaintenanceError>;
+    fn compact(&self) -> Result<(), MaintenanceError>;
+    fn status(&self) -> StoreStatus;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Moves blocks to the bucket and out of it, until shutdown.
@@ -40,6 +51,7 @@ pub(super) trait Engine: Send + Sync {
 struct Running<S: Spec> {
     store: Arc<Store<S>>,
     maintenance: MaintenanceConfig,
+    turn: maintenance::Turn,
 }
 
 impl<S: Spec> Engine for Running<S> {
@@ -55,12 +67,21 @@ impl<S: Spec> Engine for Running<S> {
         self.store.cut()
     }
 
+    fn compact(&self) -> Result<(), MaintenanceError> {
+        let _alone = self.turn.blocking_lock();
+        self.store.compact(&self.maintenance.compact)
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.store.status()
+    }
+
     fn close(&self) -> Result<(), MaintenanceError> {
         self.store.close()
     }
 
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(maintenance::run(self.store.clone(), self.maintenance, shutdown))
+        Box::pin(maintenance::run(self.store.clone(), self.maintenance, self.turn.clone(), shutdown))
     }
 
     fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -81,16 +102,24 @@ struct Parts<'a> {
     telemetry: &'a Telemetry,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
+    turn: maintenance::Turn,
 }
 
 impl Parts<'_> {
+    fn compact(&self) -> CompactConfig {
+        CompactConfig {
+            bytes_max: (self.config.disk_bytes / 16).min(MERGE_MAX_BYTES),
+            inputs_max: usize::try_from(self.config.memory_bytes / MERGE_INPUT_BYTES).unwrap_or(usize::MAX).clamp(4, 24),
+        }
+    }
+
     /// The store and door of one signal, and the routes that `routes` makes of them.
     fn room<S: Spec>(
         &self,
         spec: S,
         retention: Option<Duration>,
         routes: impl FnOnce(Arc<Door<S>>) -> (Router, Router),
-    ) -> Result<Room, ServeError> {
+    ) -> Result<(Room, Arc<Door<S>>), ServeError> {
         let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: (self.config.disk_bytes / 16).min(WAL_MAX_BYTES) };
         // Three signals share the three tenths of memory that heads may take.
         let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
@@ -98,14 +127,24 @@ impl Parts<'_> {
         let store = Arc::new(store);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
-        let (query, otlp) = routes(Arc::new(door));
-        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention };
-        Ok(Room { query, otlp, engine: Arc::new(Running { store, maintenance }) })
+        let door = Arc::new(door);
+        let (query, otlp) = routes(door.clone());
+        let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
+        Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
 }
 
+/// Bytes of the blocks that one merge takes.
+const MERGE_MAX_BYTES: u64 = 1 << 30;
+
+/// Memory for which one merge may take one more block: a tenth of it is what a block needs.
+const MERGE_INPUT_BYTES: u64 = 64 << 20;
+
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
+
+/// The part of the memory in which accepted spans may wait to be counted.
+const DERIVE_QUEUE_SHARE: u64 = 32;
 
 pub(super) fn build(
     config: &Config,
@@ -114,24 +153,43 @@ pub(super) fn build(
     catalog: &Arc<Catalog>,
     pool: &Pool,
     telemetry: &Telemetry,
-) -> Result<Vec<Room>, ServeError> {
-    let parts = Parts { config, world, tier, catalog, telemetry, requests: Budget::new(config.memory_bytes * 3 / 10) };
+) -> Result<Built, ServeError> {
+    let parts = Parts {
+        config,
+        world,
+        tier,
+        catalog,
+        telemetry,
+        requests: Budget::new(config.memory_bytes * 3 / 10),
+        turn: maintenance::Turn::default(),
+    };
     let clock = || world.clock.clone();
     let metrics =
         metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
-    let metrics = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+    let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (metrics::api::query_routes(api.clone()), metrics::api::otlp_routes(api))
+        let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
+        let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));
+        (query, metrics::api::otlp_routes(api))
     })?;
     let logs = logs::Config { retention: config.retention_logs, ..logs::Config::default() };
-    let logs = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
+    let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (logs::api::query_routes(api.clone()), logs::api::otlp_routes(api))
+        let query = logs::api::query_routes(api.clone()).merge(logs::api::admin_routes(api.clone(), super::admin_allowed(config)));
+        (query, logs::api::otlp_routes(api))
     })?;
-    let traces = traces::Config { retention: config.retention_traces };
-    let traces = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
+    let traces = traces::Config { retention: config.retention_traces, limits: config.traces };
+    let mut receivers = Router::new();
+    let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        (traces::api::query_routes(api.clone()), traces::api::otlp_routes(api))
+        receivers = traces::api::receiver_routes(api.clone());
+        let query = traces::api::query_routes(api.clone());
+        let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };
+        (query, traces::api::otlp_routes(api))
     })?;
-    Ok(vec![metrics, logs, traces])
+    let deriver = config.derive.enabled.then(|| {
+        let queue = config.memory_bytes / DERIVE_QUEUE_SHARE;
+        Deriver::new(config.derive.clone(), &traces_door, metrics_door, clock(), telemetry.derive.clone(), queue)
+    });
+    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver })
 }

@@ -1,9 +1,10 @@
-use super::admin;
 use super::listener::Kind;
 use super::rooms::Room;
+use super::{admin, page};
 use crate::telemetry::Telemetry;
-use crate::web::text_response;
+use crate::web::{SlowQueries, note_slow_queries, text_response};
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use tower_http::compression::CompressionLayer;
@@ -13,6 +14,7 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 pub(super) struct Routers {
     otlp: Router,
     query: Router,
+    receivers: Router,
     health: Router,
 }
 
@@ -21,23 +23,38 @@ impl Routers {
         match kind {
             Kind::OtlpGrpc | Kind::OtlpHttp => self.otlp.clone(),
             Kind::Prometheus | Kind::Loki | Kind::Tempo | Kind::Web => self.query.clone(),
+            Kind::Zipkin | Kind::JaegerHttp | Kind::JaegerGrpc => self.receivers.clone(),
             Kind::OtelHealth => self.health.clone(),
         }
     }
 }
 
-pub(super) fn build(rooms: &Arc<[Room]>, telemetry: &Telemetry, admin_allowed: bool) -> Routers {
+pub(super) fn build(
+    rooms: &Arc<[Room]>,
+    receivers: Router,
+    telemetry: &Telemetry,
+    admin_allowed: bool,
+    status: Router,
+    slow: SlowQueries,
+) -> Routers {
     let merged = |pick: fn(&Room) -> Router| rooms.iter().map(pick).fold(Router::new(), Router::merge);
     let apis = merged(|room| room.query.clone());
+    // OTLP/HTTP is taken on these ports as well: the page sends its sample to where it came from.
+    let otlp = merged(|room| room.otlp.clone());
     let query = apis
         .clone()
         // Mimir's clients use this prefix.
         .nest("/prometheus", apis)
+        .layer(from_fn_with_state(slow, note_slow_queries))
+        .merge(otlp.clone())
         .merge(admin::routes(rooms.clone(), telemetry.clone(), admin_allowed))
+        .merge(status)
+        .merge(page::routes())
         .fallback(not_found)
         .layer(CompressionLayer::new());
-    let otlp = merged(|room| room.otlp.clone()).merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
-    Routers { otlp, query, health: admin::health_routes(rooms.clone()).fallback(not_found) }
+    let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
+    let receivers = receivers.fallback(not_found);
+    Routers { otlp, query, receivers, health: admin::health_routes(rooms.clone()).fallback(not_found) }
 }
 
 /// Browsers that send OTLP/HTTP, from any http:// origin, as otel-lgtm's collector allows.

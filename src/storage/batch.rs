@@ -2,6 +2,7 @@ use super::Spec;
 use crate::model::{Reason, TenantId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A request's bytes as they came, which is what the WAL keeps and what replay translates again.
 #[derive(Debug, Clone)]
@@ -21,29 +22,76 @@ pub struct Refusals {
     /// Positions of refused items in the order in which translation meets them; sorted, unique.
     indexes: Vec<u32>,
     reasons: BTreeMap<Reason, (u64, String)>,
+    /// Of what was left out without a word.
+    unsaid: BTreeMap<Reason, u64>,
+    /// In the order of refusal, at most [`MESSAGES_MAX`].
+    messages: Vec<String>,
 }
+
+/// Messages of one request that are kept for protocols that tell more than one a reason.
+const MESSAGES_MAX: usize = 32;
 
 impl Refusals {
     /// The first `message` of a reason is kept for the client.
     pub fn refuse(&mut self, index: u32, reason: Reason, message: impl FnOnce() -> String) {
-        match self.indexes.binary_search(&index) {
-            Ok(_) => return,
-            Err(at) => self.indexes.insert(at, index),
+        self.refuse_all(index..index.saturating_add(1), reason, message);
+    }
+
+    /// Refuses several items for one and the same cause, which is told once.
+    pub fn refuse_all(&mut self, items: Range<u32>, reason: Reason, message: impl FnOnce() -> String) {
+        let count = items.filter(|index| self.mark(*index)).count() as u64;
+        if count == 0 {
+            return;
         }
-        let entry = self.reasons.entry(reason).or_insert_with(|| (0, message()));
-        entry.0 += 1;
+        let has_room = self.messages.len() < MESSAGES_MAX;
+        if let Some(known) = self.reasons.get_mut(&reason) {
+            known.0 += count;
+            if has_room {
+                self.messages.push(message());
+            }
+            return;
+        }
+        let message = message();
+        if has_room {
+            self.messages.push(message.clone());
+        }
+        self.reasons.insert(reason, (count, message));
+    }
+
+    /// Leaves an item out without telling the sender: what a protocol drops in silence, or what translation made up and
+    /// nobody sent. Replay skips it, and counters know it.
+    pub fn pass_over(&mut self, index: u32, reason: Reason) {
+        if self.mark(index) {
+            *self.unsaid.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Whether the item was not refused before.
+    fn mark(&mut self, index: u32) -> bool {
+        match self.indexes.binary_search(&index) {
+            Ok(_) => false,
+            Err(at) => {
+                self.indexes.insert(at, index);
+                true
+            }
+        }
     }
 
     pub fn indexes(&self) -> &[u32] {
         &self.indexes
     }
 
+    pub fn contains(&self, index: u32) -> bool {
+        self.indexes.binary_search(&index).is_ok()
+    }
+
+    /// Items whose sender is told.
     pub fn len(&self) -> usize {
-        self.indexes.len()
+        self.reasons.values().map(|(count, _)| usize::try_from(*count).unwrap_or(usize::MAX)).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.indexes.is_empty()
+        self.reasons.is_empty()
     }
 
     /// (reason, count, first message) in order of reason.
@@ -51,9 +99,19 @@ impl Refusals {
         self.reasons.iter().map(|(reason, (count, message))| (reason.as_str(), *count, message.as_str()))
     }
 
+    /// (reason, count) of what was passed over, in order of reason.
+    pub fn unsaid(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.unsaid.iter().map(|(reason, count)| (reason.as_str(), *count))
+    }
+
     /// The first message of each reason, joined by `; `: for `partial_success` and its like.
     pub fn message(&self) -> String {
         self.reasons.values().map(|(_, m)| m.as_str()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What was told, item by item in the order of refusal: the first 32.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
     }
 }
 
@@ -102,5 +160,17 @@ mod tests {
         r.refuse(5, Reason::InvalidName, || "never".into());
         assert_eq!(r.indexes(), [2, 5]);
         assert_eq!(r.reasons().collect::<Vec<_>>(), [("too_old", 2, "too old: 5")]);
+        assert_eq!(r.messages(), ["too old: 5", "too old: 2"]);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_skipped_by_replay_and_told_to_nobody() {
+        let mut r = Refusals::default();
+        r.pass_over(3, Reason::TooOld);
+        assert!(r.is_empty() && r.contains(3) && r.message().is_empty());
+        r.refuse_all(2..5, Reason::InvalidLabel, || "bad label".into());
+        assert_eq!((r.len(), r.indexes()), (2, &[2, 3, 4][..]));
+        assert_eq!(r.messages(), ["bad label"]);
+        assert_eq!(r.unsaid().collect::<Vec<_>>(), [("too_old", 1)]);
     }
 }

@@ -11,19 +11,25 @@ pub mod catalog;
 pub mod head;
 pub mod layout;
 pub mod maintenance;
+mod merge;
+pub mod rebuild;
 mod scan;
 mod spec;
+mod status;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tier;
 mod tombstone;
+pub mod verify;
 mod view;
 pub mod wal;
 
 pub use batch::{Admitted, Batch, Notice, Payload, Refusals, Watch};
+pub use merge::{Merge, MergeError, MergeInput, Merged, Pace, RowStream};
 pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
+pub use status::{BlockTotals, StoreStatus};
 pub use store::{AppendError, Appended, Store, StoreConfig};
 pub use tombstone::{Delete, Tombstone, TombstoneState};
 pub use view::{Missing, View};

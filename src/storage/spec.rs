@@ -1,10 +1,12 @@
 use super::block::Block;
+use super::block::{BlockWriter, Sidecar};
 use super::wal::Frame;
-use super::{Refusals, Tombstone};
+use super::{Merge, MergeError, Merged, Refusals, Tombstone};
 use crate::model::{Signal, TenantId};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What storage is told of a signal. One value lives as long as the process and may hold state that outlives heads.
 pub trait Spec: Send + Sync + Sized + 'static {
@@ -18,6 +20,24 @@ pub trait Spec: Send + Sync + Sized + 'static {
 
     /// Translates a frame as live ingest did, without the items listed in `frame.refused`, and judges nothing again.
     fn replay(&self, frame: &Frame) -> Result<Self::Rows, ReplayError>;
+
+    /// Data of so much time make one block of the first level of compaction.
+    fn window(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    /// The tables with the times of rows, and their columns of timestamps: by these a mixed block is split into days.
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Writes the rows of all inputs to `out`, sorted, each once, in memory that does not depend on their number. `None` if
+    /// no row is left.
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError>;
+
+    /// Tables that a merged block of this level has besides those that `merge` writes, made of the same rows.
+    fn sidecars(&self, level: u8) -> Vec<Box<dyn Sidecar>> {
+        let _ = level;
+        Vec::new()
+    }
 
     /// Whether the block may hold a row that the tombstone selects. Its times and place in the order were looked at.
     fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
@@ -67,6 +87,12 @@ pub trait Head: Send + Sync + 'static {
     /// Decides under the lane's lock which items of `rows` are refused, removes them from `rows` and records them.
     fn admit(&self, rows: &mut Self::Rows, refusals: &mut Refusals) {
         let _ = (rows, refusals);
+    }
+
+    /// Before the rows of a replayed frame are applied, with the blocks of everything before the log: may finish what
+    /// [`Head::admit`] finished when the frame was written, and judges nothing.
+    fn replayed(&self, rows: &mut Self::Rows, blocks: &[Arc<Block>]) {
+        let _ = (rows, blocks);
     }
 
     /// Makes the rows visible. They are durable by now, so this cannot fail.

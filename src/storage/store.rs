@@ -9,7 +9,7 @@ use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +106,14 @@ pub struct Store<S: Spec> {
     ready: AtomicBool,
     /// One cut at a time.
     cutting: Mutex<()>,
+    /// One merge at a time; the blocks that could not be merged since the start.
+    merging: Mutex<HashSet<BlockId>>,
+    /// Whoever takes blocks away holds it from the decision to the commit.
+    removing: Mutex<()>,
+    /// Tells a merge that the process stops.
+    stopping: Arc<AtomicBool>,
+    /// Files of edits whose commit failed: whether the catalog has them is certain only after the next commit.
+    limbo: Mutex<Vec<BlockMeta>>,
 }
 
 impl<S: Spec> Store<S> {
@@ -149,6 +157,10 @@ impl<S: Spec> Store<S> {
             published: RwLock::new(Arc::new(published)),
             ready: AtomicBool::new(false),
             cutting: Mutex::new(()),
+            merging: Mutex::default(),
+            removing: Mutex::new(()),
+            stopping: Arc::default(),
+            limbo: Mutex::default(),
         })
     }
 
@@ -166,12 +178,15 @@ impl<S: Spec> Store<S> {
         // A cut would take the generation away while rows are still being applied to it.
         let _no_cut_meanwhile = self.cut_lock();
         let generation = self.open_generation();
+        let published = self.published.read().clone();
         let mut untranslatable = 0u64;
         let mut rows = 0u64;
         let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| match self.spec.replay(&frame) {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 rows += batch.len() as u64;
-                generation.head(&self.spec, &frame.tenant, self.world.clock.now()).apply(batch);
+                let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
+                head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
+                head.apply(batch);
             }
             Err(error) => {
                 untranslatable += 1;
@@ -230,7 +245,7 @@ impl<S: Spec> Store<S> {
             generation.head(&self.spec, &batch.tenant, now).admit(&mut batch.rows, &mut batch.refusals);
         }
         let accepted = batch.rows.len() as u64;
-        if accepted == 0 {
+        if batch.rows.is_empty() {
             // Rows that admission found to be there already may be queued and not durable yet.
             let commit = offered.then(|| lane.barrier());
             return Ok(Ticket { commit, appended: Appended { accepted, refusals: batch.refusals } });
@@ -290,6 +305,7 @@ impl<S: Spec> Store<S> {
         if !self.ready.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        self.stop_merging();
         drop(self.lane.write());
         let cut = self.cut();
         if let Some(lane) = &*self.lane.read() {
@@ -317,7 +333,7 @@ impl<S: Spec> Store<S> {
         &self.tier
     }
 
-    /// Those of the newest View, of all tenants.
+    /// Those of the newest View, of all tenants, each tenant's in the order of acceptance.
     pub(super) fn live_blocks(&self) -> Vec<Arc<Block>> {
         let published = self.published.read().clone();
         published.blocks.values().flat_map(|b| b.iter().cloned()).collect()
@@ -342,6 +358,31 @@ impl<S: Spec> Store<S> {
 
     pub(super) fn cut_lock(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.cutting.lock()
+    }
+
+    pub(super) fn merging_lock(&self) -> parking_lot::MutexGuard<'_, HashSet<BlockId>> {
+        self.merging.lock()
+    }
+
+    pub(super) fn removal_lock(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.removing.lock()
+    }
+
+    pub(super) fn stop_merging(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stopping(&self) -> Arc<AtomicBool> {
+        self.stopping.clone()
+    }
+
+    /// Deletes the files of blocks that were written and that nothing lists.
+    pub(super) fn discard(&self, written: &[BlockMeta]) {
+        for meta in written {
+            if let Err(error) = self.tier.remove(meta) {
+                tracing::warn!(block = %meta.id, %error, "files of a block that is not needed are left behind until the next start");
+            }
+        }
     }
 
     pub(super) fn head_stats(&self) -> HeadStats {
@@ -383,8 +424,7 @@ impl<S: Spec> Store<S> {
     }
 
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
-        let published = self.published.read().clone();
-        published.blocks.values().flat_map(|b| b.iter()).map(|b| b.meta().clone()).collect()
+        self.live_blocks().iter().map(|b| b.meta().clone()).collect()
     }
 
     /// Opens a new generation for appends, and returns the sealed ones, oldest first, each with the LSN at which it
@@ -407,9 +447,31 @@ impl<S: Spec> Store<S> {
         sealed
     }
 
+    /// After a commit: a failed one before it has left nothing in the catalog, so that its files can go.
+    fn settle_limbo(&self) {
+        let limbo = std::mem::take(&mut *self.limbo.lock());
+        if limbo.is_empty() {
+            return;
+        }
+        match self.catalog.blocks(self.signal) {
+            Ok(listed) => {
+                let listed: HashSet<BlockId> = listed.iter().map(|m| m.id).collect();
+                self.discard(&limbo.into_iter().filter(|m| !listed.contains(&m.id)).collect::<Vec<_>>());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "files of a failed commit stay until the next one");
+                self.limbo.lock().extend(limbo);
+            }
+        }
+    }
+
     /// Commits and publishes: the new blocks appear and the sealed generation disappears in one step.
     pub(super) fn publish(&self, edit: &CatalogEdit, cut: Option<&Arc<Generation<S>>>) -> Result<(), super::maintenance::MaintenanceError> {
-        self.catalog.commit(edit)?;
+        if let Err(error) = self.catalog.commit(edit) {
+            self.limbo.lock().extend(edit.add.iter().cloned());
+            return Err(error.into());
+        }
+        self.settle_limbo();
         let mut published = self.published.write();
         let mut next = Published::clone(&published);
         if let Some(cut) = cut {

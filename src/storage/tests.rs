@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod bucket;
+mod compaction;
 mod deletes;
 mod faults;
 
@@ -71,6 +72,32 @@ impl Spec for WordSpec {
         let rows = WordRows(parse(&frame.body, &frame.refused));
         rows.take_time();
         Ok(rows)
+    }
+
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[("words", "ts")]
+    }
+
+    /// Rows with equal time and word are the same; the number tells which was kept.
+    fn merge(&self, merge: Merge<'_>, out: &mut block::BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        let mut rows: Vec<Row> = Vec::new();
+        for input in &merge.inputs {
+            merge.pace.step()?;
+            let found = try_scan(&input.block, &Scan::default())?.into_iter();
+            let wanted = found.filter(|r| merge.times.contains(&r.time) && !input.tombstones.iter().any(|t| selects(t, r)));
+            rows.extend(wanted);
+        }
+        rows.sort();
+        rows.dedup();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let draft = draft(day_of(rows[0].time), &rows)?;
+        for table in draft.tables {
+            out.open(table.name, &table.schema, &table.options)?;
+            out.write(table.name, &table.batches[0])?;
+        }
+        Ok(Some(Merged { min_time: draft.min_time, max_time: draft.max_time, items: draft.items }))
     }
 
     fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
@@ -126,12 +153,17 @@ impl Head for WordHead {
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
-        for row in self.0.lock().iter() {
-            days.entry(day_of(row.time)).or_default().push(row.clone());
+        let rows = self.0.lock().clone();
+        // The word `old` makes one block of all days.
+        let mixed = rows.iter().any(|r| r.word == "old");
+        let newest = rows.iter().map(|r| day_of(r.time)).max();
+        for row in rows {
+            let day = newest.filter(|_| mixed).unwrap_or(day_of(row.time));
+            days.entry(day).or_default().push(row);
         }
-        Box::new(days.into_iter().map(|(day, mut rows)| {
+        Box::new(days.into_iter().map(move |(day, mut rows)| {
             rows.sort();
-            draft(day, &rows)
+            Ok(BlockDraft { mixed, ..draft(day, &rows)? })
         }))
     }
 }
@@ -250,14 +282,18 @@ impl Process {
 }
 
 fn scan(block: &Arc<Block>, scan: &Scan) -> Vec<Row> {
+    try_scan(block, scan).unwrap()
+}
+
+fn try_scan(block: &Arc<Block>, scan: &Scan) -> Result<Vec<Row>, block::ReadError> {
     let mut rows = Vec::new();
-    for batch in block.table("words").unwrap().unwrap().scan(scan).unwrap() {
-        let batch = batch.unwrap();
+    for batch in block.table("words")?.unwrap().scan(scan)? {
+        let batch = batch?;
         let times = batch.column_by_name("ts").unwrap().as_primitive::<TimestampNanosecondType>();
         let words = batch.column_by_name("span.a/b").unwrap().as_string::<i32>();
         rows.extend((0..batch.num_rows()).map(|i| Row { time: times.value(i), word: words.value(i).to_owned() }));
     }
-    rows
+    Ok(rows)
 }
 
 /// A selector is a word.

@@ -2,7 +2,7 @@
 
 mod names;
 
-pub use names::{BucketMetrics, IngestMetrics, QueryMetrics, StoreMetrics};
+pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -16,6 +16,7 @@ pub struct Telemetry {
     pub store: StoreMetrics,
     pub query: QueryMetrics,
     pub bucket: BucketMetrics,
+    pub derive: DeriveMetrics,
 }
 
 impl Default for Telemetry {
@@ -25,7 +26,8 @@ impl Default for Telemetry {
         let store = StoreMetrics::register(&mut registry);
         let query = QueryMetrics::register(&mut registry);
         let bucket = BucketMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket }
+        let derive = DeriveMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive }
     }
 }
 

@@ -1,10 +1,13 @@
 use crate::model::Signal;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,6 +47,8 @@ pub struct IngestMetrics {
     received_bytes: Family<BySignal, Counter>,
     acknowledged: Family<BySignal, Counter>,
     refused: Family<ByReason, Counter>,
+    /// What `refused` has counters for, since a family cannot be listed.
+    reasons: Arc<Mutex<BTreeSet<(&'static str, &'static str)>>>,
 }
 
 impl IngestMetrics {
@@ -53,6 +58,7 @@ impl IngestMetrics {
             received_bytes: Family::default(),
             acknowledged: Family::default(),
             refused: Family::default(),
+            reasons: Arc::default(),
         };
         registry.register("ingest_requests", "Write requests received", m.requests.clone());
         registry.register_with_unit("ingest_received", "Bytes of write requests on the wire", Unit::Bytes, m.received_bytes.clone());
@@ -80,6 +86,22 @@ impl IngestMetrics {
 
     pub fn refused(&self, signal: Signal, reason: &'static str, items: u64) {
         self.refused.get_or_create(&ByReason { signal: signal.as_str(), reason }).inc_by(items);
+        self.reasons.lock().insert((signal.as_str(), reason));
+    }
+
+    pub fn acknowledged_so_far(&self, signal: Signal) -> u64 {
+        self.acknowledged.get_or_create(&signal.into()).get()
+    }
+
+    pub fn received_so_far(&self, signal: Signal) -> u64 {
+        self.received_bytes.get_or_create(&signal.into()).get()
+    }
+
+    /// Reasons and how many items each has refused, by reason.
+    pub fn refused_so_far(&self, signal: Signal) -> Vec<(&'static str, u64)> {
+        let reasons = self.reasons.lock().clone();
+        let of_signal = reasons.into_iter().filter(|(of, _)| *of == signal.as_str());
+        of_signal.map(|(signal, reason)| (reason, self.refused.get_or_create(&ByReason { signal, reason }).get())).collect()
     }
 }
 
@@ -95,6 +117,8 @@ pub struct StoreMetrics {
     block_bytes: Family<BySignal, Gauge>,
     blocks: Family<BySignal, Gauge>,
     cut_seconds: SecondsBySignal,
+    compact_seconds: SecondsBySignal,
+    compacted_blocks: Family<BySignal, Counter>,
     maintenance_failures: Family<BySignal, Counter>,
 }
 
@@ -110,6 +134,8 @@ impl StoreMetrics {
             block_bytes: Family::default(),
             blocks: Family::default(),
             cut_seconds: Family::new_with_constructor(seconds),
+            compact_seconds: Family::new_with_constructor(seconds),
+            compacted_blocks: Family::default(),
             maintenance_failures: Family::default(),
         };
         registry.register_with_unit("wal_written", "Bytes appended to the WAL", Unit::Bytes, m.wal_written_bytes.clone());
@@ -121,6 +147,8 @@ impl StoreMetrics {
         registry.register_with_unit("block_size", "Bytes in blocks", Unit::Bytes, m.block_bytes.clone());
         registry.register("blocks", "Live blocks", m.blocks.clone());
         registry.register_with_unit("cut", "Time to cut a head into blocks", Unit::Seconds, m.cut_seconds.clone());
+        registry.register_with_unit("compact", "Time of one merge of blocks, rests included", Unit::Seconds, m.compact_seconds.clone());
+        registry.register("compacted_blocks", "Blocks that were merged into others", m.compacted_blocks.clone());
         registry.register(
             "maintenance_failures",
             "Cuts, expiries and collections that failed and will be tried again",
@@ -154,6 +182,11 @@ impl StoreMetrics {
 
     pub fn cut(&self, signal: Signal, took: Duration) {
         self.cut_seconds.get_or_create(&signal.into()).observe(took.as_secs_f64());
+    }
+
+    pub fn compacted(&self, signal: Signal, inputs: u64, took: Duration) {
+        self.compact_seconds.get_or_create(&signal.into()).observe(took.as_secs_f64());
+        self.compacted_blocks.get_or_create(&signal.into()).inc_by(inputs);
     }
 
     pub fn maintenance_failed(&self, signal: Signal) {
@@ -258,5 +291,46 @@ impl QueryMetrics {
     /// `outcome` is `ok` or the kind of the failure.
     pub fn answered(&self, api: &'static str, outcome: &'static str, took: Duration) {
         self.seconds.get_or_create(&ByApi { api, outcome }).observe(took.as_secs_f64());
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByCause {
+    reason: &'static str,
+}
+
+/// Metrics derived from spans.
+#[derive(Clone)]
+pub struct DeriveMetrics {
+    spans: Counter,
+    series: Gauge,
+    dropped: Family<ByCause, Counter>,
+}
+
+impl DeriveMetrics {
+    pub(super) fn register(registry: &mut Registry) -> DeriveMetrics {
+        let m = DeriveMetrics { spans: Counter::default(), series: Gauge::default(), dropped: Family::default() };
+        registry.register("derive_spans", "Spans that count in span metrics and in the service graph", m.spans.clone());
+        registry.register("derive_series", "Series of span metrics and of the service graph", m.series.clone());
+        registry.register(
+            "derive_dropped",
+            "Spans, halves of calls and samples that derived metrics go without, by reason",
+            m.dropped.clone(),
+        );
+        m
+    }
+
+    pub fn spans(&self, count: u64) {
+        self.spans.inc_by(count);
+    }
+
+    pub fn series(&self, count: u64) {
+        self.series.set(gauge(count));
+    }
+
+    pub fn dropped(&self, reason: &'static str, count: u64) {
+        if count > 0 {
+            self.dropped.get_or_create(&ByCause { reason }).inc_by(count);
+        }
     }
 }

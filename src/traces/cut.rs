@@ -116,21 +116,23 @@ fn sample(chunks: &Chunks, places: &[Place], days: &RangeInclusive<i64>) -> Vec<
     spans_of(chunks, &chosen, days)
 }
 
+/// The tables of a block as they grow: whoever writes them takes the batches away.
 #[derive(Default)]
-struct TableBatches {
-    spans: Vec<RecordBatch>,
-    events: Vec<RecordBatch>,
-    links: Vec<RecordBatch>,
-    traces: Vec<RecordBatch>,
-    items: u64,
-    events_rows: u64,
-    links_rows: u64,
-    min_time: i64,
-    max_time: i64,
+pub struct TableBatches {
+    pub spans: Vec<RecordBatch>,
+    pub events: Vec<RecordBatch>,
+    pub links: Vec<RecordBatch>,
+    pub traces: Vec<RecordBatch>,
+    pub items: u64,
+    pub events_rows: u64,
+    pub links_rows: u64,
+    pub min_time: i64,
+    pub max_time: i64,
 }
 
 impl TableBatches {
-    fn add(&mut self, spans: &[Span], plan: &Plan) -> Result<(), ArrowError> {
+    /// Appends whole traces, in order of their ids.
+    pub fn add(&mut self, spans: &[Span], plan: &Plan) -> Result<(), ArrowError> {
         let parts = parts_of(spans, self.items, self.events_rows, self.links_rows);
         let of_trace = || spans.chunk_by(|a, b| a.trace_id == b.trace_id);
         let nested: Vec<_> = of_trace().flat_map(nested_sets).collect();

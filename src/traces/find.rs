@@ -98,7 +98,7 @@ impl Search {
             return Ok(Default::default());
         }
         let scene = Scene::new(ctx, sources, bounds.range)?;
-        let mut hunt = Hunt::new(ctx, &self.judge, &scene, bounds.range);
+        let mut hunt = Hunt::new(ctx, &self.judge, &scene, bounds.range)?;
         let mut found = Vec::new();
         let mut traces_max = FIRST_STEP.max(bounds.limit).min(STEP_MAX);
         while found.len() < bounds.limit {
@@ -113,10 +113,15 @@ impl Search {
                     matching.push((place.clone(), sets));
                     Ok(())
                 })?;
-                let room = bounds.limit - found.len();
-                self.show(ctx, sources, &matching[..matching.len().min(room)], bounds.spans_per_set, &mut found)?;
+                let mut rest = &matching[..];
+                while found.len() < bounds.limit && !rest.is_empty() {
+                    let (now, later) = rest.split_at(rest.len().min(bounds.limit - found.len()));
+                    self.show(ctx, sources, now, bounds, &mut found)?;
+                    rest = later;
+                }
             }
         }
+        found.sort_by(|a: &FoundTrace, b| b.start.cmp(&a.start).then(a.trace_id.cmp(&b.trace_id)));
         Ok((found, hunt.inspected))
     }
 
@@ -125,14 +130,16 @@ impl Search {
         ctx: &Context,
         sources: &Sources,
         matching: &[(TraceRef, Vec<Set>)],
-        spans_per_set: usize,
+        bounds: Bounds,
         found: &mut Vec<FoundTrace>,
     ) -> Result<(), QueryError> {
         let places: Vec<TraceRef> = matching.iter().map(|(place, _)| place.clone()).collect();
         let traces = sources.load(ctx, &places, &self.displayed)?;
-        for (trace, (_, sets)) in traces.iter().zip(matching) {
+        // The time of a trace that was looked for may be that of a duplicate that does not count.
+        let in_time = |trace: &Trace| bounds.range.overlaps(trace.start(), trace.end());
+        for (trace, (_, sets)) in traces.iter().zip(matching).filter(|(trace, _)| in_time(trace)) {
             let facts = TraceFacts::new(trace);
-            let sets: Vec<FoundSet> = sets.iter().map(|set| self.found_set(&facts, set, spans_per_set)).collect();
+            let sets: Vec<FoundSet> = sets.iter().map(|set| self.found_set(&facts, set, bounds.spans_per_set)).collect();
             let spans: usize = sets.iter().map(|s| s.spans.len()).sum();
             ctx.reserve((size_of::<FoundTrace>() + spans * (size_of::<FoundSpan>() + 128)) as u64)?;
             found.push(FoundTrace { sets, ..summary(trace) });

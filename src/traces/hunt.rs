@@ -24,13 +24,15 @@ pub struct Hunt<'a> {
     waiting: BinaryHeap<Waiting>,
     /// Traces in several sources that were met in one of them.
     met: HashSet<TraceId>,
+    /// Traces that have spans in a source that does not overlap the range and is not read: they may match by these.
+    outside: HashSet<TraceId>,
     /// Whether a trace that waits was not looked at yet.
     unsieved: bool,
     pub inspected: Inspected,
 }
 
 impl<'a> Hunt<'a> {
-    pub fn new(ctx: &'a Context, judge: &'a Judge, scene: &'a Scene<'a>, range: TimeRange) -> Hunt<'a> {
+    pub fn new(ctx: &'a Context, judge: &'a Judge, scene: &'a Scene<'a>, range: TimeRange) -> Result<Hunt<'a>, QueryError> {
         let overlapping = scene.indexes().filter(|(number, _)| scene.sources.get(*number).overlaps(range));
         let mut unread: Vec<(i64, usize)> = overlapping
             .map(|(number, _)| match scene.sources.get(number) {
@@ -39,8 +41,45 @@ impl<'a> Hunt<'a> {
             })
             .collect();
         unread.sort_unstable();
-        let inspected = Inspected::default();
-        Hunt { ctx, judge, scene, range, unread, waiting: BinaryHeap::new(), met: HashSet::new(), unsieved: false, inspected }
+        let mut hunt = Hunt {
+            ctx,
+            judge,
+            scene,
+            range,
+            unread,
+            waiting: BinaryHeap::new(),
+            met: HashSet::new(),
+            outside: HashSet::new(),
+            unsieved: false,
+            inspected: Inspected::default(),
+        };
+        hunt.look_outside()?;
+        Ok(hunt)
+    }
+
+    /// Finds the traces in sources that do not overlap the range. One that has spans before it and after it overlaps it, too.
+    fn look_outside(&mut self) -> Result<(), QueryError> {
+        let (mut before, mut after) = (false, false);
+        for (number, index) in self.scene.indexes().filter(|(n, _)| !self.scene.sources.get(*n).overlaps(self.range)) {
+            let Some(shared) = self.scene.shared(number) else { continue };
+            for at in (0..index.len()).filter(|at| shared.get(*at)) {
+                let (_, end) = index.times(at);
+                *(if end < self.range.start { &mut before } else { &mut after }) = true;
+                self.outside.insert(index.id(at));
+            }
+        }
+        if before && after {
+            let around: Vec<TraceId> = self.outside.iter().copied().collect();
+            for trace in around.into_iter().filter_map(|id| self.scene.find(id)).filter(|t| self.range.overlaps(t.start, t.end)) {
+                if let Some((number, at)) = self.scene.place_of(trace.trace_id) {
+                    self.met.insert(trace.trace_id);
+                    self.unsieved = true;
+                    self.ctx.reserve(size_of::<Waiting>() as u64)?;
+                    self.waiting.push((trace.start, Reverse(trace.trace_id), number, at));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The next traces, at most `max`, and whether columns have told of all of them that they may match. None when there are
@@ -76,7 +115,12 @@ impl<'a> Hunt<'a> {
             Source::Block(block) => {
                 let Some(facts) = Facts::new(block, self.scene.sources.cache())? else { return Ok(()) };
                 let selection = self.judge.selection(&facts)?;
-                candidates(self.ctx, self.scene, (number, index), &facts, &selection, self.range)?
+                let mut found = candidates(self.ctx, self.scene, (number, index), &facts, &selection, self.range)?;
+                let other = self.outside.iter().filter_map(|id| index.position(*id));
+                let before = found.len();
+                found.extend(other);
+                self.unsieved |= found.len() > before;
+                found
             }
         };
         for at in candidates {
@@ -125,6 +169,9 @@ pub fn split(scene: &Scene<'_>, (number, index): (usize, &Index), rows: &Rows<'_
     let (mut whole, mut shared) = (vec![false; rows.len()], vec![false; rows.len()]);
     let flags = scene.shared(number);
     for (at, bounds) in rows.segment.traces.clone().zip(&rows.bounds) {
+        if index.is_deleted(at) {
+            continue;
+        }
         if flags.is_some_and(|f| f.get(at)) {
             shared[bounds.clone()].fill(true);
         } else if range.is_none_or(|r| index.overlaps(at, r)) {

@@ -11,6 +11,7 @@ use crate::storage::block::Block;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -80,36 +81,47 @@ fn range(ends: &[u32], at: usize) -> Range<u64> {
 /// Of a block or of a chunk of a head.
 #[derive(Debug, Clone)]
 pub enum Index {
-    Block(Arc<BlockIndex>),
+    /// With the traces that are deleted from it.
+    Block(Arc<BlockIndex>, Arc<HashSet<TraceId>>),
     Chunk(Arc<Chunk>),
 }
 
 impl Index {
     pub fn len(&self) -> usize {
         match self {
-            Index::Block(index) => index.ids.len(),
+            Index::Block(index, _) => index.ids.len(),
             Index::Chunk(chunk) => chunk.parts.len(),
         }
     }
 
     pub fn id(&self, at: usize) -> TraceId {
         match self {
-            Index::Block(index) => index.ids[at],
+            Index::Block(index, _) => index.ids[at],
             Index::Chunk(chunk) => chunk.parts[at].trace_id,
         }
     }
 
+    /// Of a trace that is not deleted.
     pub fn position(&self, id: TraceId) -> Option<usize> {
         match self {
-            Index::Block(index) => index.ids.binary_search(&id).ok(),
+            Index::Block(_, deleted) if deleted.contains(&id) => None,
+            Index::Block(index, _) => index.ids.binary_search(&id).ok(),
             Index::Chunk(chunk) => chunk.parts.binary_search_by_key(&id, |p| p.trace_id).ok(),
+        }
+    }
+
+    /// Whether nobody may see the trace at this position.
+    pub fn is_deleted(&self, at: usize) -> bool {
+        match self {
+            Index::Block(index, deleted) => !deleted.is_empty() && deleted.contains(&index.ids[at]),
+            Index::Chunk(_) => false,
         }
     }
 
     /// Smallest start and largest end, both inclusive.
     pub fn times(&self, at: usize) -> (i64, i64) {
         match self {
-            Index::Block(index) => (index.starts[at], index.ends[at]),
+            Index::Block(index, _) => (index.starts[at], index.ends[at]),
             Index::Chunk(chunk) => (chunk.parts[at].start, chunk.parts[at].end),
         }
     }
@@ -121,14 +133,14 @@ impl Index {
 
     pub fn rows(&self, at: usize) -> Range<u64> {
         match self {
-            Index::Block(index) => range(&index.spans, at),
+            Index::Block(index, _) => range(&index.spans, at),
             Index::Chunk(chunk) => chunk.parts[at].spans.clone(),
         }
     }
 
     pub fn part(&self, at: usize) -> Part {
         match self {
-            Index::Block(index) => Part {
+            Index::Block(index, _) => Part {
                 trace_id: index.ids[at],
                 start: index.starts[at],
                 end: index.ends[at],
@@ -143,7 +155,7 @@ impl Index {
     /// The first trace whose rows do not all lie before `row`.
     pub fn at_row(&self, row: u64) -> usize {
         match self {
-            Index::Block(index) => index.spans.partition_point(|end| u64::from(*end) <= row),
+            Index::Block(index, _) => index.spans.partition_point(|end| u64::from(*end) <= row),
             Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.spans.end <= row),
         }
     }
@@ -151,7 +163,7 @@ impl Index {
     /// The positions of ids whose first byte is `first`.
     pub fn with_first_byte(&self, first: u8) -> Range<usize> {
         let before = |b: u8| match self {
-            Index::Block(index) => index.ids.partition_point(|id| id.0[0] < b),
+            Index::Block(index, _) => index.ids.partition_point(|id| id.0[0] < b),
             Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.trace_id.0[0] < b),
         };
         before(first)..first.checked_add(1).map_or(self.len(), before)

@@ -3,11 +3,13 @@
 pub mod api;
 mod cache;
 pub mod columns;
+mod compact;
 mod cut;
 mod find;
 mod head;
 mod hunt;
 mod index;
+mod limits;
 mod names;
 pub mod otlp;
 mod scene;
@@ -21,4 +23,6 @@ pub mod trace;
 pub mod traceql;
 mod vector;
 
+pub use limits::Limits;
+pub use otlp::encoded_len;
 pub use spec::{Config, TracesSpec};

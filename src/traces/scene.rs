@@ -57,6 +57,11 @@ impl<'a> Scene<'a> {
         if self.shared[place].get(at) { self.find(id) } else { TraceRef::new(id, vec![(number, index.part(at))]) }
     }
 
+    /// One of the places of a trace.
+    pub fn place_of(&self, id: TraceId) -> Option<(usize, usize)> {
+        self.indexes().find_map(|(number, index)| Some((number, index.position(id)?)))
+    }
+
     /// All parts of a trace.
     pub fn find(&self, id: TraceId) -> Option<TraceRef> {
         let parts = self.members.iter().filter_map(|(number, index)| Some((*number, index.part(index.position(id)?))));

@@ -159,6 +159,11 @@ pub fn span_fields() -> Vec<Field> {
     ]
 }
 
+/// Whether the column is computed from the others, and no part of the span.
+pub fn is_structural(column: &str) -> bool {
+    ["nested_left", "nested_right", "nested_parent", "child_count"].contains(&column)
+}
+
 pub fn event_fields() -> Vec<Field> {
     vec![
         fixed(100, "trace_id", DataType::FixedSizeBinary(16)),

@@ -5,18 +5,18 @@ use super::columns::{EventReader, LinkReader, Projection, SpanReader};
 use super::head::{Chunk, read_chunk};
 use super::index::{BlockIndex, Index};
 use super::scene::Scene;
-use super::schema::{EVENTS, LINKS, SPANS, TRACES};
+use super::schema::{self, EVENTS, LINKS, SPANS, TRACES};
 use super::span::Span;
 use super::spec::TracesSpec;
 use super::trace::{Part, Trace};
 use crate::model::{TimeRange, TraceId};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
-use crate::storage::{Predicate, Scan, Value, View};
+use crate::storage::{Missing, Predicate, Scan, Tombstone, Value, View};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,10 +78,24 @@ pub fn steps(traces: &[TraceRef], traces_max: usize) -> impl Iterator<Item = &[T
     })
 }
 
+/// A delete's selector is a trace id in hex, and hides the trace in all of its times.
+pub fn deleted_trace(tombstone: &Tombstone) -> Option<TraceId> {
+    TraceId::from_hex(&tombstone.selector)
+}
+
+/// Whether the block has spans of the trace. A block that cannot be read may.
+pub fn has_trace(block: &Arc<Block>, trace_id: TraceId) -> bool {
+    let mut found = false;
+    part_of_block(block, trace_id, |_| found = true).is_err() || found
+}
+
 /// One instant of a tenant's traces.
 pub struct Sources {
     sources: Vec<Source>,
+    /// The traces that are deleted, of each block that has any, by its number.
+    deleted: HashMap<usize, Arc<HashSet<TraceId>>>,
     cache: Arc<Cache>,
+    missing: Arc<Missing>,
     /// Bytes of the largest step so far, which the query's budget holds.
     largest: AtomicU64,
 }
@@ -97,9 +111,12 @@ pub fn damaged(block: &Block) -> QueryError {
 impl Sources {
     /// Blocks were cut before what is in the heads was accepted.
     pub fn new(view: View<TracesSpec>, cache: Arc<Cache>) -> Sources {
+        let deleted = |block: &Block| view.tombstones_of(block).iter().filter_map(|t| deleted_trace(t)).collect::<HashSet<_>>();
+        let deleted = view.blocks.iter().map(|b| deleted(b)).enumerate().filter(|(_, ids)| !ids.is_empty());
+        let deleted = deleted.map(|(number, ids)| (number, Arc::new(ids))).collect();
         let blocks = view.blocks.into_iter().map(Source::Block);
         let chunks = view.heads.iter().flat_map(|head| head.iter()).map(|chunk| Source::Chunk(chunk.clone()));
-        Sources { sources: blocks.chain(chunks).collect(), cache, largest: AtomicU64::new(0) }
+        Sources { sources: blocks.chain(chunks).collect(), deleted, cache, missing: view.missing, largest: AtomicU64::new(0) }
     }
 
     pub fn cache(&self) -> &Cache {
@@ -112,11 +129,13 @@ impl Sources {
 
     /// Those that may have a span in `range`.
     pub fn within(&self, range: TimeRange) -> impl Iterator<Item = &Source> {
+        self.missing.note(range);
         self.sources.iter().filter(move |s| s.overlaps(range))
     }
 
     /// The numbers of those that may have a span in `range`.
     pub fn numbers(&self, range: TimeRange) -> Vec<usize> {
+        self.missing.note(range);
         (0..self.sources.len()).filter(|n| self.sources[*n].overlaps(range)).collect()
     }
 
@@ -133,22 +152,29 @@ impl Sources {
                     let bytes = index.bytes();
                     (index, bytes)
                 };
-                self.cache.get_or(Key::Index(block.meta().id), || BlockIndex::read(block).map(sized)).map(Index::Block)
+                self.cache
+                    .get_or(Key::Index(block.meta().id), || BlockIndex::read(block).map(sized))
+                    .map(|index| Index::Block(index, self.deleted_of(number)))
             }
         }
     }
 
+    fn deleted_of(&self, number: usize) -> Arc<HashSet<TraceId>> {
+        self.deleted.get(&number).cloned().unwrap_or_default()
+    }
+
     /// The places of one trace, wherever they are.
     pub fn find(&self, ctx: &Context, trace_id: TraceId, hint: TimeRange) -> Result<Option<TraceRef>, QueryError> {
+        self.missing.note(hint);
         let mut parts = Vec::new();
         for (number, source) in self.sources.iter().enumerate() {
             ctx.check()?;
             match source {
                 Source::Chunk(chunk) => parts.extend(chunk.part(trace_id).map(|part| (number, part.clone()))),
-                Source::Block(_) if !source.overlaps(hint) => {}
+                Source::Block(_) if !source.overlaps(hint) || self.deleted_of(number).contains(&trace_id) => {}
                 Source::Block(block) => match self.cache.get::<BlockIndex>(&Key::Index(block.meta().id)) {
                     Some(index) => {
-                        let index = Index::Block(index);
+                        let index = Index::Block(index, Arc::default());
                         parts.extend(index.position(trace_id).map(|at| (number, index.part(at))));
                     }
                     None => part_of_block(block, trace_id, |part| parts.push((number, part)))?,
@@ -165,7 +191,9 @@ impl Sources {
         for (number, index) in scene.indexes() {
             ctx.check()?;
             if self.sources[number].overlaps(range) {
-                ids.extend((0..index.len()).filter(|at| index.overlaps(*at, range)).map(|at| (index.id(at), number, at)));
+                ids.extend(
+                    (0..index.len()).filter(|at| index.overlaps(*at, range) && !index.is_deleted(*at)).map(|at| (index.id(at), number, at)),
+                );
             }
         }
         ids.sort_unstable();
@@ -241,7 +269,8 @@ fn part_of_block(block: &Arc<Block>, trace_id: TraceId, mut each: impl FnMut(Par
     Ok(())
 }
 
-fn parts_of_batch(batch: &RecordBatch, each: &mut impl FnMut(Part)) -> Option<()> {
+/// The parts that rows of `traces` name; `None` if it has another shape.
+pub fn parts_of_batch(batch: &RecordBatch, each: &mut impl FnMut(Part)) -> Option<()> {
     let ids = batch.column_by_name("trace_id")?.as_fixed_size_binary_opt()?;
     let time = |name| batch.column_by_name(name)?.as_primitive_opt::<TimestampNanosecondType>();
     let number = |name| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
@@ -283,7 +312,11 @@ fn read_block(ctx: &Context, block: &Arc<Block>, parts: &[&Part], projection: &P
     let mut out: Vec<Vec<Span>> = parts.iter().map(|p| Vec::with_capacity((p.spans.end - p.spans.start) as usize)).collect();
     let Some(table) = block.table(SPANS).map_err(storage)? else { return Ok(out) };
     let rows = merged(parts.iter().map(|p| p.spans.clone()));
-    let scan = Scan { columns: projection.span_columns(), ..Scan::default() }.rows(rows);
+    // A column that says nothing need not be opened, which costs more than reading a few rows of it.
+    let says = |name: &String| !schema::is_structural(name) && !table.is_blank(name, &rows);
+    let asked = projection.span_columns().unwrap_or_else(|| table.schema().fields().iter().map(|f| f.name().clone()).collect());
+    let columns = asked.into_iter().filter(|name| table.has_column(name) && says(name)).collect();
+    let scan = Scan { columns: Some(columns), ..Scan::default() }.rows(rows);
     let mut part = 0;
     for batch in table.scan(&scan).map_err(storage)? {
         ctx.check()?;

@@ -1,10 +1,14 @@
 use super::head::{TraceHead, TraceRows, Window};
+use super::limits::{Limits, TraceSizes};
 use super::otlp::{self, Kind};
-use crate::ingest::{Encoding, Limits};
+use super::source::{deleted_trace, has_trace};
+use super::{compact, schema};
+use crate::ingest::{self, Encoding};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
+use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
-use crate::storage::{Refusals, ReplayError, Spec};
+use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Spec, Tombstone};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,37 +17,41 @@ use std::time::Duration;
 pub struct Config {
     /// Spans that started longer ago are refused; `None` takes spans of any age.
     pub retention: Option<Duration>,
+    pub limits: Limits,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { retention: Some(Duration::from_secs(30 * 24 * 3600)) }
+        Config { retention: Some(Duration::from_secs(30 * 24 * 3600)), limits: Limits::default() }
     }
 }
 
 pub struct TracesSpec {
     window: Window,
+    limits: Limits,
+    sizes: TraceSizes,
 }
 
 impl TracesSpec {
     /// Traces need no clock: what is refused for its time is decided by the time of receipt.
     pub fn new(config: Config, _: Arc<dyn Clock>) -> TracesSpec {
         let retention = config.retention.map(|r| i64::try_from(r.as_nanos()).unwrap_or(i64::MAX));
-        TracesSpec { window: Window { retention } }
+        TracesSpec { window: Window { retention }, limits: config.limits, sizes: TraceSizes::default() }
     }
 
-    pub fn window(&self) -> Window {
-        self.window
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
-}
 
-/// Translates a request that arrives now.
-pub fn accept(window: Window, kind: Kind, body: &[u8], received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
-    let mut translated = otlp::translate(otlp::decode(kind, body)?);
-    window.judge(&mut translated, received_at);
-    let spans = translated.spans.into_iter().map(|(_, span)| span).collect();
-    let rows = TraceRows::new(spans).map_err(|e| Failure::internal(format!("spans as columns: {e}")))?;
-    Ok((rows, translated.refusals))
+    /// Translates a request that arrives now.
+    pub fn accept(&self, tenant: &TenantId, kind: Kind, body: &[u8], received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
+        let mut translated = otlp::translate(otlp::decode(kind, body)?, self.limits.value_max_bytes);
+        self.window.judge(&mut translated, received_at);
+        self.sizes.judge(tenant, &mut translated, &self.limits);
+        let spans = translated.spans.into_iter().map(|(_, span)| span).collect();
+        let rows = TraceRows::new(spans).map_err(|e| Failure::internal(format!("spans as columns: {e}")))?;
+        Ok((rows, translated.refusals))
+    }
 }
 
 impl Spec for TracesSpec {
@@ -58,12 +66,25 @@ impl Spec for TracesSpec {
         TraceHead::default()
     }
 
+    fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
+        &[(schema::SPANS, "start")]
+    }
+
+    fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
+        compact::merge(merge, out)
+    }
+
+    fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {
+        deleted_trace(tombstone).is_some_and(|id| has_trace(block, id))
+    }
+
     fn replay(&self, frame: &Frame) -> Result<TraceRows, ReplayError> {
         let error = |e: &dyn std::fmt::Display| ReplayError(e.to_string());
         let kind = Kind::from_stored(frame.kind).ok_or_else(|| error(&format!("unknown kind {}", frame.kind)))?;
         let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| error(&format!("unknown encoding {}", frame.encoding)))?;
-        let body = encoding.decode(&frame.body, Limits::default().decoded_max_bytes).map_err(|e| error(&e))?;
-        let translated = otlp::translate(otlp::decode(kind, &body).map_err(|e| error(&e))?);
+        let body = encoding.decode(&frame.body, ingest::Limits::default().decoded_max_bytes).map_err(|e| error(&e))?;
+        // A limit that was lowered since refuses nothing that was acknowledged.
+        let translated = otlp::translate(otlp::decode(kind, &body).map_err(|e| error(&e))?, usize::MAX);
         let accepted = translated.spans.into_iter().filter(|(index, _)| frame.refused.binary_search(index).is_err());
         TraceRows::new(accepted.map(|(_, span)| span).collect()).map_err(|e| error(&e))
     }

@@ -188,6 +188,19 @@ pub fn nested_sets(spans: &[Span]) -> Vec<Nested> {
     nested
 }
 
+/// The position of the parent of each span, where it is there and not a loop of one.
+pub fn parents_of(spans: &[Span]) -> Vec<Option<usize>> {
+    let mut by_id: HashMap<SpanId, Vec<usize>> = HashMap::with_capacity(spans.len());
+    for (index, span) in spans.iter().enumerate() {
+        by_id.entry(span.span_id).or_default().push(index);
+    }
+    let parent = |index| match parent_of(spans, &by_id, index) {
+        Parent::Span(parent) => Some(parent),
+        Parent::Root | Parent::Missing => None,
+    };
+    (0..spans.len()).map(parent).collect()
+}
+
 enum Parent {
     Root,
     Span(usize),

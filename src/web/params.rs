@@ -1,4 +1,5 @@
 use super::body::{json_response, read_body};
+use super::slow::QueryText;
 use super::status::http_status;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,11 @@ const FORM_MAX_BYTES: usize = 10 << 20;
 impl Params {
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Params {
         Params { pairs: pairs.into_iter().map(|(n, v)| (n.into(), v.into())).collect(), headers: HeaderMap::new() }
+    }
+
+    /// As if the parameters had come with these headers.
+    pub fn with_headers(self, headers: HeaderMap) -> Params {
+        Params { headers, ..self }
     }
 
     /// The first value of the parameter; an empty one counts as given.
@@ -55,6 +61,10 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             pairs.extend(form_urlencoded::parse(&body).into_owned());
         }
         pairs.extend(form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned());
-        Ok(Params { pairs, headers: parts.headers })
+        let params = Params { pairs, headers: parts.headers };
+        if let (Some(slot), Some(text)) = (parts.extensions.get::<QueryText>(), params.get("query").or_else(|| params.get("q"))) {
+            slot.set(text);
+        }
+        Ok(params)
     }
 }

@@ -48,6 +48,8 @@ impl Server {
             .args(flags)
             .current_dir(home)
             .env_clear()
+            // Of a server that only tests have.
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
             .stdin(Stdio::null())
             .stdout::<File>(log())
             .stderr::<File>(log())
@@ -100,18 +102,7 @@ impl Server {
     /// HTTP/1.0, so that the body simply ends where the connection does. An error is one of the connection: a crash test may
     /// expect it.
     pub fn try_ask(&self, method: &str, listener: &str, path: &str, body: Option<(&str, &[u8])>) -> std::io::Result<Answer> {
-        let mut stream = TcpStream::connect(self.address(listener))?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let (content_type, body) = body.unwrap_or(("text/plain", b""));
-        let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
-            self.address(listener),
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        parse(&answer).ok_or_else(|| std::io::Error::other(format!("not an HTTP answer: {:?}", String::from_utf8_lossy(&answer))))
+        ask_at(self.address(listener), method, path, body)
     }
 
     /// Ends it as a power cut does, as far as a process can.
@@ -142,6 +133,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// As [`Server::try_ask`], of any server at `HOST:PORT`.
+pub fn ask_at(address: &str, method: &str, path: &str, body: Option<(&str, &[u8])>) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    let (content_type, body) = body.unwrap_or(("text/plain", b""));
+    let head =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    parse(&answer).ok_or_else(|| std::io::Error::other(format!("not an HTTP answer: {:?}", String::from_utf8_lossy(&answer))))
 }
 
 fn parse(answer: &[u8]) -> Option<Answer> {

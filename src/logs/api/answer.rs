@@ -86,7 +86,7 @@ pub fn push_strings<'a>(out: &mut String, texts: impl Iterator<Item = &'a str>) 
 }
 
 /// Seconds with up to three decimals.
-fn push_seconds(out: &mut String, nanos: i64) {
+pub fn push_seconds(out: &mut String, nanos: i64) {
     let ms = nanos.div_euclid(time::MILLI);
     let _ = write!(out, "{}", ms.div_euclid(1000));
     let fraction = format!("{:03}", ms.rem_euclid(1000));
@@ -103,13 +103,28 @@ pub fn push_sample(out: &mut String, nanos: i64, value: f64) {
     let _ = write!(out, ",\"{}\"]", number::plain_float(value));
 }
 
+/// The labels of an entry that stand in its stream: all of them, unless they are shown by category.
+pub fn shown_in_stream<'a>(entry: &'a FoundEntry, flags: Option<&[String]>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let all = flags.is_none();
+    entry.labels.iter().filter(move |(_, _, c)| all || *c == Category::Stream).map(|(n, v, _)| (n.as_str(), v.as_str()))
+}
+
+/// Time, line, and by category the labels that do not stand in the stream.
+pub fn push_entry(out: &mut String, entry: &FoundEntry, flags: Option<&[String]>) {
+    let _ = write!(out, "[\"{}\",", entry.ts);
+    push_string(out, &entry.line);
+    if flags.is_some() {
+        out.push(',');
+        push_categories(out, entry);
+    }
+    out.push(']');
+}
+
 /// `categorize`: the encoding flags as they came, if `categorize-labels` is among them.
 pub fn streams(entries: &[FoundEntry], flags: Option<&[String]>, stats: &str) -> String {
     let mut groups: BTreeMap<String, Vec<&FoundEntry>> = BTreeMap::new();
-    let in_stream = |category: Category| flags.is_none() || category == Category::Stream;
     for entry in entries {
-        let labels = entry.labels.iter().filter(|(_, _, c)| in_stream(*c)).map(|(n, v, _)| (n.as_str(), v.as_str()));
-        groups.entry(Labels::from_sorted(labels).to_string()).or_default().push(entry);
+        groups.entry(Labels::from_sorted(shown_in_stream(entry, flags)).to_string()).or_default().push(entry);
     }
     let mut out = String::with_capacity(256 + entries.iter().map(|e| e.line.len() + 64).sum::<usize>());
     out.push_str(r#"{"status":"success","data":{"resultType":"streams","#);
@@ -121,17 +136,13 @@ pub fn streams(entries: &[FoundEntry], flags: Option<&[String]>, stats: &str) ->
     out.push_str(r#""result":["#);
     for (i, group) in groups.values().enumerate() {
         out.push_str(if i > 0 { r#",{"stream":"# } else { r#"{"stream":"# });
-        let labels = group[0].labels.iter().filter(|(_, _, c)| in_stream(*c));
-        push_object(&mut out, labels.map(|(n, v, _)| (n.as_str(), v.as_str())));
+        push_object(&mut out, shown_in_stream(group[0], flags));
         out.push_str(r#","values":["#);
         for (i, entry) in group.iter().enumerate() {
-            let _ = write!(out, "{}[\"{}\",", if i > 0 { "," } else { "" }, entry.ts);
-            push_string(&mut out, &entry.line);
-            if flags.is_some() {
+            if i > 0 {
                 out.push(',');
-                push_categories(&mut out, entry);
             }
-            out.push(']');
+            push_entry(&mut out, entry, flags);
         }
         out.push_str("]}");
     }
@@ -153,12 +164,18 @@ fn push_categories(out: &mut String, entry: &FoundEntry) {
     out.push('}');
 }
 
+/// The time of a scalar as Loki answers it, seen in its recorded answers: the milliseconds are taken for seconds, become
+/// nanoseconds that wrap at 64 bits, and the milliseconds of these are printed where seconds belong. Clients read the value.
+fn scalar_time(nanos: i64) -> i64 {
+    nanos.div_euclid(time::MILLI).wrapping_mul(time::SECOND) / time::MILLI
+}
+
 /// A matrix, or for an instant query a vector or scalar. `in_order` keeps the order of the engine; only `series_max`
 /// series are shown, with a warning if there are more.
 pub fn metric(value: Value, steps: &Steps, in_order: bool, series_max: usize, stats: &str) -> String {
     if let (Value::Scalar(scalar), true) = (&value, steps.instant) {
         let mut out = String::from(r#"{"status":"success","data":{"resultType":"scalar","result":"#);
-        push_sample(&mut out, steps.start, *scalar);
+        let _ = write!(out, "[{},\"{}\"]", scalar_time(steps.start), number::plain_float(*scalar));
         let _ = write!(out, r#","stats":{stats}}}}}"#);
         return out;
     }

@@ -17,7 +17,7 @@ use crate::storage::View;
 use crate::web::Params;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 
 pub async fn labels(State(api): State<Api>, params: Params) -> Response {
@@ -25,20 +25,23 @@ pub async fn labels(State(api): State<Api>, params: Params) -> Response {
     api.answer(&params, move |view, _| {
         let (start, end) = bounds(&asked, now)?;
         let matchers = selector(asked.get("query"))?;
-        let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut values: BTreeMap<String, Values> = BTreeMap::new();
         each_run(view, closed(start, end), |run| {
             if matches(&run.labels, &matchers) {
                 for (name, value) in run.labels.iter() {
-                    values.entry(name.to_owned()).or_default().insert(value.to_owned());
+                    match values.get_mut(name) {
+                        Some(values) => values.add(value),
+                        None => values.entry(name.to_owned()).or_default().add(value),
+                    }
                 }
             }
         })?;
         let mut out = String::from(r#"{"detectedLabels":["#);
-        let shown = values.iter().filter(|(name, values)| is_telling(name, values));
+        let shown = values.iter().filter(|(name, values)| values.are_telling(name));
         for (i, (name, values)) in shown.enumerate() {
             out.push_str(if i > 0 { r#",{"label":"# } else { r#"{"label":"# });
             push_string(&mut out, name);
-            let _ = write!(out, r#","cardinality":{}}}"#, values.len());
+            let _ = write!(out, r#","cardinality":{}}}"#, values.hashes.len());
         }
         out.push_str("]}\n");
         Ok(json(out))
@@ -46,16 +49,30 @@ pub async fn labels(State(api): State<Api>, params: Params) -> Response {
     .await
 }
 
-/// Labels whose values are all numbers or all UUIDs tell people nothing.
-fn is_telling(name: &str, values: &BTreeSet<String>) -> bool {
-    if matches!(name, "cluster" | "namespace" | "instance" | "pod") {
-        return true;
+/// The values of one label: how many there are, and of what kind, without the values themselves, which may be a million.
+#[derive(Default)]
+struct Values {
+    hashes: HashSet<u64>,
+    has_other_than_number: bool,
+    has_other_than_uuid: bool,
+    has_other_than_bit: bool,
+}
+
+impl Values {
+    fn add(&mut self, value: &str) {
+        if self.hashes.insert(xxhash_rust::xxh3::xxh3_64(value.as_bytes())) {
+            self.has_other_than_number |= value.parse::<f64>().is_err();
+            self.has_other_than_uuid |= !is_uuid(value);
+            self.has_other_than_bit |= !matches!(value, "0" | "1");
+        }
     }
-    if values.len() <= 2 && values.iter().all(|v| v == "0" || v == "1") {
-        return true;
+
+    /// Labels whose values are all numbers or all UUIDs tell people nothing.
+    fn are_telling(&self, name: &str) -> bool {
+        matches!(name, "cluster" | "namespace" | "instance" | "pod")
+            || !self.has_other_than_bit
+            || (self.has_other_than_number && self.has_other_than_uuid)
     }
-    let numbers = values.iter().all(|v| v.parse::<f64>().is_ok());
-    !numbers && !values.iter().all(|v| is_uuid(v))
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -5,8 +5,10 @@ use super::params::bounds;
 use super::{Api, invalid, json};
 use crate::logs::logql::parse_selector;
 use crate::logs::source::{each_run, matches};
-use crate::model::{Labels, Matcher, TimeRange};
-use crate::query::QueryError;
+use crate::logs::spec::LogsSpec;
+use crate::model::{Matcher, TimeRange};
+use crate::query::{Context, QueryError};
+use crate::storage::View;
 use crate::web::Params;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -25,54 +27,87 @@ pub fn closed(start: i64, end: i64) -> TimeRange {
     TimeRange::new(start, end.saturating_add(1))
 }
 
-/// An answer without results has no `data`.
-fn listed(texts: &BTreeSet<String>, max: usize) -> String {
-    let mut out = String::from(r#"{"status":"success""#);
-    if texts.len() > max {
-        out.push_str(&format!(r#","warnings":["only the first {max} of {} values are listed"]"#, texts.len()));
+/// The first texts in their order, of as many as there may be: never holds more than it lists.
+pub struct FirstTexts {
+    texts: BTreeSet<String>,
+    max: usize,
+    has_more: bool,
+}
+
+impl FirstTexts {
+    fn new(max: usize) -> FirstTexts {
+        FirstTexts { texts: BTreeSet::new(), max, has_more: false }
     }
-    if !texts.is_empty() {
-        out.push_str(r#","data":"#);
-        push_strings(&mut out, texts.iter().take(max).map(String::as_str));
+
+    fn add(&mut self, text: &str) {
+        if self.texts.contains(text) {
+            return;
+        }
+        if self.texts.len() >= self.max {
+            self.has_more = true;
+            if self.texts.last().is_none_or(|last| last.as_str() <= text) {
+                return;
+            }
+            self.texts.pop_last();
+        }
+        self.texts.insert(text.to_owned());
     }
-    out.push_str("}\n");
-    out
+
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(String::as_str)
+    }
+
+    /// An answer without results has no `data`.
+    fn answer(&self) -> String {
+        let mut out = String::from(r#"{"status":"success""#);
+        if self.has_more {
+            out.push_str(&format!(r#","warnings":["there are more than {max} values: only the first {max} are listed"]"#, max = self.max));
+        }
+        if !self.texts.is_empty() {
+            out.push_str(r#","data":"#);
+            push_strings(&mut out, self.texts());
+        }
+        out.push_str("}\n");
+        out
+    }
 }
 
 pub async fn names(State(api): State<Api>, params: Params) -> Response {
-    collect(&api, &params, |labels, names| {
-        for (name, _) in labels.iter() {
-            if !names.contains(name) {
-                names.insert(name.to_owned());
-            }
-        }
-    })
-    .await
+    listed(&api, &params, None).await
 }
 
 pub async fn values(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Response {
-    collect(&api, &params, move |labels, values| {
-        if let Some(value) = labels.get(&name) {
-            values.insert(value.to_owned());
-        }
-    })
-    .await
+    listed(&api, &params, Some(name)).await
 }
 
-async fn collect(api: &Api, params: &Params, mut add: impl FnMut(&Labels, &mut BTreeSet<String>) + Send + 'static) -> Response {
+async fn listed(api: &Api, params: &Params, of: Option<String>) -> Response {
     let (now, max, asked) = (api.clock.now(), api.config().label_values_max, params.clone());
-    api.answer(params, move |view, _| {
-        let (start, end) = bounds(&asked, now)?;
-        let matchers = selector(asked.get("query"))?;
-        let mut texts = BTreeSet::new();
-        each_run(view, closed(start, end), |run| {
-            if matches(&run.labels, &matchers) {
-                add(&run.labels, &mut texts);
-            }
-        })?;
-        Ok(json(listed(&texts, max)))
-    })
-    .await
+    api.answer(params, move |view, ctx| Ok(json(each_name(view, ctx, &asked, now, of.as_deref(), max)?.answer()))).await
+}
+
+/// The names of labels, or the values of the label `of`.
+pub fn each_name(
+    view: &View<LogsSpec>,
+    ctx: &Context,
+    params: &Params,
+    now: i64,
+    of: Option<&str>,
+    max: usize,
+) -> Result<FirstTexts, QueryError> {
+    let (start, end) = bounds(params, now)?;
+    let matchers = selector(params.get("query"))?;
+    let mut found = FirstTexts::new(max);
+    each_run(view, closed(start, end), |run| {
+        if !matches(&run.labels, &matchers) {
+            return;
+        }
+        match of {
+            Some(name) => run.labels.get(name).into_iter().for_each(|value| found.add(value)),
+            None => run.labels.iter().for_each(|(name, _)| found.add(name)),
+        }
+    })?;
+    ctx.check()?;
+    Ok(found)
 }
 
 pub async fn series(State(api): State<Api>, params: Params) -> Response {

@@ -1,24 +1,31 @@
 //! Loki's HTTP API (contracts/loki.md 1 and 2), and OTLP's own routes for logs.
 
 mod answer;
+mod deletes;
 mod detected;
 mod index;
 mod labels;
+mod legacy;
 mod otlp;
 mod params;
+mod patterns;
 mod push;
 mod query;
 mod small;
+mod tail;
 
+use super::patterns::Patterns;
 use super::spec::LogsSpec;
+use super::tail::Tails;
 use crate::ingest::Door;
 use crate::model::Failure;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::storage::View;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy, http_status, text_response};
+use crate::web::{Params, Tenancy, http_status, note, noting, own_pages_only, text_response, with_warnings};
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::StatusCode;
@@ -33,11 +40,18 @@ pub struct Api {
     tenancy: Tenancy,
     clock: Arc<dyn Clock>,
     telemetry: QueryMetrics,
+    tails: Arc<Tails>,
+    patterns: Arc<Patterns>,
 }
 
 impl Api {
+    /// From now on what `door` accepts is followed, so there is one for a process.
     pub fn new(door: Arc<Door<LogsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
-        Api { door, pool, tenancy, clock, telemetry }
+        let tails = Arc::<Tails>::default();
+        door.observe(tails.clone());
+        let patterns = Arc::new(Patterns::start());
+        door.observe(patterns.clone());
+        Api { door, pool, tenancy, clock, telemetry, tails, patterns }
     }
 
     fn config(&self) -> &super::Config {
@@ -50,7 +64,7 @@ impl Api {
         W: FnOnce(&View<LogsSpec>, &Context) -> Result<Response, QueryError> + Send + 'static,
     {
         let started = Instant::now();
-        let result = self.run(params, work).await;
+        let (result, notes) = noting(self.run(params, work)).await;
         let outcome = match &result {
             Ok(_) => "ok",
             Err(Refused::Query(error)) => answer::outcome(error),
@@ -58,9 +72,8 @@ impl Api {
         };
         self.telemetry.answered("loki", outcome, started.elapsed());
         match result {
-            Ok(response) => response,
-            Err(Refused::Query(error)) => answer::failure(&error),
-            Err(Refused::Tenant(failure)) => text_response(http_status(failure.kind), format!("{}\n", failure.message)),
+            Ok(response) => with_warnings(response, notes).await,
+            Err(refused) => refusal(&refused),
         }
     }
 
@@ -74,13 +87,27 @@ impl Api {
         }
         let context = self.pool.context(tenant.clone());
         let (store, ctx) = (self.door.store().clone(), context.clone());
-        self.pool.run(&context, move || work(&store.view(&tenant), &ctx)).await.map_err(Refused::Query)
+        let work = move || {
+            let view = store.view(&tenant);
+            let response = work(&view, &ctx)?;
+            Ok((response, view.missing.warning()))
+        };
+        let (response, warning) = self.pool.run(&context, work).await.map_err(Refused::Query)?;
+        warning.into_iter().for_each(note);
+        Ok(response)
     }
 }
 
 enum Refused {
     Tenant(Failure),
     Query(QueryError),
+}
+
+fn refusal(refused: &Refused) -> Response {
+    match refused {
+        Refused::Query(error) => answer::failure(error),
+        Refused::Tenant(failure) => text_response(http_status(failure.kind), format!("{}\n", failure.message)),
+    }
 }
 
 /// Everything of the query port, writes in Loki's own protocols included.
@@ -103,12 +130,31 @@ pub fn query_routes(api: Api) -> Router {
         .route("/loki/api/v1/detected_field/{name}/values", get(detected::values).post(detected::values))
         .route("/loki/api/v1/drilldown-limits", get(small::drilldown_limits).post(small::drilldown_limits))
         .route("/loki/api/v1/status/buildinfo", get(small::buildinfo))
-        .route("/loki/api/v1/patterns", get(small::patterns).post(small::patterns))
-        .route("/loki/api/v1/tail", get(small::tail))
+        .route("/loki/api/v1/patterns", get(patterns::patterns).post(patterns::patterns))
+        .route("/loki/api/v1/tail", get(tail::tail))
+        .route("/api/prom/tail", get(tail::legacy_tail))
+        .route("/api/prom/push", post(push::legacy_push))
+        .route("/api/prom/query", get(legacy::query).post(legacy::query))
+        .route("/api/prom/label", get(legacy::names).post(legacy::names))
+        .route("/api/prom/label/{name}/values", get(legacy::values).post(legacy::values))
+        .route("/api/prom/series", get(labels::series).post(labels::series))
+        .route("/api/prom/rules", any(small::rules))
+        .route("/api/prom/rules/{*rest}", any(small::rules))
         .route("/loki/api/v1/format_query", get(small::format_query).post(small::format_query))
-        .route("/loki/api/v1/delete", any(small::delete))
+        .route("/config", get(small::config))
+        .route("/config/tenant/v1/limits", get(small::tenant_limits))
+        .route("/services", get(small::services))
         .route("/loki/api/v1/rules", any(small::rules))
         .route("/loki/api/v1/rules/{*rest}", any(small::rules))
+        .with_state(api)
+}
+
+/// What changes data, for operators; where it is not `allowed`, the answer that says so.
+pub fn admin_routes(api: Api, allowed: bool) -> Router {
+    let verbs = post(deletes::create).put(deletes::create).get(deletes::list).delete(deletes::cancel);
+    Router::new()
+        .route("/loki/api/v1/delete", if allowed { verbs } else { any(deletes::off) })
+        .layer(from_fn(own_pages_only))
         .with_state(api)
 }
 

@@ -30,7 +30,16 @@ fn status_of(failure: &Failure) -> StatusCode {
 }
 
 pub async fn push(State(api): State<Api>, request: Request) -> Response {
-    match accept_push(&api, request).await {
+    push_as(&api, request, FrameKind::PushJson).await
+}
+
+/// `/api/prom/push`, where JSON has another form.
+pub async fn legacy_push(State(api): State<Api>, request: Request) -> Response {
+    push_as(&api, request, FrameKind::PushLegacyJson).await
+}
+
+async fn push_as(api: &Api, request: Request, json: FrameKind) -> Response {
+    match accept_push(api, request, json).await {
         Ok(outcome) if outcome.refusals.is_empty() => StatusCode::NO_CONTENT.into_response(),
         Ok(outcome) => text_response(StatusCode::BAD_REQUEST, format!("{}\n", refused(&outcome.refusals))),
         Err(failure) => {
@@ -43,14 +52,14 @@ pub async fn push(State(api): State<Api>, request: Request) -> Response {
     }
 }
 
-async fn accept_push(api: &Api, request: Request) -> Result<Outcome, Failure> {
+async fn accept_push(api: &Api, request: Request, json: FrameKind) -> Result<Outcome, Failure> {
     let (parts, body) = request.into_parts();
     let tenant = api.tenancy.tenant(&parts.headers)?;
     let media = text(&parts.headers, "content-type").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if !media.contains('/') {
         return Err(Failure::invalid("mime: no media type"));
     }
-    let kind = if media == "application/json" { FrameKind::PushJson } else { FrameKind::PushProtobuf };
+    let kind = if media == "application/json" { json } else { FrameKind::PushProtobuf };
     let encoding = match text(&parts.headers, "content-encoding") {
         // The snappy block is part of the protobuf form, not a content encoding.
         "snappy" if kind == FrameKind::PushProtobuf => Encoding::Identity,

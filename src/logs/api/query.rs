@@ -15,7 +15,7 @@ use std::time::Instant;
 /// The entries of a log query by default.
 const LIMIT_DEFAULT: usize = 100;
 
-fn parsed(params: &Params) -> Result<Expr, QueryError> {
+pub fn parsed(params: &Params) -> Result<Expr, QueryError> {
     let mut query = params.get("query").unwrap_or("").to_owned();
     if let Some(regexp) = params.non_empty("regexp") {
         query = format!("{query} |~ {}", crate::model::quote::quote(regexp));
@@ -49,12 +49,7 @@ pub async fn range(State(api): State<Api>, params: Params) -> Response {
         check_length(start, end, &config)?;
         match parsed(&asked)? {
             Expr::Log(log) => {
-                if limit > config.query_entries_max {
-                    let max = config.query_entries_max;
-                    return Err(invalid(format!(
-                        "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
-                    )));
-                }
+                check_limit(limit, &config)?;
                 let started = Instant::now();
                 let query = LogQuery { range: TimeRange::new(start, end), direction, limit, interval };
                 let mut stats = Stats::default();
@@ -68,7 +63,16 @@ pub async fn range(State(api): State<Api>, params: Params) -> Response {
     .await
 }
 
-fn check_length(start: i64, end: i64, config: &Config) -> Result<(), QueryError> {
+/// For log queries: `limit` does not count for metrics.
+pub fn check_limit(limit: usize, config: &Config) -> Result<(), QueryError> {
+    let max = config.query_entries_max;
+    if limit <= max {
+        return Ok(());
+    }
+    Err(invalid(format!("max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})")))
+}
+
+pub fn check_length(start: i64, end: i64, config: &Config) -> Result<(), QueryError> {
     let (length, max) = (end.saturating_sub(start), i64::try_from(config.query_length_max.as_nanos()).unwrap_or(i64::MAX));
     if length <= max {
         return Ok(());

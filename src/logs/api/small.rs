@@ -1,10 +1,10 @@
-//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.10, 1.13 to 1.15).
+//! Small endpoints, and clear answers where a feature is off (contracts/loki.md 1.13, 1.14).
 
 use super::{Api, answer};
 use crate::logs::logql::{parse, pretty};
 use crate::web::{Params, json_response, text_response};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{Method, StatusCode};
 
 /// What Loki version clients are told; Grafana gates features on it.
@@ -41,23 +41,49 @@ pub async fn drilldown_limits(State(api): State<Api>) -> Response {
             "volume_enabled": true,
             "volume_max_series": config.volume_series_max,
         },
-        "pattern_ingester_enabled": false,
+        "pattern_ingester_enabled": true,
         "version": VERSION,
     });
     json_response(StatusCode::OK, body.to_string())
 }
 
-/// Off: Drilldown hides the tab when it sees this and `pattern_ingester_enabled`.
-pub async fn patterns() -> Response {
-    StatusCode::NOT_FOUND.into_response()
+/// The parts that Loki would list: here they are all in one process.
+pub async fn services(State(api): State<Api>) -> Response {
+    let state = if api.door.store().is_ready() { "Running" } else { "Starting" };
+    let line = |name| format!("{name} => {state}\n");
+    let names = ["server", "distributor", "ingester", "store", "querier", "query-frontend", "ruler", "compactor"];
+    text_response(StatusCode::OK, names.map(line).concat())
 }
 
-pub async fn tail() -> Response {
-    text_response(StatusCode::NOT_IMPLEMENTED, "tailing is not available; query with a short interval instead\n")
+/// `limits_config` of a Loki that behaves as this one does, as YAML: numbers and plain words need no quotes.
+fn limits(api: &Api, indent: &str) -> String {
+    let config = api.config();
+    let compact = |d: std::time::Duration| crate::model::time::format_prometheus_duration(i64::try_from(d.as_nanos()).unwrap_or(i64::MAX));
+    let values = [
+        ("max_label_names_per_series", config.labels_max.to_string()),
+        ("max_line_size", format!("{}B", config.line_max_bytes)),
+        ("creation_grace_period", compact(config.future_max)),
+        ("reject_old_samples", "false".to_owned()),
+        ("unordered_writes", "true".to_owned()),
+        ("allow_structured_metadata", "true".to_owned()),
+        ("max_entries_limit_per_query", config.query_entries_max.to_string()),
+        ("max_query_series", config.query_series_max.to_string()),
+        ("max_query_length", compact(config.query_length_max)),
+        ("max_concurrent_tail_requests", config.tails_max.to_string()),
+        ("volume_enabled", "true".to_owned()),
+        ("volume_max_series", config.volume_series_max.to_string()),
+        ("retention_period", config.retention.map_or_else(|| "0s".to_owned(), compact)),
+    ];
+    values.iter().map(|(name, value)| format!("{indent}{name}: {value}\n")).collect()
 }
 
-pub async fn delete() -> Response {
-    text_response(StatusCode::BAD_REQUEST, "Retention is not enabled\n")
+pub async fn config(State(api): State<Api>) -> Response {
+    let auth = matches!(api.tenancy, crate::web::Tenancy::Header);
+    text_response(StatusCode::OK, format!("target: all\nauth_enabled: {auth}\nlimits_config:\n{}", limits(&api, "  ")))
+}
+
+pub async fn tenant_limits(State(api): State<Api>) -> Response {
+    text_response(StatusCode::OK, limits(&api, ""))
 }
 
 /// There are no rule groups, and none can be made.

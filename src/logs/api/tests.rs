@@ -21,12 +21,18 @@ use std::path::Path;
 use std::time::Duration;
 use tower::ServiceExt;
 
+mod deletes;
+mod patterns;
+mod tail;
+
 /// 2026-03-10T12:00:00Z, where the shop begins.
 const BASE: i64 = 1_773_144_000_000_000_000;
 
 struct House {
     store: Arc<Store<LogsSpec>>,
     query: Router,
+    /// What is left of the operators' routes for those who may not use them.
+    closed: Router,
     otlp: Router,
 }
 
@@ -49,7 +55,9 @@ fn open_unrecovered(directory: &Path, config: Config) -> House {
     let door = Arc::new(Door::new(store.clone(), world.clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(512 << 20)));
     let pool = Pool::new(PoolConfig { parallel: 2, waiting_max: 16, timeout: Duration::from_secs(60), memory_max_bytes: 1 << 30 });
     let api = Api::new(door, pool, Tenancy::Off, world.clock.clone(), telemetry.query.clone());
-    House { store, query: query_routes(api.clone()), otlp: otlp_routes(api) }
+    let query = query_routes(api.clone()).merge(admin_routes(api.clone(), true));
+    let closed = admin_routes(api.clone(), false);
+    House { store, query, closed, otlp: otlp_routes(api) }
 }
 
 async fn send(router: &Router, request: Request) -> (u16, Vec<u8>) {
@@ -268,7 +276,6 @@ async fn errors_are_text_and_the_health_check_works() {
     }
     let (_, labels) = ask(&house, "/loki/api/v1/labels", &[]).await;
     assert_eq!(labels.trim(), r#"{"status":"success"}"#);
-    assert_eq!(ask(&house, "/loki/api/v1/patterns", &[("query", r#"{a="b"}"#)]).await, (404, String::new()));
     assert_eq!(ask(&house, "/loki/api/v1/rules", &[]).await, (404, "no rule groups found\n".into()));
     let (_, limits) = ask(&house, "/loki/api/v1/drilldown-limits", &[]).await;
     assert!(limits.contains(r#""volume_enabled":true"#));
@@ -353,4 +360,43 @@ async fn the_shop_keeps_its_12071_rows_and_answers_alike_from_head_and_blocks() 
     assert_eq!(view.heads.iter().map(|h| h.chunks.len()).sum::<usize>(), 0);
     let rows: u64 = view.blocks.iter().map(|b| b.table("logs").unwrap().unwrap().rows()).sum();
     assert_eq!(rows, 12_071);
+}
+
+#[tokio::test]
+async fn a_delete_hides_the_lines_that_its_query_selects() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = open(directory.path(), Config::default());
+    let body = |lines: &[(i64, &str)]| {
+        let values: Vec<String> = lines.iter().map(|(t, l)| format!(r#"["{}","{l}",{{"k":"v"}}]"#, at(*t))).collect();
+        format!(r#"{{"streams":[{{"stream":{{"app":"x"}},"values":[{}]}}]}}"#, values.join(","))
+    };
+    assert_eq!(push(&house, &body(&[(1, "a secret"), (2, "fine"), (3, "secret"), (9, "secret late")])).await.0, 204);
+    let delete = |selector: &str, max: i64| crate::storage::Delete {
+        selector: selector.to_owned(),
+        min_time: BASE,
+        max_time: BASE + max * 1_000_000_000,
+        cancel_within: Duration::ZERO,
+    };
+    let tenant = TenantId::default_tenant();
+    house.store.delete(&tenant, delete(r#"{app="x"} |= "secret" | k="v""#, 5)).unwrap();
+    assert_eq!(push(&house, &body(&[(4, "new secret")])).await.0, 204);
+    let lines = async |house: &House, query: &str| {
+        let (start, end) = (at(0), at(20));
+        let answer = data(house, RANGE, &[("query", query), ("start", &start), ("end", &end), ("direction", "forward")]).await;
+        let streams = answer["data"]["result"].as_array().unwrap().clone();
+        let lines = streams.iter().flat_map(|s| s["values"].as_array().unwrap().clone());
+        lines.map(|v| v[1].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&house, r#"{app="x"}"#).await, ["fine", "new secret", "secret late"]);
+    let counted = data(&house, "/loki/api/v1/query", &[("query", r#"sum(count_over_time({app="x"}[1h]))"#), ("time", &at(20))]).await;
+    assert_eq!(counted["data"]["result"][0]["value"][1], "3");
+    let config = crate::storage::maintenance::CompactConfig { bytes_max: 1 << 30, inputs_max: 24 };
+    house.store.compact(&config).unwrap();
+    assert_eq!(lines(&house, r#"{app="x"}"#).await, ["fine", "new secret", "secret late"]);
+    let view = house.store.view(&tenant);
+    assert_eq!((view.blocks.len(), view.blocks[0].meta().items, view.tombstones().len()), (1, 3, 0));
+    house.store.delete(&tenant, delete(r#"{app="x"}"#, 30)).unwrap();
+    assert!(lines(&house, r#"{app="x"}"#).await.is_empty());
+    let series = data(&house, "/loki/api/v1/series", &[("start", &at(0)), ("end", &at(20))]).await;
+    assert_eq!(series["data"], serde_json::json!([]));
 }

@@ -25,7 +25,7 @@ struct RowRef {
 }
 
 /// Streams of one service stand together, because they are read together.
-fn sort_key(labels: &Labels) -> (&str, &str, &Labels) {
+pub fn sort_key(labels: &Labels) -> (&str, &str, &Labels) {
     let namespace = ["service_namespace", "k8s_namespace_name", "namespace"].into_iter().find_map(|n| labels.get(n));
     (labels.value("service_name"), namespace.unwrap_or(""), labels)
 }
@@ -134,8 +134,18 @@ fn logs_table(batches: Vec<RecordBatch>, dense: &[String], with_observed: bool) 
         Some(batch) => batch.schema(),
         None => LogsBuilder::new(0, dense).finish(with_observed)?.schema(),
     };
+    Ok(TableDraft { name: schema::LOGS, schema, batches, options: logs_options() })
+}
+
+/// Labels with columns of their own: of `streams` streams, each occurs so often.
+pub fn dense_labels<'a>(counts: impl Iterator<Item = (&'a str, u64)>, streams: u64) -> Vec<String> {
+    dense_keys(counts, streams)
+}
+
+/// How `logs` is written.
+pub fn logs_options() -> TableOptions {
     let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let options = TableOptions {
+    TableOptions {
         // The order of streams is that of their services, so no column but the file's own order says it.
         sorted_by: Vec::new(),
         plain: own(&[schema::LINE]),
@@ -145,8 +155,7 @@ fn logs_table(batches: Vec<RecordBatch>, dense: &[String], with_observed: bool) 
         without_statistics: own(&[schema::LINE]),
         page_rows: 0,
         row_group_rows: 0,
-    };
-    Ok(TableDraft { name: schema::LOGS, schema, batches, options })
+    }
 }
 
 fn streams_table(runs: &[Run]) -> Result<TableDraft, ArrowError> {
@@ -154,19 +163,8 @@ fn streams_table(runs: &[Run]) -> Result<TableDraft, ArrowError> {
     for (name, _) in runs.iter().flat_map(|r| r.labels.iter()) {
         *counts.entry(name).or_default() += 1;
     }
-    let dense = dense_keys(counts.into_iter(), runs.len() as u64);
-    let rows: Vec<StreamRow<'_>> = runs
-        .iter()
-        .map(|r| StreamRow {
-            stream_id: r.id,
-            labels: &r.labels,
-            row_start: r.rows.start,
-            row_count: r.rows.end - r.rows.start,
-            min_ts: r.min_ts,
-            max_ts: r.max_ts,
-            bytes: r.bytes,
-        })
-        .collect();
+    let dense = dense_labels(counts.into_iter(), runs.len() as u64);
+    let rows: Vec<StreamRow<'_>> = runs.iter().map(StreamRow::of).collect();
     let batch = streams_batch(&rows, &dense)?;
     Ok(TableDraft { name: schema::STREAMS, schema: batch.schema(), batches: vec![batch], options: TableOptions::default() })
 }

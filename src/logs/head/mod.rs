@@ -5,6 +5,7 @@ mod chunk;
 mod cut;
 
 pub use chunk::Chunk;
+pub use cut::{dense_labels, logs_options, sort_key};
 
 use super::entry::LogRows;
 use super::source::stream_table;

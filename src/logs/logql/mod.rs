@@ -10,5 +10,5 @@ pub mod pipeline;
 mod print;
 mod template;
 
-pub use parse::{ParseError, parse, parse_selector};
+pub use parse::{ParseError, parse, parse_delete, parse_selector};
 pub use print::pretty;

@@ -1,4 +1,4 @@
-use crate::model::Failure;
+use crate::model::{Failure, time};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -34,6 +34,48 @@ struct RawEntry(PushEntry);
 
 /// A JSON object of strings, in order.
 struct Pairs(Vec<(String, String)>);
+
+/// A stream of the first API.
+#[derive(Debug, PartialEq)]
+pub struct LegacyStream {
+    pub labels: String,
+    pub entries: Vec<PushEntry>,
+}
+
+#[derive(Deserialize)]
+struct LegacyBody {
+    #[serde(default)]
+    streams: Option<Vec<RawLegacyStream>>,
+}
+
+#[derive(Deserialize)]
+struct RawLegacyStream {
+    #[serde(default)]
+    labels: String,
+    #[serde(default)]
+    entries: Option<Vec<RawLegacyEntry>>,
+}
+
+#[derive(Deserialize)]
+struct RawLegacyEntry {
+    ts: String,
+    #[serde(default)]
+    line: String,
+}
+
+pub fn parse_legacy(body: &[u8]) -> Result<Vec<LegacyStream>, Failure> {
+    let bad = |why: String| Failure::invalid(format!("couldn't parse push request: {why}"));
+    let body: LegacyBody = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
+    let entry = |raw: RawLegacyEntry| {
+        let ts = time::parse_rfc3339(&raw.ts).ok_or_else(|| bad(format!("timestamp {:?} is not in the form of RFC 3339", raw.ts)))?;
+        Ok(PushEntry { ts, line: raw.line, metadata: Vec::new() })
+    };
+    let stream = |raw: RawLegacyStream| {
+        let entries = raw.entries.unwrap_or_default().into_iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(LegacyStream { labels: raw.labels, entries })
+    };
+    body.streams.unwrap_or_default().into_iter().map(stream).collect()
+}
 
 pub fn parse(body: &[u8]) -> Result<Vec<Stream>, Failure> {
     let body: Body = serde_json::from_slice(body).map_err(|e| Failure::invalid(format!("couldn't parse push request: {e}")))?;

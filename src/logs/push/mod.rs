@@ -26,12 +26,25 @@ pub fn translate_json(body: &[u8], config: &Config) -> Translated {
     streams.finish()
 }
 
+/// Streams whose labels are text and whose times are RFC 3339.
+pub fn translate_legacy_json(body: &[u8], config: &Config) -> Translated {
+    let mut streams = Streams::new(config);
+    for stream in json::parse_legacy(body)? {
+        streams.add(printed_labels(&stream.labels), stream.entries.into_iter().map(|e| (e.ts, e.line, e.metadata)));
+    }
+    streams.finish()
+}
+
+fn printed_labels(text: &str) -> Result<Vec<(String, String)>, String> {
+    parse_labels(text).map_err(|e| format!("error parsing labels '{text}' with error: {e}"))
+}
+
 /// `body` is a raw snappy block.
 pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config) -> Translated {
     let request = protobuf::decode(body, max_bytes)?;
     let mut streams = Streams::new(config);
     for stream in request.streams {
-        let labels = parse_labels(&stream.labels).map_err(|e| format!("error parsing labels '{}' with error: {e}", stream.labels));
+        let labels = printed_labels(&stream.labels);
         let entries = stream.entries.into_iter().map(|e| {
             let ts = e.timestamp.map_or(0, |t| t.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(t.nanos)));
             (ts, e.line, e.structured_metadata.into_iter().map(|p| (p.name, p.value)).collect())

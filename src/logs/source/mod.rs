@@ -5,8 +5,9 @@ mod columns;
 mod streams;
 
 pub use columns::Columns;
-pub use streams::{Run, stream_table};
+pub use streams::{Run, decode_streams, stream_table};
 
+use super::erase::Eraser;
 use super::head::Chunk;
 use super::schema;
 use super::spec::LogsSpec;
@@ -36,6 +37,7 @@ struct Wanted {
 
 struct Part {
     source: Source,
+    erasers: Vec<Eraser>,
     wanted: Vec<Wanted>,
     min_ts: i64,
     max_ts: i64,
@@ -62,6 +64,9 @@ pub struct Needs {
     pub trace_id: Option<TraceId>,
 }
 
+/// Nanoseconds between times of twins that are not worth reads of their own.
+const TWINS_GAP: i64 = 10_000_000_000;
+
 /// Rows of one part that match by stream and time.
 pub struct Rows {
     pub columns: Columns,
@@ -69,11 +74,18 @@ pub struct Rows {
     pub rows: Vec<(u32, u32)>,
 }
 
+/// The deletes that hide rows of the block.
+fn erasers(view: &View<LogsSpec>, block: &Block) -> Vec<Eraser> {
+    view.tombstones_of(block).into_iter().map(Eraser::new).collect()
+}
+
 /// Calls `visit` for every run of a View that has an entry between its own bounds in `range`, in order of acceptance.
 pub fn each_run(view: &View<LogsSpec>, range: TimeRange, mut visit: impl FnMut(&Run)) -> Result<(), QueryError> {
     for block in view.blocks_in(range) {
         let table = stream_table(block).map_err(|e| unreadable(&e))?;
-        table.runs().iter().filter(|r| range.overlaps(r.min_ts, r.max_ts)).for_each(&mut visit);
+        let erasers = erasers(view, block);
+        let shown = |r: &&Run| range.overlaps(r.min_ts, r.max_ts) && !erasers.iter().any(|e| e.hides_run(r));
+        table.runs().iter().filter(shown).for_each(&mut visit);
     }
     for chunk in view.heads.iter().flat_map(|h| &h.chunks) {
         chunk.runs().iter().filter(|r| range.overlaps(r.min_ts, r.max_ts)).for_each(&mut visit);
@@ -91,10 +103,10 @@ pub fn select(view: &View<LogsSpec>, range: TimeRange, matchers: &[Matcher], ctx
     for block in view.blocks_in(range) {
         ctx.check()?;
         let table = stream_table(block).map_err(|e| unreadable(&e))?;
-        found.add(Source::Block(block.clone()), table.runs());
+        found.add(Source::Block(block.clone()), table.runs(), erasers(view, block));
     }
     for chunk in view.heads.iter().flat_map(|h| &h.chunks) {
-        found.add(Source::Chunk(chunk.clone()), chunk.runs());
+        found.add(Source::Chunk(chunk.clone()), chunk.runs(), Vec::new());
     }
     let Found { index, mut parts, .. } = found;
     let mut streams: Vec<(Labels, u32)> = index.into_iter().collect();
@@ -111,16 +123,23 @@ pub fn select(view: &View<LogsSpec>, range: TimeRange, matchers: &[Matcher], ctx
         }
     }
     let streams = streams.into_iter().map(|(labels, _)| labels).collect();
-    let parts = parts.into_iter().map(|p| Part { source: p.source, wanted: p.wanted, min_ts: p.min_ts, max_ts: p.max_ts }).collect();
+    let parts = parts.into_iter().map(FoundPart::placed).collect();
     Ok(Selection { streams, range, parts, spans })
 }
 
 struct FoundPart {
     source: Source,
+    erasers: Vec<Eraser>,
     wanted: Vec<Wanted>,
     bounds: Vec<(i64, i64)>,
     min_ts: i64,
     max_ts: i64,
+}
+
+impl FoundPart {
+    fn placed(self) -> Part {
+        Part { source: self.source, erasers: self.erasers, wanted: self.wanted, min_ts: self.min_ts, max_ts: self.max_ts }
+    }
 }
 
 struct Found<'a> {
@@ -131,10 +150,13 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add(&mut self, source: Source, runs: &[Run]) {
-        let mut part = FoundPart { source, wanted: Vec::new(), bounds: Vec::new(), min_ts: i64::MAX, max_ts: i64::MIN };
+    fn add(&mut self, source: Source, runs: &[Run], erasers: Vec<Eraser>) {
+        let mut part = FoundPart { source, erasers, wanted: Vec::new(), bounds: Vec::new(), min_ts: i64::MAX, max_ts: i64::MIN };
         for run in runs {
             if !self.range.overlaps(run.min_ts, run.max_ts) || !matches(&run.labels, self.matchers) {
+                continue;
+            }
+            if part.erasers.iter().any(|e| e.hides_run(run)) {
                 continue;
             }
             let next = self.index.len() as u32;
@@ -145,6 +167,7 @@ impl Found<'_> {
             part.max_ts = part.max_ts.max(run.max_ts);
         }
         if !part.wanted.is_empty() {
+            part.erasers.retain(|e| runs.iter().any(|run| e.selects(&run.labels)));
             self.parts.push(part);
         }
     }
@@ -153,6 +176,11 @@ impl Found<'_> {
 impl Selection {
     pub fn parts(&self) -> usize {
         self.parts.len()
+    }
+
+    /// Rows of a part's matching streams, whatever their times.
+    pub fn rows(&self, part: usize) -> u64 {
+        self.parts[part].wanted.iter().map(|w| w.rows.end - w.rows.start).sum()
     }
 
     /// Times of the oldest and newest matching entry of a part, both inclusive; they may lie outside the range.
@@ -167,22 +195,52 @@ impl Selection {
         matches!(self.parts[part].source, Source::Chunk(_)) || self.spans[stream as usize].iter().any(other)
     }
 
-    /// Needs without what would make answers wrong: twins are told apart by all of a row, and a stream label hides
-    /// metadata of the same name.
-    fn possible(&self, part: usize, needs: &Needs) -> Needs {
-        let mut needs = needs.clone();
-        let twins = |w: &Wanted| {
-            let spans = &self.spans[w.stream as usize];
-            let own = spans.iter().find(|(p, _, _)| *p as usize == part);
-            own.is_some_and(|(_, min, max)| spans.iter().any(|(p, a, b)| *p as usize != part && a <= max && b >= min))
-        };
-        if self.parts[part].wanted.iter().any(twins) {
-            (needs.without_line, needs.metadata) = (false, None);
+    /// Times at which a row of the part may have a twin in another one: ascending and disjoint.
+    fn twin_times(&self, part: usize) -> Vec<TimeRange> {
+        let mut times: Vec<TimeRange> = Vec::new();
+        for wanted in &self.parts[part].wanted {
+            let spans = &self.spans[wanted.stream as usize];
+            let Some((_, min, max)) = spans.iter().find(|(p, _, _)| *p as usize == part) else { continue };
+            let others = spans.iter().filter(|(p, a, b)| *p as usize != part && a <= max && b >= min);
+            times.extend(others.map(|(_, a, b)| TimeRange::new(*a.max(min), (*b.min(max)).saturating_add(1))));
         }
+        times.sort_by_key(|t| t.start);
+        let mut joined: Vec<TimeRange> = Vec::new();
+        for time in times {
+            match joined.last_mut() {
+                Some(last) if time.start <= last.end.saturating_add(TWINS_GAP) => last.end = last.end.max(time.end),
+                _ => joined.push(time),
+            }
+        }
+        joined
+    }
+
+    /// What to read of a part in `range`: twins are told apart by all of a row, and a delete may look at all of it, so where
+    /// there may be some, all is read.
+    fn pieces(&self, part: usize, range: TimeRange, needs: &Needs) -> Vec<(TimeRange, Needs)> {
+        let mut needs = needs.clone();
+        // A stream label hides metadata of the same name.
         if self.streams.iter().any(|labels| labels.get(schema::TRACE_ID).is_some()) {
             needs.trace_id = None;
         }
-        needs
+        let mut pieces = Vec::new();
+        let mut at = range.start;
+        if self.parts[part].erasers.iter().any(Eraser::reads_rows) {
+            (needs.without_line, needs.metadata) = (false, None);
+        }
+        if needs.without_line || needs.metadata.is_some() {
+            let all = Needs { without_line: false, metadata: None, trace_id: needs.trace_id };
+            for twins in self.twin_times(part) {
+                let (from, to) = (twins.start.clamp(at, range.end), twins.end.clamp(at, range.end));
+                pieces.push((TimeRange::new(at, from), needs.clone()));
+                pieces.push((TimeRange::new(from, to), all.clone()));
+                at = to;
+            }
+        }
+        pieces.push((TimeRange::new(at, range.end), needs));
+        let (min, max) = self.bounds(part);
+        pieces.retain(|(range, _)| range.start < range.end && range.overlaps(min, max));
+        pieces
     }
 
     /// The matching rows of a part that lie in `range`, too; in the order of the part. Of a block, only what is needed.
@@ -193,7 +251,7 @@ impl Selection {
         needs: &Needs,
     ) -> Result<Box<dyn Iterator<Item = Result<Rows, QueryError>> + '_>, QueryError> {
         let range = TimeRange::new(range.start.max(self.range.start), range.end.min(self.range.end));
-        let Part { source, wanted, .. } = &self.parts[part];
+        let Part { source, erasers, wanted, .. } = &self.parts[part];
         match source {
             Source::Chunk(chunk) => {
                 let columns = chunk.columns();
@@ -205,7 +263,20 @@ impl Selection {
                 }
                 Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
             }
-            Source::Block(block) => read_block(block, wanted, range, &self.possible(part, needs)),
+            Source::Block(block) => {
+                let batches = self.pieces(part, range, needs).into_iter().flat_map(move |(range, needs)| {
+                    read_block(block, wanted, range, &needs).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+                });
+                let hides = |columns: &Columns, (row, stream): (u32, u32)| {
+                    let labels = &self.streams[stream as usize];
+                    erasers.iter().any(|e| e.hides(labels, columns, row as usize))
+                };
+                Ok(Box::new(batches.map(move |batch| {
+                    let mut batch = batch?;
+                    batch.rows.retain(|at| !hides(&batch.columns, *at));
+                    Ok(batch)
+                })))
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn stream_table(block: &Arc<Block>) -> Result<Arc<StreamTable>, ReadError> {
         let mut runs = Vec::new();
         if let Some(table) = block.table(schema::STREAMS)? {
             for batch in table.scan(&Scan::default())? {
-                decode(&batch?, &mut runs);
+                decode_streams(&batch?, &mut runs);
             }
         }
         let by_id = runs.iter().zip(0..).map(|(r, at)| (r.id, at)).collect();
@@ -71,7 +71,7 @@ pub fn stream_table(block: &Arc<Block>) -> Result<Arc<StreamTable>, ReadError> {
 }
 
 /// Rows whose columns are not those of the schema are left out: such a file was not written by us.
-fn decode(batch: &RecordBatch, runs: &mut Vec<Run>) {
+pub fn decode_streams(batch: &RecordBatch, runs: &mut Vec<Run>) {
     let number =
         |name: &str| batch.column_by_name(name).filter(|c| *c.data_type() == DataType::Int64).map(|c| c.as_primitive::<Int64Type>());
     let time = |name: &str| {

@@ -12,6 +12,9 @@ pub enum ApiError {
     Execution(String),
     Timeout(String),
     Canceled,
+    /// What is switched off, or cannot be done now.
+    Unavailable(String),
+    Internal(String),
     NotFound(String),
     /// Before start-up is complete.
     NotReady,
@@ -31,14 +34,31 @@ impl ApiError {
             ApiError::Timeout(_) => "timeout",
             ApiError::Canceled => "canceled",
             ApiError::NotFound(_) => "not_found",
-            ApiError::NotReady => "unavailable",
+            ApiError::NotReady | ApiError::Unavailable(_) => "unavailable",
+            ApiError::Internal(_) => "internal",
             ApiError::Tenant(_) => "tenant",
         }
     }
 
     pub fn into_response(self) -> Response {
         let kind = self.outcome();
-        let (status, message) = match self {
+        match self {
+            ApiError::NotReady | ApiError::Tenant(_) => self.into_text_response(),
+            _ => {
+                let (status, message) = self.told();
+                json_response(status, serde_json::json!({ "status": "error", "errorType": kind, "error": message }).to_string())
+            }
+        }
+    }
+
+    /// For endpoints whose errors are plain text.
+    pub fn into_text_response(self) -> Response {
+        let (status, message) = self.told();
+        text_response(status, message)
+    }
+
+    fn told(self) -> (StatusCode, String) {
+        match self {
             ApiError::BadData(message) => (StatusCode::BAD_REQUEST, message),
             ApiError::Execution(message) => (StatusCode::UNPROCESSABLE_ENTITY, message),
             ApiError::Timeout(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
@@ -46,12 +66,11 @@ impl ApiError {
                 let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
                 (status, "query was canceled in expression evaluation".to_owned())
             }
+            ApiError::Unavailable(message) | ApiError::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, message),
             ApiError::NotFound(message) => (StatusCode::NOT_FOUND, message),
-            ApiError::NotReady => return text_response(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
-            ApiError::Tenant(failure) => return text_response(http_status(failure.kind), failure.message),
-        };
-        let body = serde_json::json!({ "status": "error", "errorType": kind, "error": message });
-        json_response(status, body.to_string())
+            ApiError::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned()),
+            ApiError::Tenant(failure) => (http_status(failure.kind), failure.message),
+        }
     }
 }
 

@@ -16,10 +16,11 @@ pub async fn metadata(State(api): State<Api>, params: Params) -> Response {
         let limit = number(&params, "limit")?;
         let limit_per_metric = number(&params, "limit_per_metric")?;
         let wanted = params.non_empty("metric").map(str::to_owned);
+        let tenant = api.tenancy.tenant(&params.headers).map_err(ApiError::Tenant)?;
+        let described = api.door.store().spec().families(&tenant);
         let families = api.read(&params, None, move |querier| {
             let mut families: BTreeMap<String, Vec<Arc<Metadata>>> = BTreeMap::new();
-            querier.series(&[], Interval::ALL, |_, metadata| {
-                let Some(metadata) = metadata else { return };
+            let mut take = |metadata: &Arc<Metadata>| {
                 if metadata.family.is_empty() || wanted.as_ref().is_some_and(|w| *w != metadata.family) {
                     return;
                 }
@@ -27,12 +28,18 @@ pub async fn metadata(State(api): State<Api>, params: Params) -> Response {
                     Some(entries) => entries,
                     None => families.entry(metadata.family.clone()).or_default(),
                 };
-                // Series come from the oldest block to the newest head, so the latest entry ends up first.
                 if entries.first() != Some(metadata) {
                     entries.retain(|e| e != metadata);
                     entries.insert(0, metadata.clone());
                 }
+            };
+            // From the oldest block to the newest head, and then what came without series: the latest entry ends up first.
+            querier.series(&[], Interval::ALL, |_, metadata| {
+                if let Some(metadata) = metadata {
+                    take(metadata);
+                }
             })?;
+            described.iter().for_each(take);
             Ok(families)
         });
         let mut data = serde_json::Map::new();

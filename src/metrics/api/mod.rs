@@ -1,7 +1,13 @@
-//! The HTTP API of Prometheus, and OTLP's door for metrics. Source: contracts/prometheus.md 1 and 3.1.
+//! The HTTP API of Prometheus, and the doors of remote write and OTLP. Source: contracts/prometheus.md 1, 2 and 3.1.
 
+mod admin;
+mod cardinality;
+mod cors;
+#[cfg(test)]
+mod delta_tests;
 mod error;
 mod exemplars;
+mod federate;
 mod json;
 mod labels;
 mod metadata;
@@ -12,15 +18,22 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
+#[cfg(test)]
+mod write_tests;
+
+pub use admin::Purge;
 
 use super::select::Querier;
 use super::spec::MetricsSpec;
+use super::writer::Writer;
 use crate::ingest::Door;
 use crate::query::{Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy};
+use crate::web::{Params, Tenancy, note, noting, with_warnings};
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{get, post};
 use error::ApiError;
@@ -43,6 +56,11 @@ impl Api {
         Api { door, pool, tenancy, clock, telemetry }
     }
 
+    /// What writes through this API's door.
+    pub fn writer(&self) -> Writer {
+        Writer::new(self.door.clone())
+    }
+
     /// Runs `work` on the query pool over one View of the tenant that the request names.
     async fn read<T, W>(&self, params: &Params, timeout: Option<Duration>, work: W) -> Result<T, ApiError>
     where
@@ -59,17 +77,36 @@ impl Api {
             context = context.shortened(timeout);
         }
         let inner = context.clone();
-        let run = move || work(&Querier::new(store.view(&tenant), inner, store.spec().samples().clone()));
-        Ok(self.pool.run(&context, run).await?)
+        let run = move || {
+            let view = store.view(&tenant);
+            let missing = view.missing.clone();
+            let found = work(&Querier::new(view, inner, store.spec().samples().clone()))?;
+            Ok((found, missing.warning()))
+        };
+        let (found, warning) = self.pool.run(&context, run).await?;
+        warning.into_iter().for_each(note);
+        Ok(found)
     }
 
     /// Counts a query and turns its outcome into a response.
     async fn answer<F: Future<Output = Result<Response, ApiError>>>(&self, work: F) -> Response {
+        self.counted(work).await.unwrap_or_else(ApiError::into_response)
+    }
+
+    /// As [`Api::answer`], with errors as plain text.
+    async fn answer_text<F: Future<Output = Result<Response, ApiError>>>(&self, work: F) -> Response {
+        self.counted(work).await.unwrap_or_else(ApiError::into_text_response)
+    }
+
+    async fn counted<F: Future<Output = Result<Response, ApiError>>>(&self, work: F) -> Result<Response, ApiError> {
         let started = Instant::now();
-        let result = work.await;
+        let (result, notes) = noting(work).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
         self.telemetry.answered("prometheus", outcome, started.elapsed());
-        result.unwrap_or_else(ApiError::into_response)
+        match result {
+            Ok(response) => Ok(with_warnings(response, notes).await),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -85,10 +122,22 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v1/label/{name}/values", get(labels::values))
         .route("/api/v1/series", get(labels::series).post(labels::series))
         .route("/api/v1/metadata", get(metadata::metadata))
+        .route("/api/v1/write", post(write::write))
+        .route("/api/v1/push", post(write::write))
+        .route("/api/v1/cardinality/label_names", get(cardinality::label_names).post(cardinality::label_names))
+        .route("/api/v1/cardinality/label_values", get(cardinality::label_values).post(cardinality::label_values))
+        .route("/api/v1/cardinality/active_series", get(cardinality::active_series).post(cardinality::active_series))
+        .route("/federate", get(federate::federate))
         .merge(status::routes())
         .route("/api/v1/otlp/v1/metrics", post(otlp::export))
         .route("/otlp/v1/metrics", post(otlp::export))
+        .route_layer(from_fn(cors::answer_options))
         .with_state(api)
+}
+
+/// What an operator may do; without `purge`, the answer that it is off.
+pub fn admin_routes(api: Api, purge: Option<Purge>) -> Router {
+    admin::routes(purge).with_state(api)
 }
 
 /// The OTLP receivers' own paths, HTTP and gRPC.

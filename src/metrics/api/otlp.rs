@@ -1,6 +1,6 @@
 use super::Api;
 use crate::ingest::Encoding;
-use crate::metrics::otlp::{self, Kind};
+use crate::metrics::spec::{FrameKind, translate};
 use crate::model::Failure;
 use crate::web::{OtlpFormat, OtlpRequest, Rejected};
 use axum::extract::{Request, State};
@@ -20,11 +20,11 @@ async fn accept(api: &Api, request: OtlpRequest) -> Result<Option<Rejected>, Fai
     let tenant = api.tenancy.tenant(&request.headers)?;
     let encoding = Encoding::parse(request.encoding.as_deref())?;
     let kind = match request.format {
-        OtlpFormat::Protobuf => Kind::Protobuf,
-        OtlpFormat::Json => Kind::Json,
+        OtlpFormat::Protobuf => FrameKind::OtlpProtobuf,
+        OtlpFormat::Json => FrameKind::OtlpJson,
     };
     let config = api.door.store().spec().config().clone();
-    let translate = move |body: &bytes::Bytes, received_at: i64| otlp::translate(kind, body, received_at, &config);
+    let translate = move |body: &bytes::Bytes, received_at: i64| translate(kind, body, received_at, &config);
     let outcome = api.door.accept(tenant, kind as u8, encoding, request.body, translate).await?;
     let count = outcome.refusals.len() as u64;
     Ok((count > 0).then(|| Rejected { field: "rejectedDataPoints", count, message: outcome.refusals.message() }))

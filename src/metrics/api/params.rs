@@ -70,15 +70,19 @@ pub fn limit(params: &Params) -> Result<usize, ApiError> {
 
 /// The selectors of `match[]`.
 pub fn selectors(params: &Params) -> Result<Vec<Selector>, ApiError> {
-    let mut selectors = Vec::new();
-    for text in params.all("match[]") {
-        let selector = parse_selector(text).map_err(|e| ApiError::parameter("match[]", e.render(text)))?;
+    let selectors = any_selectors(params)?;
+    for selector in &selectors {
         if selector.matchers.iter().all(|m| m.matches_empty()) {
             return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
         }
-        selectors.push(selector);
     }
     Ok(selectors)
+}
+
+/// The selectors of `match[]`, of which one may select everything.
+pub fn any_selectors(params: &Params) -> Result<Vec<Selector>, ApiError> {
+    let parse = |text: &str| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e.render(text)));
+    params.all("match[]").map(parse).collect()
 }
 
 #[cfg(test)]

@@ -31,16 +31,13 @@ const EMPTY: [(&str, &str); 10] = [
 ];
 
 /// Paths of Prometheus and Mimir that are not served yet.
-const UNSERVED: [&str; 9] = [
-    "/api/v1/write",
-    "/api/v1/push",
+const UNSERVED: [&str; 6] = [
     "/api/v1/read",
     "/api/v1/search/{what}",
     "/api/v1/admin/tsdb/{what}",
     "/api/v1/cardinality/{what}",
     "/api/v1/scrape_pools/config",
     "/api/v1/targets/relabel_steps",
-    "/federate",
 ];
 
 pub fn routes() -> Router<Api> {
@@ -177,7 +174,7 @@ async fn features() -> Response {
     let functions: Vec<&str> = crate::metrics::promql::FUNCTIONS.iter().map(|f| f.name).collect();
     let operators: Vec<&str> = BinaryOp::ALL.iter().map(|op| op.as_str()).collect();
     let data = serde_json::json!({
-        "api": on(&["otlp_write_receiver", "label_values_match", "query_warnings", "query_stats", "time_range_series", "time_range_labels"]),
+        "api": on(&["remote_write_receiver", "otlp_write_receiver", "label_values_match", "query_warnings", "query_stats", "time_range_series", "time_range_labels"]),
         "promql": on(&["at_modifier", "negative_offset", "per_query_lookback_delta", "subqueries", "duration_expr", "fill", "fill_left", "fill_right"]),
         "promql_functions": on(&functions),
         "promql_operators": on(&operators),

@@ -1,7 +1,8 @@
 //! Which samples are refused, item by item (contracts/prometheus.md 2.4; decisions 9, 14, 16, 17).
 
+use super::delta;
 use super::registry::{Newest, NewestSamples, Registry};
-use crate::metrics::rows::{MetricRows, NO_ITEM, Sample};
+use crate::metrics::rows::{MetricRows, Sample, Value};
 use crate::metrics::spec::Config;
 use crate::model::Reason;
 use crate::model::time::MILLI;
@@ -23,65 +24,154 @@ enum Verdict {
     },
 }
 
-/// Removes from `rows` the items that are refused and the samples that are already there.
+/// Removes from `rows` the items that are refused, and the samples and exemplars that are already there.
 pub fn admit(registry: &Registry, config: &Config, now: i64, rows: &mut MetricRows, refusals: &mut Refusals) {
     let bounds = Bounds::new(config, now);
-    let drop: HashSet<usize> = registry.with_newest(|newest| {
-        let mut drop = HashSet::new();
-        let mut from = 0;
-        while from < rows.samples.len() {
-            let item = rows.samples[from].item;
-            let alone = item == NO_ITEM;
-            let length = if alone { 1 } else { rows.samples[from..].iter().take_while(|s| s.item == item).count() };
-            judge_item(&bounds, newest, rows, from..from + length, refusals, &mut drop);
-            from += length;
-        }
-        drop
-    });
-    let mut at = 0;
-    rows.samples.retain(|_| {
-        at += 1;
-        !drop.contains(&(at - 1))
-    });
-    let refused = refusals.indexes();
-    rows.exemplars.retain(|e| refused.binary_search(&e.1).is_err());
-}
-
-/// All samples of an item are accepted, or none.
-fn judge_item(
-    bounds: &Bounds,
-    newest: &mut NewestSamples<'_>,
-    rows: &MetricRows,
-    range: std::ops::Range<usize>,
-    refusals: &mut Refusals,
-    drop: &mut HashSet<usize>,
-) {
-    let mut verdicts = Vec::with_capacity(range.len());
-    for sample in &rows.samples[range.clone()] {
-        let series = &rows.series[sample.series as usize];
-        let verdict = match newest.get(series) {
-            Ok(newest) => bounds.judge(sample, newest),
-            Err(other) => {
-                Verdict::Refused { reason: Reason::IdCollision, message: format!("series {} has the same id as {other}", series.labels) }
+    registry.with_newest(|newest| {
+        let mut judge = Judge { bounds: &bounds, newest, rows, refusals, drop: HashSet::new(), undo: Vec::new(), sums: Vec::new() };
+        judge.samples();
+        let (drop, undo, sums) = (judge.drop, judge.undo, judge.sums);
+        if rows.all_or_nothing && !refusals.is_empty() {
+            for (series, before) in undo.into_iter().rev() {
+                newest.restore(&rows.series[series as usize], before);
             }
-        };
-        if let Verdict::Refused { reason, message } = verdict {
-            if sample.item != NO_ITEM {
-                refusals.refuse(sample.item, reason, || format!("{message} for series {}", series.labels));
-            }
-            drop.extend(range);
+            rows.clear();
             return;
         }
-        verdicts.push(verdict);
+        for (at, start, value) in sums {
+            rows.samples[at].start = start;
+            rows.samples[at].value = value;
+        }
+        let mut at = 0;
+        rows.samples.retain(|_| {
+            at += 1;
+            !drop.contains(&(at - 1))
+        });
+        exemplars(&bounds, newest, rows, refusals);
+    });
+}
+
+/// Decides about the samples of one request.
+struct Judge<'a, 'b> {
+    bounds: &'a Bounds,
+    newest: &'a mut NewestSamples<'b>,
+    rows: &'a MetricRows,
+    refusals: &'a mut Refusals,
+    /// Positions of samples that are not to be stored.
+    drop: HashSet<usize>,
+    /// What the newest samples were, by position of the series: only for requests that are stored as a whole or not.
+    undo: Vec<(u32, Option<Newest>)>,
+    /// Positions of delta samples, with the start and value of the sums that take their place.
+    sums: Vec<(usize, i64, Value)>,
+}
+
+impl Judge<'_, '_> {
+    fn samples(&mut self) {
+        let samples = &self.rows.samples;
+        let mut from = 0;
+        while from < samples.len() {
+            let item = samples[from].item;
+            let length = samples[from..].iter().take_while(|s| s.item == item).count();
+            self.item(from..from + length);
+            from += length;
+        }
     }
-    for (at, verdict) in range.zip(verdicts) {
-        let sample = &rows.samples[at];
-        match verdict {
-            Verdict::Newer => newest.set(&rows.series[sample.series as usize], sample.ts, &sample.value, bounds.now),
-            Verdict::Same => {
-                drop.insert(at);
+
+    /// All samples of an item are accepted, or none.
+    fn item(&mut self, range: std::ops::Range<usize>) {
+        let mut verdicts = Vec::with_capacity(range.len());
+        for sample in &self.rows.samples[range.clone()] {
+            let series = &self.rows.series[sample.series as usize];
+            let verdict = match self.newest.get(series) {
+                Ok(newest) => self.bounds.judge(sample, newest),
+                Err(other) => Verdict::Refused {
+                    reason: Reason::IdCollision,
+                    message: format!("series {} has the same id as {other}", series.labels),
+                },
+            };
+            if let Verdict::Refused { reason, message } = verdict {
+                refuse(self.rows, self.refusals, sample.item, reason, || format!("{message} for series {}", series.labels));
+                self.drop.extend(range);
+                return;
             }
-            Verdict::Older | Verdict::Refused { .. } => {}
+            verdicts.push(verdict);
+        }
+        for (at, verdict) in range.zip(verdicts) {
+            let sample = &self.rows.samples[at];
+            match verdict {
+                Verdict::Newer => self.advance(at, sample),
+                Verdict::Same => {
+                    self.drop.insert(at);
+                }
+                Verdict::Older | Verdict::Refused { .. } => {}
+            }
+        }
+    }
+
+    fn advance(&mut self, at: usize, sample: &Sample) {
+        let series = &self.rows.series[sample.series as usize];
+        let before = self.newest.get(series).ok().flatten();
+        if self.rows.all_or_nothing {
+            self.undo.push((sample.series, before.cloned()));
+        }
+        let newest = if sample.delta {
+            let (start, value) = delta::sum(before, sample);
+            self.sums.push((at, start, value.clone()));
+            Newest { ts: sample.ts, start, value }
+        } else {
+            Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }
+        };
+        self.newest.set(series, newest, self.bounds.now);
+    }
+}
+
+/// Makes the sums of rows that were accepted before a restart: what [`admit`] did with them, without judging.
+pub fn replay_sums(registry: &Registry, now: i64, rows: &mut MetricRows) {
+    registry.with_newest(|newest| {
+        for sample in &mut rows.samples {
+            let series = &rows.series[sample.series as usize];
+            let Ok(before) = newest.get(series) else { continue };
+            if before.is_some_and(|b| b.ts >= sample.ts) {
+                continue;
+            }
+            if sample.delta {
+                (sample.start, sample.value) = delta::sum(before, sample);
+            }
+            newest.set(series, Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }, now);
+        }
+    });
+}
+
+/// Tells the sender, unless the item is one whose refusal is not told.
+fn refuse(rows: &MetricRows, refusals: &mut Refusals, item: u32, reason: Reason, message: impl FnOnce() -> String) {
+    if rows.is_told(item) {
+        refusals.refuse(item, reason, message);
+    } else {
+        refusals.pass_over(item, reason);
+    }
+}
+
+/// Removes exemplars that are refused, that are the same as the newest one, or whose series has no sample; a series takes
+/// its exemplars in order of time.
+fn exemplars(bounds: &Bounds, newest: &mut NewestSamples<'_>, rows: &mut MetricRows, refusals: &mut Refusals) {
+    let exemplars = std::mem::take(&mut rows.exemplars);
+    for exemplar in exemplars {
+        let series = &rows.series[exemplar.series as usize];
+        let known = newest.get(series).is_ok_and(|n| n.is_some());
+        let (item, new) = (exemplar.item, &exemplar.exemplar);
+        if !known || !bounds.contains(new.ts) || exemplar.of.is_some_and(|of| refusals.contains(of)) {
+            refusals.pass_over(item, Reason::OutOfOrder);
+            continue;
+        }
+        match newest.exemplar(series) {
+            Some(last) if last == new => {}
+            Some(last) if (new.ts, new.value) < (last.ts, last.value) => {
+                refuse(rows, refusals, item, Reason::OutOfOrder, || format!("out of order exemplar for series {}", series.labels));
+            }
+            _ => {
+                newest.set_exemplar(series, new);
+                rows.exemplars.push(exemplar);
+            }
         }
     }
 }
@@ -106,6 +196,10 @@ impl Bounds {
         }
     }
 
+    fn contains(&self, ts: i64) -> bool {
+        (self.oldest..=self.latest).contains(&ts)
+    }
+
     fn judge(&self, sample: &Sample, newest: Option<&Newest>) -> Verdict {
         let refused = |reason, message: &str| Verdict::Refused { reason, message: message.to_owned() };
         if sample.ts > self.latest {
@@ -118,10 +212,12 @@ impl Bounds {
         if sample.ts > newest.ts {
             return Verdict::Newer;
         }
+        if sample.delta {
+            return refused(Reason::OutOfOrder, "out of order delta: its time is not after the newest sample");
+        }
         if sample.ts == newest.ts {
             return match sample.value.same(&newest.value) {
                 true => Verdict::Same,
-                // Every `target_info` sample is 1, so only a data point can differ.
                 false => refused(Reason::Duplicate, "duplicate sample for timestamp"),
             };
         }

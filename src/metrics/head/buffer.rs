@@ -1,4 +1,4 @@
-use crate::metrics::rows::{EXEMPLAR_BYTES, Exemplar, HistogramSample, Metadata, MetricRows, Value};
+use crate::metrics::rows::{EXEMPLAR_BYTES, Exemplar, HistogramSample, Metadata, MetricRows, RowExemplar, Value};
 use crate::model::Labels;
 use crate::storage::HeadStats;
 use std::collections::HashMap;
@@ -26,7 +26,8 @@ pub struct SeriesBuffer {
 }
 
 impl SeriesBuffer {
-    fn new(labels: Labels, id: i64, created: i64, first_batch: u32) -> SeriesBuffer {
+    /// Without samples.
+    pub fn new(labels: Labels, id: i64, created: i64, first_batch: u32) -> SeriesBuffer {
         SeriesBuffer {
             labels,
             id,
@@ -118,13 +119,20 @@ impl Buffers {
                 new.push(reference);
                 SeriesBuffer::new(named.labels.clone(), named.id, created, batch)
             });
-            if buffer.metadata.is_none() || buffer.metadata != named.metadata {
+            if named.metadata.is_some() && buffer.metadata != named.metadata {
                 buffer.metadata.clone_from(&named.metadata);
             }
             buffer.push(batch, sample.ts, sample.start, sample.value);
         }
-        for (series, _, exemplar) in rows.exemplars {
-            let Some(buffer) = references[series as usize].and_then(|(r, _)| self.series.get_mut(&r)) else { continue };
+        for RowExemplar { series, exemplar, .. } in rows.exemplars {
+            let Some((reference, created)) = references[series as usize] else { continue };
+            // The samples of its series may all be in earlier generations.
+            let named = &rows.series[series as usize];
+            let buffer = self.series.entry(reference).or_insert_with(|| {
+                self.bytes += (SERIES_BYTES + named.labels.heap_bytes()) as u64;
+                new.push(reference);
+                SeriesBuffer { metadata: named.metadata.clone(), ..SeriesBuffer::new(named.labels.clone(), named.id, created, batch) }
+            });
             self.bytes += EXEMPLAR_BYTES as u64;
             buffer.exemplars.push(exemplar);
             buffer.exemplar_batch.push(batch);

@@ -1,6 +1,7 @@
 //! A head as blocks: one a UTC day, at most 32, and one for all that is older (decisions 21).
 
 use super::buffer::{Buffers, SeriesBuffer};
+use super::registry::Registry;
 use super::tables;
 use crate::metrics::METRIC_NAME;
 use crate::metrics::rows::HistogramSample;
@@ -23,7 +24,10 @@ struct Span {
     mixed: bool,
 }
 
-pub(super) fn cut(buffers: &RwLock<Buffers>) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {
+pub(super) fn cut<'a>(
+    registry: &'a Registry,
+    buffers: &'a RwLock<Buffers>,
+) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + 'a> {
     let (order, days) = {
         let buffers = buffers.read();
         let mut order: Vec<(u32, String, crate::model::Labels)> = Vec::new();
@@ -39,7 +43,13 @@ pub(super) fn cut(buffers: &RwLock<Buffers>) -> Box<dyn Iterator<Item = Result<B
     };
     Box::new(spans(&days).into_iter().filter_map(move |span| {
         let buffers = buffers.read();
-        let parts = order.iter().filter_map(|r| part(buffers.get(*r)?, span));
+        let parts = order.iter().filter_map(|r| {
+            let mut part = part(buffers.get(*r)?, span)?;
+            if part.metadata.is_none() {
+                part.metadata = registry.described(part.labels.value(METRIC_NAME));
+            }
+            Some(part)
+        });
         tables::draft(parts.collect(), span.to - 1, span.mixed).transpose()
     }))
 }

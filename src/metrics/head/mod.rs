@@ -4,10 +4,11 @@
 mod admission;
 mod buffer;
 mod cut;
+mod delta;
 mod registry;
-mod tables;
+pub(in crate::metrics) mod tables;
 
-use super::rows::MetricRows;
+use super::rows::{MetricRows, RowSeries};
 use super::spec::Config;
 use crate::model::Matcher;
 use crate::runtime::Clock;
@@ -18,7 +19,7 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 
 pub use buffer::SeriesBuffer;
-pub use registry::Registry;
+pub use registry::{Newest, Registry};
 
 /// One generation of one tenant.
 pub struct MetricsHead {
@@ -46,6 +47,17 @@ impl Head for MetricsHead {
         admission::admit(&self.registry, &self.config, self.clock.now(), rows, refusals);
     }
 
+    fn replayed(&self, rows: &mut MetricRows, blocks: &[Arc<Block>]) {
+        if rows.samples.iter().any(|s| s.delta) {
+            let now = self.clock.now();
+            let mut has_delta = vec![false; rows.series.len()];
+            rows.samples.iter().filter(|s| s.delta).for_each(|s| has_delta[s.series as usize] = true);
+            let summed: Vec<RowSeries> = rows.series.iter().zip(has_delta).filter(|(_, delta)| *delta).map(|(s, _)| s.clone()).collect();
+            self.registry.learn_newest(&summed, blocks, now);
+            admission::replay_sums(&self.registry, now, rows);
+        }
+    }
+
     fn apply(&self, rows: MetricRows) {
         let references = self.registry.enter(&rows, self.clock.now());
         let new = self.buffers.write().append(&references, rows);
@@ -63,7 +75,7 @@ impl Head for MetricsHead {
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
-        cut::cut(&self.buffers)
+        cut::cut(&self.registry, &self.buffers)
     }
 }
 

@@ -1,5 +1,5 @@
 use crate::metrics::METRIC_NAME;
-use crate::metrics::rows::{MetricRows, RowSeries, Value};
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, RowSeries, Value};
 use crate::metrics::select::block_newest;
 use crate::model::time::SECOND;
 use crate::model::{Labels, MatchOp, Matcher};
@@ -11,8 +11,9 @@ use std::sync::Arc;
 /// The newest accepted sample of a series.
 #[derive(Debug, Clone)]
 pub struct Newest {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch; a `start` of 0 is unknown.
     pub ts: i64,
+    pub start: i64,
     pub value: Value,
 }
 
@@ -31,6 +32,9 @@ struct Entry {
     heads: u32,
 }
 
+/// Families that are remembered at most; further ones are not described.
+const FAMILIES_MAX: usize = 50_000;
+
 /// An entry without unflushed samples is forgotten when it was not touched for so long: longer than any request takes
 /// from `prepare` to `apply`, and than any query holds a snapshot.
 const IDLE: i64 = 3600 * SECOND;
@@ -48,6 +52,10 @@ struct Inner {
     entries: HashMap<u32, Entry>,
     /// References are never used twice.
     next: u32,
+    /// The newest exemplar of those series that have any.
+    exemplars: HashMap<u32, Exemplar>,
+    /// Families that were described apart from their series, by name.
+    families: HashMap<String, Arc<Metadata>>,
     /// The latest `created` that was given.
     created: i64,
     /// Label name, then value, to ascending references.
@@ -76,6 +84,10 @@ impl Inner {
         reference
     }
 
+    fn reference(&self, series: &RowSeries) -> Option<u32> {
+        self.by_id.get(&series.id).copied()
+    }
+
     fn of_id(&mut self, id: i64) -> Option<&mut Entry> {
         self.entries.get_mut(self.by_id.get(&id)?)
     }
@@ -98,9 +110,9 @@ impl Registry {
         for block in blocks {
             match block_newest(block, &ids) {
                 Ok(newest) => {
-                    for (id, ts, value) in newest {
-                        if found.get(&id).is_none_or(|n| n.ts < ts) {
-                            found.insert(id, Newest { ts, value });
+                    for (id, newest) in newest {
+                        if found.get(&id).is_none_or(|n| n.ts < newest.ts) {
+                            found.insert(id, newest);
                         }
                     }
                 }
@@ -154,10 +166,37 @@ impl Registry {
             let Some((reference, _)) = references[sample.series as usize] else { continue };
             let Some(entry) = inner.entries.get_mut(&reference) else { continue };
             if entry.newest.as_ref().is_none_or(|n| n.ts < sample.ts) {
-                entry.newest = Some(Newest { ts: sample.ts, value: sample.value.clone() });
+                entry.newest = Some(Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() });
+            }
+        }
+        for exemplar in &rows.exemplars {
+            let Some((reference, _)) = references[exemplar.series as usize] else { continue };
+            if inner.exemplars.get(&reference).is_none_or(|e| e.ts <= exemplar.exemplar.ts) {
+                inner.exemplars.insert(reference, exemplar.exemplar.clone());
+            }
+        }
+        for family in &rows.families {
+            if inner.families.len() < FAMILIES_MAX || inner.families.contains_key(&family.family) {
+                inner.families.insert(family.family.clone(), family.clone());
             }
         }
         references
+    }
+
+    /// Families that were described apart from their series, in no order.
+    pub fn families(&self) -> Vec<Arc<Metadata>> {
+        self.inner.read().families.values().cloned().collect()
+    }
+
+    /// What was said of the family of the series with this metric name, which itself may be the family.
+    pub fn described(&self, metric: &str) -> Option<Arc<Metadata>> {
+        let inner = self.inner.read();
+        if inner.families.is_empty() {
+            return None;
+        }
+        let suffixes = ["_bucket", "_sum", "_count", "_total", "_created", "_gsum", "_gcount", "_info"];
+        let bare = suffixes.iter().filter_map(|suffix| metric.strip_suffix(suffix));
+        std::iter::once(metric).chain(bare).find_map(|name| inner.families.get(name).cloned())
     }
 
     /// A head took its first samples of these series.
@@ -195,6 +234,7 @@ impl Registry {
         for id in gone {
             inner.by_id.remove(&id);
         }
+        inner.exemplars.retain(|reference, _| !idle.contains(reference));
         for values in inner.postings.values_mut() {
             values.retain(|_, list| {
                 list.retain(|r| !idle.contains(r));
@@ -263,13 +303,30 @@ impl NewestSamples<'_> {
         }
     }
 
-    pub fn set(&mut self, series: &RowSeries, ts: i64, value: &Value, now: i64) {
+    pub fn set(&mut self, series: &RowSeries, newest: Newest, now: i64) {
         if !self.inner.by_id.contains_key(&series.id) {
             self.inner.insert(&series.labels, series.id, now);
         }
         if let Some(entry) = self.inner.of_id(series.id) {
             entry.touched = now;
-            entry.newest = Some(Newest { ts, value: value.clone() });
+            entry.newest = Some(newest);
+        }
+    }
+
+    /// Takes back what [`NewestSamples::set`] did.
+    pub fn restore(&mut self, series: &RowSeries, before: Option<Newest>) {
+        if let Some(entry) = self.inner.of_id(series.id) {
+            entry.newest = before;
+        }
+    }
+
+    pub fn exemplar(&self, series: &RowSeries) -> Option<&Exemplar> {
+        self.inner.exemplars.get(&self.inner.reference(series)?)
+    }
+
+    pub fn set_exemplar(&mut self, series: &RowSeries, exemplar: &Exemplar) {
+        if let Some(reference) = self.inner.reference(series) {
+            self.inner.exemplars.insert(reference, exemplar.clone());
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::buffer::SeriesBuffer;
 use crate::metrics::histogram::{Buckets, ResetHint};
-use crate::metrics::rows::Exemplar;
+use crate::metrics::rows::{Exemplar, Metadata};
 use crate::metrics::{decimal, schema};
 use crate::model::time::MILLI;
-use crate::model::{SpanId, TraceId};
+use crate::model::{Labels, SpanId, TraceId};
 use crate::storage::{BlockDraft, TableDraft, TableOptions};
 use arrow_array::builder::{
     FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder,
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// `None` if there is nothing to write. `parts` are sorted by metric name and labels, each by time.
-pub(super) fn draft(parts: Vec<SeriesBuffer>, day: i64, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
+pub fn draft(parts: Vec<SeriesBuffer>, day: i64, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
     if parts.is_empty() {
         return Ok(None);
     }
@@ -25,14 +25,18 @@ pub(super) fn draft(parts: Vec<SeriesBuffer>, day: i64, mixed: bool) -> Result<O
     let floats: usize = parts.iter().map(|p| p.ts.len()).sum();
     let histograms: usize = parts.iter().map(|p| p.histograms.len()).sum();
     if floats > 0 {
-        tables.push(samples(&parts)?);
+        let with_start = parts.iter().any(|p| !p.starts.is_empty());
+        tables.push(table(schema::SAMPLES, samples(&parts, with_start)?, schema::samples_options()));
     }
-    tables.push(series(&parts)?);
+    let mut rows = (0, 0);
+    let entries: Vec<SeriesEntry> = parts.iter().map(|part| SeriesEntry::of(part, &mut rows)).collect();
+    let dense = dense_labels(parts.iter().map(|p| &p.labels));
+    tables.push(table(schema::SERIES, series(&entries, &dense)?, schema::series_options()));
     if histograms > 0 {
-        tables.push(hist(&parts)?);
+        tables.push(table(schema::HIST, hist(&parts)?, schema::hist_options()));
     }
     if parts.iter().any(|p| !p.exemplars.is_empty()) {
-        tables.push(exemplars(&parts)?);
+        tables.push(table(schema::EXEMPLARS, exemplars(&parts)?, schema::exemplars_options()));
     }
     let (min, max) = parts.iter().filter_map(bounds).fold((i64::MAX, i64::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)));
     let nanos = |ms: i64| ms.saturating_mul(MILLI);
@@ -49,17 +53,16 @@ fn bounds(part: &SeriesBuffer) -> Option<(i64, i64)> {
     Some((times().min()?, times().max()?))
 }
 
-fn table(name: &'static str, schema: SchemaRef, columns: Vec<ArrayRef>, options: TableOptions) -> Result<TableDraft, ArrowError> {
-    let batch = RecordBatch::try_new(schema.clone(), columns)?;
-    Ok(TableDraft { name, schema, batches: vec![batch], options })
+fn table(name: &'static str, batch: RecordBatch, options: TableOptions) -> TableDraft {
+    TableDraft { name, schema: batch.schema(), batches: vec![batch], options }
 }
 
 fn times() -> TimestampMillisecondBuilder {
     TimestampMillisecondBuilder::new().with_data_type(schema::timestamp())
 }
 
-fn samples(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
-    let with_start = parts.iter().any(|p| !p.starts.is_empty());
+/// Rows of `samples`.
+pub fn samples(parts: &[SeriesBuffer], with_start: bool) -> Result<RecordBatch, ArrowError> {
     let (mut ids, mut ts, mut starts) = (Int64Builder::new(), times(), times());
     let (mut integers, mut divisors, mut floats) = (Int64Builder::new(), Float64Builder::new(), Float64Builder::new());
     for part in parts {
@@ -92,45 +95,95 @@ fn samples(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
     if with_start {
         columns.push(Arc::new(starts.finish()));
     }
-    table(schema::SAMPLES, schema::samples(with_start), columns, schema::samples_options())
+    RecordBatch::try_new(schema::samples(with_start), columns)
 }
 
 /// Labels that enough series have, most frequent first, then by name; as many as a block may have.
-fn dense_labels(parts: &[SeriesBuffer]) -> Vec<String> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for part in parts {
-        for (name, _) in part.labels.iter() {
-            *counts.entry(name).or_default() += 1;
-        }
-    }
-    let mut dense: Vec<(&str, usize)> = counts.into_iter().filter(|(_, n)| n * schema::DENSE_SHARE >= parts.len()).collect();
-    dense.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    dense.truncate(schema::DENSE_MAX);
-    let mut names: Vec<String> = dense.into_iter().map(|(name, _)| name.to_owned()).collect();
-    names.sort();
-    names
+pub fn dense_labels<'a>(series: impl Iterator<Item = &'a Labels>) -> Vec<String> {
+    let mut counts = LabelCounts::default();
+    series.for_each(|labels| counts.add(labels));
+    counts.dense()
 }
 
-fn series(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
-    let dense = dense_labels(parts);
-    let schema = schema::series(&dense);
+/// How often each label name occurs.
+#[derive(Default)]
+pub struct LabelCounts {
+    names: BTreeMap<String, usize>,
+    series: usize,
+}
+
+impl LabelCounts {
+    pub fn add(&mut self, labels: &Labels) {
+        self.series += 1;
+        for (name, _) in labels.iter() {
+            match self.names.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.names.insert(name.to_owned(), 1);
+                }
+            }
+        }
+    }
+
+    pub fn dense(self) -> Vec<String> {
+        let mut dense: Vec<(String, usize)> = self.names.into_iter().filter(|(_, n)| n * schema::DENSE_SHARE >= self.series).collect();
+        dense.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        dense.truncate(schema::DENSE_MAX);
+        let mut names: Vec<String> = dense.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A row of `series`. Times in milliseconds since the epoch, both inclusive.
+pub struct SeriesEntry {
+    pub labels: Labels,
+    pub id: i64,
+    pub created: i64,
+    pub metadata: Option<Arc<Metadata>>,
+    /// First row and rows in `samples`, and in `hist`.
+    pub rows: (i64, i64),
+    pub hist_rows: (i64, i64),
+    pub min_ts: i64,
+    pub max_ts: i64,
+}
+
+impl SeriesEntry {
+    /// `next` is where the rows of `samples` and `hist` begin, and then where they end.
+    fn of(part: &SeriesBuffer, next: &mut (i64, i64)) -> SeriesEntry {
+        let (rows, hist_rows) = ((next.0, part.ts.len() as i64), (next.1, part.histograms.len() as i64));
+        *next = (next.0 + rows.1, next.1 + hist_rows.1);
+        let (min_ts, max_ts) = bounds(part).unwrap_or((0, 0));
+        SeriesEntry {
+            labels: part.labels.clone(),
+            id: part.id,
+            created: part.created,
+            metadata: part.metadata.clone(),
+            rows,
+            hist_rows,
+            min_ts,
+            max_ts,
+        }
+    }
+}
+
+/// Rows of `series`.
+pub fn series(entries: &[SeriesEntry], dense: &[String]) -> Result<RecordBatch, ArrowError> {
+    let schema = schema::series(dense);
     let mut integers: [Int64Builder; 6] = std::array::from_fn(|_| Int64Builder::new());
     let (mut min, mut max) = (times(), times());
     let mut texts: [StringBuilder; 4] = std::array::from_fn(|_| StringBuilder::new());
     let mut labels: Vec<StringBuilder> = dense.iter().map(|_| StringBuilder::new()).collect();
     let mut rest = map_builder(&schema, "labels_rest")?;
     let columns_of: HashSet<&str> = dense.iter().map(String::as_str).collect();
-    let (mut row, mut hist_row) = (0i64, 0i64);
-    for part in parts {
-        let (rows, hist_rows) = (part.ts.len() as i64, part.histograms.len() as i64);
-        for (builder, value) in integers.iter_mut().zip([part.id, row, rows, hist_row, hist_rows, part.created]) {
+    for entry in entries {
+        let numbers = [entry.id, entry.rows.0, entry.rows.1, entry.hist_rows.0, entry.hist_rows.1, entry.created];
+        for (builder, value) in integers.iter_mut().zip(numbers) {
             builder.append_value(value);
         }
-        (row, hist_row) = (row + rows, hist_row + hist_rows);
-        let (low, high) = bounds(part).unwrap_or((0, 0));
-        min.append_value(low);
-        max.append_value(high);
-        let metadata = part.metadata.as_deref();
+        min.append_value(entry.min_ts);
+        max.append_value(entry.max_ts);
+        let metadata = entry.metadata.as_deref();
         let words = [
             metadata.map(|m| m.family.as_str()),
             metadata.map(|m| m.kind.as_str()),
@@ -140,10 +193,10 @@ fn series(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
         for (builder, word) in texts.iter_mut().zip(words) {
             builder.append_option(word);
         }
-        for (builder, name) in labels.iter_mut().zip(&dense) {
-            builder.append_option(part.labels.get(name));
+        for (builder, name) in labels.iter_mut().zip(dense) {
+            builder.append_option(entry.labels.get(name));
         }
-        for (name, value) in part.labels.iter().filter(|(n, _)| !columns_of.contains(n)) {
+        for (name, value) in entry.labels.iter().filter(|(n, _)| !columns_of.contains(n)) {
             rest.keys().append_value(name);
             rest.values().append_value(value);
         }
@@ -155,7 +208,7 @@ fn series(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
     columns.extend(texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.extend(labels.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.push(Arc::new(rest.finish()));
-    table(schema::SERIES, schema, columns, schema::series_options())
+    RecordBatch::try_new(schema, columns)
 }
 
 /// A builder of the map column, with the very fields that the schema has.
@@ -207,7 +260,8 @@ impl BucketLists {
     }
 }
 
-fn hist(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
+/// Rows of `hist`.
+pub fn hist(parts: &[SeriesBuffer]) -> Result<RecordBatch, ArrowError> {
     let (mut ids, mut ts, mut starts) = (Int64Builder::new(), times(), times());
     let (mut hints, mut schemas) = (Int32Builder::new(), Int32Builder::new());
     let mut numbers: [Float64Builder; 4] = std::array::from_fn(|_| Float64Builder::new());
@@ -241,10 +295,11 @@ fn hist(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
     columns.extend(positive.finish());
     columns.extend(negative.finish());
     columns.push(Arc::new(custom.finish()));
-    table(schema::HIST, schema::hist(), columns, schema::hist_options())
+    RecordBatch::try_new(schema::hist(), columns)
 }
 
-fn exemplars(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
+/// Rows of `exemplars`.
+pub fn exemplars(parts: &[SeriesBuffer]) -> Result<RecordBatch, ArrowError> {
     let schema = schema::exemplars();
     let (mut ids, mut ts, mut values) = (Int64Builder::new(), times(), Float64Builder::new());
     let (mut traces, mut spans) = (FixedSizeBinaryBuilder::new(16), FixedSizeBinaryBuilder::new(8));
@@ -279,7 +334,7 @@ fn exemplars(parts: &[SeriesBuffer]) -> Result<TableDraft, ArrowError> {
         Arc::new(spans.finish()),
         Arc::new(labels.finish()),
     ];
-    table(schema::EXEMPLARS, schema, columns, schema::exemplars_options())
+    RecordBatch::try_new(schema, columns)
 }
 
 /// The ids that have columns of their own: lower-case hex of exact length, so that the text comes back as it was.

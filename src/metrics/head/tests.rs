@@ -20,7 +20,14 @@ fn rows(samples: &[(&str, i64, f64)]) -> MetricRows {
             rows.series.push(RowSeries { id: labels.stable_id(), labels, metadata: None });
             rows.series.len() - 1
         });
-        rows.samples.push(Sample { series: series as u32, item: item as u32, ts: NOW_MS + ts, start: 0, value: Value::Float(*value) });
+        rows.samples.push(Sample {
+            series: series as u32,
+            item: item as u32,
+            ts: NOW_MS + ts,
+            start: 0,
+            value: Value::Float(*value),
+            delta: false,
+        });
     }
     rows
 }

@@ -1,6 +1,5 @@
 //! OTLP metrics as Prometheus series. Source of all rules: contracts/prometheus.md 3.
 
-mod builder;
 mod decode;
 mod labels;
 mod name;
@@ -17,18 +16,11 @@ use crate::storage::Refusals;
 use bytes::Bytes;
 use std::time::Duration;
 
-/// What the body of a WAL frame is. The numbers are stored, so they never change.
+/// The two forms of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Kind {
-    Protobuf = 1,
-    Json = 2,
-}
-
-impl Kind {
-    pub fn from_stored(number: u8) -> Option<Kind> {
-        [Kind::Protobuf, Kind::Json].into_iter().find(|k| *k as u8 == number)
-    }
+    Protobuf,
+    Json,
 }
 
 /// How names of metrics and labels are made.

@@ -1,9 +1,9 @@
 //! Data points of every type as samples (contracts/prometheus.md 3.5).
 
-use super::builder::RowsBuilder;
 use super::labels::{ResourceLabels, add_attributes};
 use super::name::{Shape, metric_name, unit_text};
 use super::{TranslationConfig, decode, target_info};
+use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::metrics::{METRIC_NAME, STALE_NAN};
@@ -18,12 +18,28 @@ use opentelemetry_proto::tonic::metrics::v1::{exemplar, number_data_point};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-const CUMULATIVE: i32 = otlp::AggregationTemporality::Cumulative as i32;
+/// What the values of a point say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Temporality {
+    Cumulative,
+    /// What was added since the point before: the head makes sums of it, where the series' newest sample is known.
+    Delta,
+    Unspecified,
+}
+
+impl Temporality {
+    fn of(number: i32) -> Temporality {
+        match otlp::AggregationTemporality::try_from(number) {
+            Ok(otlp::AggregationTemporality::Cumulative) => Temporality::Cumulative,
+            Ok(otlp::AggregationTemporality::Delta) => Temporality::Delta,
+            _ => Temporality::Unspecified,
+        }
+    }
+}
+
 const NO_RECORDED_VALUE: u32 = otlp::DataPointFlags::NoRecordedValueMask as u32;
 /// Width of the zero bucket of exponential histograms, which OTLP leaves to the receiver.
 const ZERO_THRESHOLD: f64 = 1e-128;
-/// Characters of all labels of an exemplar.
-const EXEMPLAR_LABELS_MAX: usize = 128;
 
 /// Nanoseconds to milliseconds, truncated.
 fn millis(nanos: u64) -> i64 {
@@ -55,6 +71,7 @@ struct Point {
     labels: LabelsBuilder,
     times: (i64, i64),
     stale: bool,
+    delta: bool,
 }
 
 impl Point {
@@ -125,31 +142,39 @@ impl<'a> Translation<'a> {
         let metadata = Arc::new(Metadata { family: family_name, kind, unit, help: metric.description });
         let family = Family { name, original: &metric.name, metadata, resource, scope, config: self.config };
         match data {
-            Data::Gauge(gauge) => self.numbers(&family, gauge.data_points, true, false),
-            Data::Sum(sum) => self.numbers(&family, sum.data_points, sum.aggregation_temporality == CUMULATIVE, true),
-            Data::Histogram(h) => self.histograms(&family, h.data_points, h.aggregation_temporality == CUMULATIVE),
-            Data::ExponentialHistogram(h) => self.exponential(&family, h.data_points, h.aggregation_temporality == CUMULATIVE),
+            Data::Gauge(gauge) => self.numbers(&family, gauge.data_points, Temporality::Cumulative, false),
+            Data::Sum(sum) => self.numbers(&family, sum.data_points, Temporality::of(sum.aggregation_temporality), true),
+            Data::Histogram(h) => self.histograms(&family, h.data_points, Temporality::of(h.aggregation_temporality)),
+            Data::ExponentialHistogram(h) => self.exponential(&family, h.data_points, Temporality::of(h.aggregation_temporality)),
             Data::Summary(summary) => self.summaries(&family, summary.data_points),
         }
     }
 
     /// Numbers the point and makes its labels; `None` if it is refused.
-    fn point(&mut self, family: &Family<'_>, attributes: Vec<KeyValue>, nanos: (u64, u64), flags: u32, cumulative: bool) -> Option<Point> {
+    fn point(
+        &mut self,
+        family: &Family<'_>,
+        attributes: Vec<KeyValue>,
+        nanos: (u64, u64),
+        flags: u32,
+        temporality: Temporality,
+    ) -> Option<Point> {
         let item = self.rows.next_item();
         if let Err(message) = &family.name {
             self.rows.refuse(item, Reason::InvalidName, || message.clone());
             return None;
         }
-        if !cumulative {
+        if temporality == Temporality::Unspecified {
             self.rows.refuse(item, Reason::InvalidTemporality, || {
-                format!("invalid temporality and type combination for metric {:?}: only cumulative temporality is taken", family.original)
+                format!("invalid temporality and type combination for metric {:?}: it must be cumulative or delta", family.original)
             });
             return None;
         }
         match family.labels(attributes) {
             Ok(labels) => {
                 let times = (millis(nanos.0), millis(nanos.1));
-                Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0 })
+                let delta = temporality == Temporality::Delta;
+                Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0, delta })
             }
             Err(message) => {
                 self.rows.refuse(item, Reason::InvalidLabel, || format!("{message} in metric {:?}", family.original));
@@ -160,15 +185,23 @@ impl<'a> Translation<'a> {
 
     /// Adds the sample of a series of the family and returns its position.
     fn float(&mut self, family: &Family<'_>, point: &Point, suffix: &str, extra: Option<(&str, &str)>, value: f64) -> u32 {
-        let series = self.rows.series(family.series_labels(point, suffix, extra), &family.metadata);
-        self.rows.sample(series, point.item, point.times, point.value(value));
+        let series = self.rows.series(family.series_labels(point, suffix, extra), Some(&family.metadata));
+        self.sample(series, point, point.value(value));
         series
     }
 
-    fn numbers(&mut self, family: &Family<'_>, points: Vec<otlp::NumberDataPoint>, cumulative: bool, is_sum: bool) {
+    fn sample(&mut self, series: u32, point: &Point, value: Value) {
+        if point.delta {
+            self.rows.delta(series, point.item, point.times, value);
+        } else {
+            self.rows.sample(series, point.item, point.times, value);
+        }
+    }
+
+    fn numbers(&mut self, family: &Family<'_>, points: Vec<otlp::NumberDataPoint>, temporality: Temporality, is_sum: bool) {
         for data in points {
             let start = if is_sum { data.start_time_unix_nano } else { 0 };
-            let Some(point) = self.point(family, data.attributes, (data.time_unix_nano, start), data.flags, cumulative) else { continue };
+            let Some(point) = self.point(family, data.attributes, (data.time_unix_nano, start), data.flags, temporality) else { continue };
             let value = match data.value {
                 Some(number_data_point::Value::AsDouble(value)) => value,
                 Some(number_data_point::Value::AsInt(value)) => value as f64,
@@ -184,7 +217,7 @@ impl<'a> Translation<'a> {
     fn summaries(&mut self, family: &Family<'_>, points: Vec<otlp::SummaryDataPoint>) {
         for data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
-            let Some(point) = self.point(family, data.attributes, nanos, data.flags, true) else { continue };
+            let Some(point) = self.point(family, data.attributes, nanos, data.flags, Temporality::Cumulative) else { continue };
             self.float(family, &point, "_sum", None, data.sum);
             self.float(family, &point, "_count", None, data.count as f64);
             for quantile in data.quantile_values {
@@ -193,11 +226,11 @@ impl<'a> Translation<'a> {
         }
     }
 
-    fn histograms(&mut self, family: &Family<'_>, points: Vec<otlp::HistogramDataPoint>, cumulative: bool) {
+    fn histograms(&mut self, family: &Family<'_>, points: Vec<otlp::HistogramDataPoint>, temporality: Temporality) {
         for data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
             let attributes = data.attributes.clone();
-            let Some(point) = self.point(family, attributes, nanos, data.flags, cumulative) else { continue };
+            let Some(point) = self.point(family, attributes, nanos, data.flags, temporality) else { continue };
             if self.config.convert_histograms_to_nhcb {
                 self.custom_histogram(family, &point, data);
             } else {
@@ -219,8 +252,7 @@ impl<'a> Translation<'a> {
             buckets.push((*bound, series));
         }
         let last = self.float(family, point, "_bucket", Some(("le", "+Inf")), data.count as f64);
-        for message in data.exemplars {
-            let exemplar = exemplar(message);
+        for exemplar in in_order(data.exemplars) {
             let bucket = buckets.iter().find(|(bound, _)| exemplar.value <= *bound).map_or(last, |b| b.1);
             self.exemplar(bucket, point.item, exemplar);
         }
@@ -240,11 +272,11 @@ impl<'a> Translation<'a> {
         self.native(family, point, histogram, data.exemplars);
     }
 
-    fn exponential(&mut self, family: &Family<'_>, points: Vec<otlp::ExponentialHistogramDataPoint>, cumulative: bool) {
+    fn exponential(&mut self, family: &Family<'_>, points: Vec<otlp::ExponentialHistogramDataPoint>, temporality: Temporality) {
         for mut data in points {
             let nanos = (data.time_unix_nano, data.start_time_unix_nano);
             let attributes = std::mem::take(&mut data.attributes);
-            let Some(point) = self.point(family, attributes, nanos, data.flags, cumulative) else { continue };
+            let Some(point) = self.point(family, attributes, nanos, data.flags, temporality) else { continue };
             if let Some(message) = unfit(&data).filter(|_| !point.stale) {
                 self.rows.refuse(point.item, Reason::InvalidHistogram, || format!("{message} in metric {:?}", family.original));
                 continue;
@@ -275,14 +307,14 @@ impl<'a> Translation<'a> {
     fn native(&mut self, family: &Family<'_>, point: &Point, histogram: Histogram, exemplars: Vec<otlp::Exemplar>) {
         let stale = f64::from_bits(STALE_NAN);
         let histogram = if point.stale { Histogram { sum: stale, count: stale, ..Histogram::default() } } else { histogram };
-        let series = self.rows.series(family.series_labels(point, "", None), &family.metadata);
-        self.rows.sample(series, point.item, point.times, Value::Histogram(Arc::new(histogram)));
+        let series = self.rows.series(family.series_labels(point, "", None), Some(&family.metadata));
+        self.sample(series, point, Value::Histogram(Arc::new(histogram)));
         self.exemplars(series, point.item, exemplars);
     }
 
     fn exemplars(&mut self, series: u32, item: u32, exemplars: Vec<otlp::Exemplar>) {
-        for message in exemplars {
-            self.exemplar(series, item, exemplar(message));
+        for exemplar in in_order(exemplars) {
+            self.exemplar(series, item, exemplar);
         }
     }
 
@@ -290,7 +322,7 @@ impl<'a> Translation<'a> {
     /// its own for its day.
     fn exemplar(&mut self, series: u32, item: u32, exemplar: Exemplar) {
         if exemplar.ts != 0 && self.times.contains(&exemplar.ts) {
-            self.rows.exemplar(series, item, exemplar);
+            self.rows.exemplar(series, Some(item), exemplar);
         }
     }
 }
@@ -338,6 +370,13 @@ impl Family<'_> {
     }
 }
 
+/// A reservoir gives its exemplars in any order, and a series takes them in order of time.
+fn in_order(messages: Vec<otlp::Exemplar>) -> Vec<Exemplar> {
+    let mut exemplars: Vec<Exemplar> = messages.into_iter().map(exemplar).collect();
+    exemplars.sort_by(|a, b| a.ts.cmp(&b.ts).then(a.value.total_cmp(&b.value)));
+    exemplars
+}
+
 fn exemplar(message: otlp::Exemplar) -> Exemplar {
     let value = match message.value {
         Some(exemplar::Value::AsDouble(value)) => value,
@@ -357,8 +396,7 @@ fn exemplar(message: otlp::Exemplar) -> Exemplar {
         all.set(&attribute.key, &attribute.value.to_text());
     }
     let all = all.build();
-    let characters: usize = all.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
-    let labels = if characters <= EXEMPLAR_LABELS_MAX { all } else { ids.build() };
+    let labels = if Exemplar::takes(&all) { all } else { ids.build() };
     Exemplar { ts: millis(message.time_unix_nano), value, labels }
 }
 

@@ -1,10 +1,10 @@
 //! `target_info`: what is known of a resource beyond its identity, as a series of its own.
 
 use super::TranslationConfig;
-use super::builder::RowsBuilder;
 use super::labels::{ResourceLabels, add_attributes};
 use crate::metrics::METRIC_NAME;
-use crate::metrics::rows::{Metadata, MetricType, NO_ITEM, Value};
+use crate::metrics::builder::RowsBuilder;
+use crate::metrics::rows::{Metadata, MetricType};
 use crate::model::{Attribute, LabelsBuilder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,9 +36,9 @@ pub(super) fn add(
     resource.add_identity(&mut labels);
     labels.set(METRIC_NAME, "target_info");
     let metadata = Metadata { family: "target_info".into(), kind: MetricType::Gauge, unit: String::new(), help: "Target metadata".into() };
-    let series = rows.series(labels.build(), &Arc::new(metadata));
+    let series = rows.series(labels.build(), Some(&Arc::new(metadata)));
     for ts in times(earliest, latest, step) {
-        rows.sample(series, NO_ITEM, (ts, 0), Value::Float(1.0));
+        rows.made_up(series, ts, 1.0);
     }
 }
 

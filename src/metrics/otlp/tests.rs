@@ -65,9 +65,9 @@ fn classic_histograms_are_cumulative_and_carry_exemplars() {
         "d_seconds_bucket{le=\"+Inf\"} 6 @1000",
     ];
     assert_eq!(lines(&rows), want);
-    let (series, _, exemplar) = &rows.exemplars[0];
-    assert_eq!(rows.series[*series as usize].labels.value("le"), "1");
-    assert_eq!(exemplar.labels.value("trace_id"), "0102030405060708090a0b0c0d0e0f10");
+    let exemplar = &rows.exemplars[0];
+    assert_eq!(rows.series[exemplar.series as usize].labels.value("le"), "1");
+    assert_eq!(exemplar.exemplar.labels.value("trace_id"), "0102030405060708090a0b0c0d0e0f10");
 }
 
 #[test]
@@ -92,13 +92,13 @@ fn summaries_have_quantiles() {
 #[test]
 fn what_cannot_be_stored_is_refused_point_by_point() {
     let (rows, refusals) = rows(
-        r#"{"name":"delta","sum":{"aggregationTemporality":1,"dataPoints":[{"asInt":1},{"asInt":2}]}},
+        r#"{"name":"odd","sum":{"dataPoints":[{"asInt":1},{"asInt":2}]}},
            {"name":"ok","gauge":{"dataPoints":[{"timeUnixNano":"1000000000","asInt":3},{"asInt":4,"attributes":[{"key":"...","value":{"stringValue":"x"}}]}]}},
            {"name":"coarse","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"scale":-5}]}},
            {"name":"---","gauge":{"dataPoints":[{"asInt":1}]}}"#,
     );
     assert_eq!(refusals.indexes(), [0, 1, 3, 4, 5]);
-    assert!(refusals.message().contains("invalid temporality and type combination for metric \"delta\""));
+    assert!(refusals.message().contains("invalid temporality and type combination for metric \"odd\""));
     assert_eq!(lines(&rows), ["ok{} 3 @1000"]);
     assert_eq!(rows.samples[0].item, 2);
 }
@@ -126,7 +126,10 @@ fn exemplars_and_target_info_keep_to_the_times_of_samples() {
     );
     let (rows, refusals) = translate(Kind::Json, &body.into(), NOW, &Config::default()).unwrap();
     assert!(refusals.is_empty());
-    assert_eq!(rows.exemplars.iter().map(|(_, item, e)| (*item, e.ts, e.value)).collect::<Vec<_>>(), [(1, now_ms, 4.0)]);
+    let kept: Vec<_> = rows.exemplars.iter().map(|e| (e.of, e.exemplar.ts, e.exemplar.value)).collect();
+    assert_eq!(kept, [(Some(1), now_ms, 4.0)]);
+    // Behind the two data points: the sample of `target_info`, then the exemplar.
+    assert_eq!((rows.unsaid_from, rows.samples[2].item, rows.exemplars[0].item), (Some(2), 2, 3));
     let info = |s: &&crate::metrics::rows::Sample| rows.series[s.series as usize].labels.value("__name__") == "target_info";
     assert_eq!(rows.samples.iter().filter(info).map(|s| s.ts).collect::<Vec<_>>(), [now_ms]);
 }

@@ -50,6 +50,17 @@ impl<T: Clone> Run<T> {
     pub fn skip(&mut self, count: usize) {
         self.from += count.min(self.len());
     }
+
+    /// Takes the first `count` items away.
+    pub fn split_front(&mut self, count: usize) -> Run<T> {
+        let from = self.from;
+        self.skip(count);
+        Run::shared(self.all.clone(), from..self.from)
+    }
+
+    pub fn into_vec(self) -> Vec<T> {
+        if self.from == 0 && self.to.is_none() { Arc::unwrap_or_clone(self.all) } else { self.to_vec() }
+    }
 }
 
 impl<T: Clone> Extend<T> for Run<T> {
@@ -101,5 +112,8 @@ mod tests {
         assert_eq!((&*run, &*all), (&[3, 9][..], &vec![1, 2, 3, 4]));
         run.push(10);
         assert_eq!(*run, [3, 9, 10]);
+        let front = run.split_front(2);
+        run.push(11);
+        assert_eq!((front.into_vec(), run.into_vec()), (vec![3, 9], vec![10, 11]));
     }
 }

@@ -57,6 +57,44 @@ impl SeriesData {
         self.ts.is_empty() && self.histograms.is_empty()
     }
 
+    /// Time of the last sample of either kind.
+    pub fn last_time(&self) -> Option<i64> {
+        self.ts.last().copied().max(self.histograms.last().map(|h| h.ts))
+    }
+
+    /// Takes away the samples up to `bound`, inclusive.
+    pub fn split_until(&mut self, bound: i64) -> SeriesData {
+        let floats = self.ts.partition_point(|t| *t <= bound);
+        let histograms = self.histograms.partition_point(|h| h.ts <= bound);
+        let starts = if self.starts.is_empty() { 0 } else { floats };
+        SeriesData {
+            labels: self.labels.clone(),
+            created: self.created,
+            ts: self.ts.split_front(floats),
+            values: self.values.split_front(floats),
+            starts: self.starts.split_front(starts),
+            histograms: self.histograms.drain(..histograms).collect(),
+        }
+    }
+
+    /// Keeps the samples at the times for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        let kept: Vec<usize> = (0..self.ts.len()).filter(|i| keep(self.ts[*i])).collect();
+        if kept.len() < self.ts.len() {
+            self.values = kept.iter().map(|i| self.values[*i]).collect();
+            if !self.starts.is_empty() {
+                self.starts = kept.iter().map(|i| self.starts[*i]).collect();
+            }
+            self.ts = kept.iter().map(|i| self.ts[*i]).collect();
+        }
+        self.histograms.retain(|h| keep(h.ts));
+    }
+
+    /// Makes its samples its own.
+    pub fn unshare(&mut self) {
+        (self.ts, self.values, self.starts) = (self.ts.to_vec().into(), self.values.to_vec().into(), self.starts.to_vec().into());
+    }
+
     /// Memory it takes.
     pub fn bytes(&self) -> u64 {
         let histograms: usize = self.histograms.iter().map(|h| h.histogram.heap_bytes()).sum();

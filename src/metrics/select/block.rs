@@ -1,12 +1,14 @@
 //! Samples of one block.
 
 use super::cache::{Piece, SampleCache};
+use super::erase::{Eraser, Hidden};
 use super::series::{SeriesRow, SeriesTable};
+use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, Run, SeriesData};
 use crate::metrics::rows::{HistogramSample, Value};
 use crate::metrics::{decimal, schema};
-use crate::model::Matcher;
+use crate::model::{Labels, Matcher};
 use crate::query::{Context, QueryError};
 use crate::storage::Scan;
 use crate::storage::block::{Block, ReadError};
@@ -20,8 +22,8 @@ use std::sync::Arc;
 /// Calls `take` with each matching series of the block that has samples in the interval, in order of time.
 pub(super) fn read_samples(
     block: &Arc<Block>,
-    matchers: &[Matcher],
-    interval: Interval,
+    erasers: &[Eraser],
+    (matchers, interval): (&[Matcher], Interval),
     context: &Context,
     cache: &SampleCache,
     mut take: impl FnMut(SeriesData),
@@ -32,27 +34,20 @@ pub(super) fn read_samples(
     if rows.is_empty() {
         return Ok(());
     }
-    let mut series = Vec::with_capacity(rows.len());
-    let mut piece: Option<(u32, Arc<Piece>)> = None;
-    for row in &rows {
-        let mut data = SeriesData { created: row.created, ..SeriesData::new(row.labels.clone()) };
-        if !row.rows.is_empty() {
-            let current = match piece.take() {
-                Some((number, current)) if number == row.piece => current,
-                _ => {
-                    context.check()?;
-                    cache.piece((block.meta().id, row.piece), || read_piece(block, &table, row.piece))?
-                }
-            };
-            let times = &current.ts[current.positions(&row.rows)];
-            let from = current.positions(&row.rows).start;
-            let part = from + times.partition_point(|t| *t < interval.from)..from + times.partition_point(|t| *t <= interval.to);
-            data.ts = Run::shared(current.ts.clone(), part.clone());
-            data.values = Run::shared(current.values.clone(), part.clone());
-            data.starts = current.starts(part);
-            piece = Some((row.piece, current));
+    let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData { created: r.created, ..SeriesData::new(r.labels.clone()) }).collect();
+    let mut from = 0;
+    while from < rows.len() {
+        let piece = rows[from].piece;
+        let to = from + rows[from..].iter().take_while(|r| r.piece == piece).count();
+        context.check()?;
+        if let Some(piece_rows) = piece.and_then(|p| table.pieces.get(p as usize)) {
+            let key = (block.meta().id, piece_rows.start);
+            let piece = cache.piece(key, || read_piece(block, piece_rows))?;
+            share(&piece, &rows[from..to], interval, &mut series[from..to]);
+        } else {
+            read_floats(block, &rows[from..to], interval, context, &mut series[from..to])?;
         }
-        series.push(data);
+        from = to;
     }
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.hist_rows.clone()).collect();
     read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
@@ -63,25 +58,66 @@ pub(super) fn read_samples(
         }
         Ok(())
     })?;
-    for data in series {
+    for mut data in series {
+        let hidden = Hidden::of(erasers, &data.labels);
+        if !hidden.is_empty() {
+            data.retain(|ts| !hidden.hides(ts));
+        }
         context.reserve(data.bytes())?;
         take(data);
     }
     Ok(())
 }
 
-fn read_piece(block: &Arc<Block>, table: &SeriesTable, number: u32) -> Result<Piece, QueryError> {
-    let rows = table.pieces.get(number as usize).cloned().unwrap_or_default();
-    let (mut ts, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-    let asked = [rows.clone()];
-    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &asked, |batch, at, _| {
-        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
-        columns.copy(at, &mut ts, &mut values, &mut starts);
-        Ok(())
-    })?;
-    Ok(Piece { first_row: rows.start, ts: Arc::new(ts), values: Arc::new(values), starts: Arc::new(starts) })
+/// Gives series their samples within the interval: shared with the piece if they are most of it, else copied, so that a query
+/// holds at most twice what it accounts for.
+fn share(piece: &Piece, rows: &[&SeriesRow], interval: Interval, series: &mut [SeriesData]) {
+    let part = |row: &SeriesRow| {
+        let positions = piece.positions(&row.rows);
+        let times = &piece.ts[positions.clone()];
+        let within = |passes: &dyn Fn(i64) -> bool| positions.start + times.partition_point(|t| passes(*t));
+        within(&|t| t < interval.from)..within(&|t| t <= interval.to)
+    };
+    let parts: Vec<Range<usize>> = rows.iter().map(|row| part(row)).collect();
+    let copied = 2 * parts.iter().map(Range::len).sum::<usize>() < piece.ts.len();
+    for (data, part) in series.iter_mut().zip(parts) {
+        data.ts = Run::shared(piece.ts.clone(), part.clone());
+        data.values = Run::shared(piece.values.clone(), part.clone());
+        data.starts = piece.starts(part);
+        if copied {
+            data.unshare();
+        }
+    }
 }
 
+fn read_piece(block: &Arc<Block>, rows: &Range<u64>) -> Result<Piece, QueryError> {
+    let mut data = SeriesData::new(Labels::empty());
+    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, std::slice::from_ref(rows), |batch, at, _| {
+        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
+        columns.copy_all(at, &mut data);
+        Ok(())
+    })?;
+    Ok(Piece::new(rows.start, data))
+}
+
+/// Floats of series that are in no piece.
+fn read_floats(
+    block: &Arc<Block>,
+    rows: &[&SeriesRow],
+    interval: Interval,
+    context: &Context,
+    series: &mut [SeriesData],
+) -> Result<(), QueryError> {
+    let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
+    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
+        context.check()?;
+        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
+        columns.copy(at, interval, &mut series[into]);
+        Ok(())
+    })
+}
+
+/// What [`SampleColumns`] reads.
 const SAMPLE_COLUMNS: [&str; 5] = ["ts", "value_i64", "value_div", "value_f64", "start_ts"];
 
 /// Reads ascending row ranges of a table and calls `take` with pieces of batches and the number of the range they belong
@@ -132,7 +168,7 @@ fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     merged
 }
 
-struct SampleColumns<'a> {
+pub struct SampleColumns<'a> {
     ts: &'a TimestampMillisecondArray,
     integers: &'a Int64Array,
     divisors: &'a Float64Array,
@@ -141,7 +177,7 @@ struct SampleColumns<'a> {
 }
 
 impl<'a> SampleColumns<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
+    pub fn of(batch: &'a RecordBatch) -> Option<SampleColumns<'a>> {
         let column = |name: &str| batch.column_by_name(name);
         Some(SampleColumns {
             ts: column("ts")?.as_primitive_opt()?,
@@ -160,11 +196,24 @@ impl<'a> SampleColumns<'a> {
         }
     }
 
-    fn copy(&self, rows: Range<usize>, ts: &mut Vec<i64>, values: &mut Vec<f64>, starts: &mut Vec<i64>) {
-        ts.extend_from_slice(&self.ts.values()[rows.clone()]);
-        values.extend(rows.clone().map(|row| self.value(row)));
-        if let Some(column) = self.starts {
-            starts.extend(rows.map(|row| if column.is_valid(row) { column.value(row) } else { 0 }));
+    /// 0 if unknown.
+    fn start(&self, row: usize) -> i64 {
+        self.starts.filter(|s| s.is_valid(row)).map_or(0, |s| s.value(row))
+    }
+
+    /// Appends the rows whose times lie in the interval; they are sorted.
+    pub fn copy(&self, rows: Range<usize>, interval: Interval, into: &mut SeriesData) {
+        let times = &self.ts.values()[rows.clone()];
+        let from = rows.start + times.partition_point(|t| *t < interval.from);
+        let to = rows.start + times.partition_point(|t| *t <= interval.to);
+        self.copy_all(from..to, into);
+    }
+
+    fn copy_all(&self, rows: Range<usize>, into: &mut SeriesData) {
+        into.ts.extend(self.ts.values()[rows.clone()].iter().copied());
+        into.values.extend(rows.clone().map(|row| self.value(row)));
+        if let Some(starts) = self.starts {
+            into.starts.extend(rows.map(|row| if starts.is_valid(row) { starts.value(row) } else { 0 }));
         }
     }
 }
@@ -178,7 +227,8 @@ fn hint_of(number: i32) -> ResetHint {
     }
 }
 
-fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
+/// A row of `hist`.
+pub fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
     let column = |name: &str| batch.column_by_name(name);
     let time = |name: &str| {
         let times = column(name)?.as_primitive_opt::<TimestampMillisecondType>()?;
@@ -207,8 +257,8 @@ fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
     Some(HistogramSample { ts: time("ts")?, start: time("start_ts").unwrap_or(0), histogram: Arc::new(histogram) })
 }
 
-/// The newest sample in this block of each of the series with these ids: id, milliseconds since the epoch, value.
-pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, i64, Value)>, ReadError> {
+/// The newest sample in this block of each of the series with these ids, and perhaps its newest float or histogram, too.
+pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, Newest)>, ReadError> {
     let by_id = block.derived("metrics.series_by_id", || -> Result<Vec<(i64, u32)>, ReadError> {
         let table = SeriesTable::of(block)?;
         let mut by_id: Vec<(i64, u32)> = table.rows.iter().enumerate().map(|(row, s)| (s.id, row as u32)).collect();
@@ -221,13 +271,13 @@ pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, 
     let table = SeriesTable::of(block)?;
     let rows: Vec<&SeriesRow> = rows.into_iter().map(|row| &table.rows[row]).collect();
     let last = |range: &Range<u64>| range.end.saturating_sub(u64::from(!range.is_empty()))..range.end;
-    let mut newest: Vec<(i64, i64, Value)> = Vec::new();
-    let mut found = |series: &SeriesRow, ts: i64, value: Value| newest.push((series.id, ts, value));
+    let mut newest: Vec<(i64, Newest)> = Vec::new();
+    let mut found = |series: &SeriesRow, ts: i64, start: i64, value: Value| newest.push((series.id, Newest { ts, start, value }));
     let error = |e: QueryError| ReadError { block: block.meta().id, table: schema::SAMPLES.to_owned(), cause: e.to_string() };
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.rows)).collect();
     let floats = read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
         if let Some(columns) = SampleColumns::of(batch) {
-            found(rows[into], columns.ts.value(at.start), Value::Float(columns.value(at.start)));
+            found(rows[into], columns.ts.value(at.start), columns.start(at.start), Value::Float(columns.value(at.start)));
         }
         Ok(())
     });
@@ -235,7 +285,7 @@ pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, 
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.hist_rows)).collect();
     let histograms = read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
         if let Some(sample) = histogram(batch, at.start) {
-            found(rows[into], sample.ts, Value::Histogram(sample.histogram));
+            found(rows[into], sample.ts, sample.start, Value::Histogram(sample.histogram));
         }
         Ok(())
     });

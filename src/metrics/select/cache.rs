@@ -1,4 +1,4 @@
-use crate::metrics::promql::Run;
+use crate::metrics::promql::{Run, SeriesData};
 use crate::storage::block::BlockId;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +17,17 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Of all rows from the first on.
+    pub fn new(first_row: u64, data: SeriesData) -> Piece {
+        let fitting = |mut all: Vec<i64>| {
+            all.shrink_to_fit();
+            Arc::new(all)
+        };
+        let mut values = data.values.into_vec();
+        values.shrink_to_fit();
+        Piece { first_row, ts: fitting(data.ts.into_vec()), values: Arc::new(values), starts: fitting(data.starts.into_vec()) }
+    }
+
     fn bytes(&self) -> u64 {
         8 * (self.ts.len() + self.values.len() + self.starts.len()) as u64 + 256
     }
@@ -33,8 +44,8 @@ impl Piece {
     }
 }
 
-/// A piece of a block by its number.
-type Key = (BlockId, u32);
+/// A piece by its block and first row.
+type Key = (BlockId, u64);
 
 /// Decoded pieces of blocks that were asked for of late, at most so many bytes of them. Blocks never change, so a piece is
 /// right for as long as anyone wants it.

@@ -1,3 +1,4 @@
+use super::erase::{Eraser, Hidden};
 use super::series::{SeriesTable, map_entries};
 use super::{Querier, nanos};
 use crate::metrics::promql::Interval;
@@ -22,7 +23,7 @@ impl Querier {
         let mut all = SeriesExemplars::new();
         for block in self.view.blocks_in(nanos(interval)) {
             self.context.check()?;
-            read_block(block, matchers, interval, &mut all)?;
+            read_block(block, &self.erasers(block), (matchers, interval), &mut all)?;
         }
         for head in &self.view.heads {
             self.context.check()?;
@@ -41,10 +42,16 @@ impl Querier {
     }
 }
 
-fn read_block(block: &Arc<Block>, matchers: &[Matcher], interval: Interval, all: &mut SeriesExemplars) -> Result<(), QueryError> {
+fn read_block(
+    block: &Arc<Block>,
+    erasers: &[Eraser],
+    (matchers, interval): (&[Matcher], Interval),
+    all: &mut SeriesExemplars,
+) -> Result<(), QueryError> {
     let Some(table) = block.table(schema::EXEMPLARS)? else { return Ok(()) };
     let series = SeriesTable::of(block)?;
-    let labels: HashMap<i64, &Labels> = series.select(matchers).map(|s| (s.id, &s.labels)).collect();
+    let labels: HashMap<i64, (&Labels, Hidden)> =
+        series.select(matchers).map(|s| (s.id, (&s.labels, Hidden::of(erasers, &s.labels)))).collect();
     if labels.is_empty() {
         return Ok(());
     }
@@ -58,7 +65,9 @@ fn read_block(block: &Arc<Block>, matchers: &[Matcher], interval: Interval, all:
         let batch = batch?;
         for row in 0..batch.num_rows() {
             let Some((id, exemplar)) = exemplar(&batch, row) else { continue };
-            if let Some(labels) = labels.get(&id) {
+            if let Some((labels, hidden)) = labels.get(&id)
+                && !hidden.hides(exemplar.ts)
+            {
                 all.entry((*labels).clone()).or_default().push(exemplar);
             }
         }
@@ -66,7 +75,8 @@ fn read_block(block: &Arc<Block>, matchers: &[Matcher], interval: Interval, all:
     Ok(())
 }
 
-fn exemplar(batch: &RecordBatch, row: usize) -> Option<(i64, Exemplar)> {
+/// The id of its series, and the exemplar.
+pub fn exemplar(batch: &RecordBatch, row: usize) -> Option<(i64, Exemplar)> {
     let column = |name: &str| batch.column_by_name(name);
     let bytes = |name: &str| {
         let values = column(name)?.as_fixed_size_binary_opt()?;

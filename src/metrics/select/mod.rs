@@ -1,9 +1,10 @@
 //! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
 
-mod block;
+pub(super) mod block;
 mod cache;
-mod exemplars;
-mod series;
+mod erase;
+pub(super) mod exemplars;
+pub(super) mod series;
 
 use super::head::SeriesBuffer;
 use super::promql::{Interval, Run, SeriesData, Storage};
@@ -13,12 +14,13 @@ use crate::model::time::MILLI;
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::storage::View;
-use crate::storage::block::ReadError;
+use crate::storage::block::{Block, ReadError};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use block::block_newest;
 pub use cache::SampleCache;
+pub use erase::{Eraser, Hidden, may_erase};
 use series::SeriesTable;
 
 impl From<ReadError> for QueryError {
@@ -51,6 +53,11 @@ impl Querier {
         Querier { view, context, cache }
     }
 
+    /// The deletes that hide samples of the block.
+    fn erasers(&self, block: &Block) -> Vec<Eraser> {
+        self.view.tombstones_of(block).iter().map(|t| Eraser::new(t)).collect()
+    }
+
     /// Calls `visit` with the labels and metadata of every series that satisfies the matchers and may have samples in the
     /// interval. A series may come more than once.
     pub fn series(
@@ -72,8 +79,9 @@ impl Querier {
         for block in self.view.blocks_in(nanos(interval)) {
             self.context.check()?;
             let table = SeriesTable::of(block)?;
+            let erasers = self.erasers(block);
             for row in table.select(matchers) {
-                if interval.overlaps(row.min_ts, row.max_ts) {
+                if interval.overlaps(row.min_ts, row.max_ts) && !Hidden::of(&erasers, &row.labels).hides_all(row, interval) {
                     visit(&SeriesFacts { labels: &row.labels, created: row.created, metadata: row.metadata.as_ref() });
                 }
             }
@@ -96,7 +104,9 @@ impl Storage for Querier {
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
         let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
         for block in self.view.blocks_in(nanos(interval)) {
-            block::read_samples(block, matchers, interval, &self.context, &self.cache, |data| add(&mut joined, data))?;
+            let erasers = self.erasers(block);
+            let asked = (matchers, interval);
+            block::read_samples(block, &erasers, asked, &self.context, &self.cache, |data| add(&mut joined, data))?;
         }
         for head in &self.view.heads {
             self.context.check()?;

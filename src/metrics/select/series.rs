@@ -19,8 +19,8 @@ pub struct SeriesRow {
     pub id: i64,
     /// Orders series by their creation.
     pub created: i64,
-    /// Number of the piece in which its rows are decoded.
-    pub piece: u32,
+    /// Number of the piece in which its rows of `samples` are decoded and kept; none if it has none, or too many.
+    pub piece: Option<u32>,
     pub labels: Labels,
     /// Its rows of `samples` and of `hist`.
     pub rows: Range<u64>,
@@ -40,6 +40,9 @@ pub struct SeriesTable {
 
 /// Rows of samples that are decoded together: whole series, at least so many unless the block ends.
 const PIECE_ROWS: u64 = 16_384;
+
+/// Rows of one series that are decoded whole: a day at one a second. Of a series with more, a query reads what it needs.
+const PIECE_ROWS_MAX: u64 = 90_000;
 
 impl SeriesTable {
     pub fn of(block: &Arc<Block>) -> Result<Arc<SeriesTable>, ReadError> {
@@ -87,17 +90,22 @@ impl SeriesTable {
 /// Groups neighbouring series, and tells each of its group.
 fn into_pieces(rows: &mut [SeriesRow]) -> Vec<Range<u64>> {
     let mut pieces: Vec<Range<u64>> = Vec::new();
-    for row in rows.iter_mut().filter(|r| !r.rows.is_empty()) {
+    for row in rows.iter_mut() {
+        let count = row.rows.end - row.rows.start;
+        if count == 0 || count > PIECE_ROWS_MAX {
+            continue;
+        }
         match pieces.last_mut() {
-            Some(piece) if piece.end - piece.start < PIECE_ROWS => piece.end = row.rows.end,
+            Some(piece) if piece.end == row.rows.start && piece.end - piece.start < PIECE_ROWS => piece.end = row.rows.end,
             _ => pieces.push(row.rows.clone()),
         }
-        row.piece = u32::try_from(pieces.len() - 1).unwrap_or(u32::MAX);
+        row.piece = u32::try_from(pieces.len() - 1).ok();
     }
     pieces
 }
 
-fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
+/// Rows of the table `series`, in order.
+pub fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Vec<SeriesRow>) {
     let integers = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let times = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
     let (Some(ids), Some(start), Some(count)) = (integers("series_id"), integers("row_start"), integers("row_count")) else { return };
@@ -124,7 +132,7 @@ fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mut Ve
             id: ids.value(row),
             // Blocks that do not tell are older than those that do.
             created: created.map_or(0, |c| c.value(row)),
-            piece: 0,
+            piece: None,
             labels: labels.build(),
             rows: range(start.value(row), count.value(row)),
             hist_rows: range(hist_start.value(row), hist_count.value(row)),

@@ -109,6 +109,28 @@ pub struct TableMeta {
 impl BlockMeta {
     pub const FORMAT: u32 = 1;
 
+    /// Of a level-0 block without rows.
+    pub fn new(id: BlockId, tenant: &TenantId, signal: Signal, now: i64) -> BlockMeta {
+        BlockMeta {
+            format: BlockMeta::FORMAT,
+            id,
+            tenant: tenant.clone(),
+            signal,
+            level: 0,
+            day: 0,
+            mixed: false,
+            min_time: 0,
+            max_time: 0,
+            items: 0,
+            parents: Vec::new(),
+            through: None,
+            purged: None,
+            wal: None,
+            created_at: now,
+            tables: Vec::new(),
+        }
+    }
+
     pub fn bytes(&self) -> u64 {
         self.tables.iter().map(|t| t.bytes).sum()
     }

@@ -68,6 +68,25 @@ pub(super) fn group_allows(builder: &Builder, group: usize, predicate: &Predicat
     Ok(statistics_allow(rows, leaf, predicate) && bloom_allows(builder, group, leaf, predicate)?)
 }
 
+/// Whether all values of the column's leaves are null, or, in a column that has no nulls, zero or empty: where there may be
+/// nulls, a zero is something else than nothing.
+pub(super) fn is_blank(group: &RowGroupMetaData, column: &str) -> bool {
+    let mut leaves = group.columns().iter().filter(|c| c.column_path().parts().first().is_some_and(|name| name == column));
+    leaves.all(|leaf| {
+        let Some(statistics) = leaf.statistics() else { return false };
+        let all_null = statistics.null_count_opt().is_some_and(|nulls| i64::try_from(nulls).is_ok_and(|n| n == leaf.num_values()));
+        let zero = match statistics {
+            Statistics::Int32(s) => s.min_opt() == Some(&0) && s.max_opt() == Some(&0),
+            Statistics::Int64(s) => s.min_opt() == Some(&0) && s.max_opt() == Some(&0),
+            Statistics::ByteArray(s) => {
+                s.max_opt().is_some_and(|max| max.data().is_empty()) && s.min_opt().is_some_and(|min| min.data().is_empty())
+            }
+            _ => false,
+        };
+        all_null || (zero && leaf.column_descr().max_def_level() == 0)
+    })
+}
+
 /// Distinct texts of a leaf that are read at most; a dictionary is far smaller than this.
 const DICTIONARY_MAX_BYTES: i64 = 64 << 20;
 

@@ -85,7 +85,7 @@ impl Block {
         let Some(meta) = self.meta.table(name) else { return Ok(None) };
         let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
         let file = self.tier.open(&self.meta, meta).map_err(|e| error(&e))?;
-        let file = TableFile { file, length: meta.bytes };
+        let file = TableFile::new(file, meta.bytes);
         let cached = self.footers.lock().get(name).cloned();
         let footer = match cached {
             Some(footer) => footer,
@@ -154,6 +154,15 @@ impl Table {
         pruning::group_allows(&builder, group, predicate).map_err(|e| self.error()(&e))
     }
 
+    /// Whether all values of a top-level column in the rows are missing, or, in one that cannot miss any, zero or empty, as
+    /// far as statistics tell.
+    pub fn is_blank(&self, column: &str, rows: &[Range<u64>]) -> bool {
+        let metadata = self.footer.plain.metadata();
+        let groups = self.groups().into_iter().zip(metadata.row_groups());
+        let mut asked = groups.filter(|(group, _)| rows.iter().any(|r| r.start < group.end && group.start < r.end));
+        asked.all(|(_, group)| pruning::is_blank(group, column))
+    }
+
     /// The distinct texts of a column in a row group, if all of its pages refer to a dictionary, which alone is read.
     /// `path` is that of a leaf, with `/` between its parts.
     pub fn distinct(&self, group: usize, path: &str) -> Result<Option<Vec<String>>, ReadError> {
@@ -162,6 +171,11 @@ impl Table {
 
     pub fn rows(&self) -> u64 {
         self.meta.rows
+    }
+
+    /// Of its file.
+    pub fn bytes(&self) -> u64 {
+        self.meta.bytes
     }
 
     pub fn has_column(&self, name: &str) -> bool {
@@ -199,6 +213,12 @@ impl Table {
 pub(super) struct TableFile {
     file: Arc<dyn ReadFile>,
     length: u64,
+}
+
+impl TableFile {
+    pub fn new(file: Arc<dyn ReadFile>, length: u64) -> TableFile {
+        TableFile { file, length }
+    }
 }
 
 impl Length for TableFile {

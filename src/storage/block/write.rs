@@ -4,6 +4,7 @@ use crate::model::{Signal, TenantId};
 use crate::runtime::{World, WriteFile};
 use crate::storage::layout::Layout;
 use crate::storage::{BlockDraft, TableDraft, TableOptions};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -12,7 +13,6 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
-use std::path::Path;
 
 const PAGE_ROWS: usize = 8_192;
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -30,6 +30,20 @@ pub enum WriteError {
     Json(#[from] serde_json::Error),
 }
 
+/// What is known of a block once all of its rows are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// The UTC day it is filed under, counted from the epoch.
+    pub day: i64,
+    /// Holds older days too.
+    pub mixed: bool,
+    /// Times of the oldest and newest row, nanoseconds, both inclusive.
+    pub min_time: i64,
+    pub max_time: i64,
+    /// Items, not table rows: samples, lines, spans.
+    pub items: u64,
+}
+
 /// Writes a level-0 block and makes it durable under its final name. It does not exist until the catalog lists it
 /// (invariant 3); a crash before that leaves a directory that start-up collects. A failure leaves nothing.
 pub fn write_block(
@@ -39,94 +53,171 @@ pub fn write_block(
     (id, tenant, signal, wal): (BlockId, &TenantId, Signal, WalRange),
     draft: BlockDraft,
 ) -> Result<BlockMeta, WriteError> {
-    let now = world.clock.now();
-    let mut meta = BlockMeta {
-        format: BlockMeta::FORMAT,
-        id,
-        tenant: tenant.clone(),
-        signal,
-        level: 0,
-        day: draft.day,
-        mixed: draft.mixed,
-        min_time: draft.min_time,
-        max_time: draft.max_time,
-        items: draft.items,
-        parents: Vec::new(),
-        through: None,
-        purged: None,
-        wal: Some(wal),
-        created_at: now,
-        tables: Vec::new(),
-    };
-    let written = write_files(world, layout, ids, &mut meta, draft.tables);
-    if written.is_err() {
-        for directory in [layout.temporary(id), layout.block(&meta)] {
-            // What is not there need not go; what cannot go is collected at the next start.
-            let _ = world.disk.remove_dir_all(&directory);
+    let mut meta = BlockMeta::new(id, tenant, signal, world.clock.now());
+    meta.wal = Some(wal);
+    let mut writer = BlockWriter::create(world, layout, ids, meta)?;
+    let BlockDraft { day, mixed, min_time, max_time, items, tables } = draft;
+    for TableDraft { name, schema, batches, options } in tables {
+        writer.open(name, &schema, &options)?;
+        for batch in batches {
+            writer.write(name, &batch)?;
         }
     }
-    written.map(|()| meta)
+    writer.finish(Facts { day, mixed, min_time, max_time, items })
 }
 
-fn write_files(
-    world: &World,
-    layout: &Layout,
-    ids: &dyn FieldIds,
-    meta: &mut BlockMeta,
-    tables: Vec<TableDraft>,
-) -> Result<(), WriteError> {
-    let temporary = layout.temporary(meta.id);
-    world.disk.create_dir_all(&temporary)?;
-    let facts = serde_json::to_string(meta)?;
-    for table in tables {
-        let written = write_table(world, &temporary, ids, table, &facts)?;
-        meta.tables.push(written);
+/// A block under construction, in a directory of its own below `tmp`. Rows go to its tables as they come; of each table one
+/// row group is in memory. Dropped before it is finished, it leaves nothing.
+pub struct BlockWriter<'a> {
+    world: &'a World,
+    layout: &'a Layout,
+    ids: &'a dyn FieldIds,
+    meta: BlockMeta,
+    tables: Vec<OpenTable>,
+    sidecars: Vec<Box<dyn Sidecar>>,
+    finished: bool,
+}
+
+/// A table that is made of the rows of another one as they are written: an index, say.
+pub trait Sidecar {
+    /// Told of rows of `table`, the first of which is row `first_row`.
+    fn rows(&mut self, table: &str, first_row: u64, batch: &RecordBatch) -> Result<(), WriteError>;
+
+    /// The table, when all rows are written; `None` if it is not worth having.
+    fn finish(&mut self) -> Result<Option<TableDraft>, WriteError>;
+}
+
+struct OpenTable {
+    name: &'static str,
+    schema: SchemaRef,
+    writer: ArrowWriter<HashingFile>,
+    rows: u64,
+}
+
+/// A row group ends when so much of it is encoded, whatever its rows.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+impl<'a> BlockWriter<'a> {
+    /// `meta` says all but the facts and tables.
+    pub fn create(world: &'a World, layout: &'a Layout, ids: &'a dyn FieldIds, meta: BlockMeta) -> Result<BlockWriter<'a>, WriteError> {
+        let writer = BlockWriter { world, layout, ids, meta, tables: Vec::new(), sidecars: Vec::new(), finished: false };
+        world.disk.create_dir_all(&layout.temporary(writer.meta.id))?;
+        Ok(writer)
     }
-    let mut file = world.disk.create(&temporary.join(Layout::META))?;
-    file.write_all(&serde_json::to_vec_pretty(meta)?)?;
-    file.sync()?;
-    world.disk.sync_dir(&temporary)?;
-    let home = layout.block(meta);
-    let parent = home.parent().unwrap_or(&home);
-    world.create_dir_durable(layout.root(), parent)?;
-    world.disk.rename(&temporary, &home)?;
-    world.disk.sync_dir(parent)?;
-    Ok(())
-}
 
-fn write_table(world: &World, directory: &Path, ids: &dyn FieldIds, table: TableDraft, facts: &str) -> Result<TableMeta, WriteError> {
-    let schema = numbered(table.name, &table.schema, ids)?;
-    let file = world.disk.create(&directory.join(Layout::table_file(table.name)))?;
-    let properties = properties(&schema, &table.options, facts)?;
-    let mut writer = ArrowWriter::try_new(
-        HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 },
-        schema.clone(),
-        Some(properties),
-    )?;
-    let mut rows = 0;
-    for batch in table.batches {
-        rows += batch.num_rows() as u64;
+    /// Lets `sidecar` see the rows that are written from now on.
+    pub fn attach(&mut self, sidecar: Box<dyn Sidecar>) {
+        self.sidecars.push(sidecar);
+    }
+
+    /// Begins a table. Its file exists even if no row follows.
+    pub fn open(&mut self, name: &'static str, schema: &SchemaRef, options: &TableOptions) -> Result<(), WriteError> {
+        let schema = numbered(name, schema, self.ids)?;
+        let file = self.world.disk.create(&self.layout.temporary(self.meta.id).join(Layout::table_file(name)))?;
+        let properties = properties(&schema, options, self.meta.level)?;
+        let writer = ArrowWriter::try_new(
+            HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 },
+            schema.clone(),
+            Some(properties),
+        )?;
+        self.tables.push(OpenTable { name, schema, writer, rows: 0 });
+        Ok(())
+    }
+
+    pub fn is_open(&self, name: &str) -> bool {
+        self.tables.iter().any(|t| t.name == name)
+    }
+
+    /// Compaction depth of the block: what is derived from rows may be worth it only when they stay for long.
+    pub fn level(&self) -> u8 {
+        self.meta.level
+    }
+
+    /// Appends rows to a table that was opened with this schema.
+    pub fn write(&mut self, name: &'static str, batch: &RecordBatch) -> Result<(), WriteError> {
+        let unknown = || WriteError::Arrow(arrow_schema::ArrowError::SchemaError(format!("table {name} was not opened")));
+        let table = self.tables.iter_mut().find(|t| t.name == name).ok_or_else(unknown)?;
+        for sidecar in &mut self.sidecars {
+            sidecar.rows(name, table.rows, batch)?;
+        }
         // The columns are the same; only the numbers in the metadata of the schema are new.
-        writer.write(&arrow_array::RecordBatch::try_new(schema.clone(), retyped(&schema, &batch)?)?)?;
+        table.writer.write(&RecordBatch::try_new(table.schema.clone(), retyped(&table.schema, batch)?)?)?;
+        table.rows += batch.num_rows() as u64;
+        if table.writer.in_progress_size() > ROW_GROUP_BYTES {
+            table.writer.flush()?;
+        }
+        Ok(())
     }
-    let mut file = writer.into_inner()?;
-    file.file.sync()?;
-    let sha256 = file.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(TableMeta { name: table.name.to_owned(), rows, bytes: file.bytes, sha256, chunks: file.chunks.finish() })
+
+    /// Makes the block durable under its final name.
+    pub fn finish(mut self, facts: Facts) -> Result<BlockMeta, WriteError> {
+        for mut sidecar in std::mem::take(&mut self.sidecars) {
+            if let Some(TableDraft { name, schema, batches, options }) = sidecar.finish()? {
+                self.open(name, &schema, &options)?;
+                batches.iter().try_for_each(|batch| self.write(name, batch))?;
+            }
+        }
+        let Facts { day, mixed, min_time, max_time, items } = facts;
+        self.meta = BlockMeta { day, mixed, min_time, max_time, items, ..self.meta.clone() };
+        let text = serde_json::to_string(&self.meta)?;
+        for mut table in std::mem::take(&mut self.tables) {
+            table.writer.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), text.clone()));
+            let mut file = table.writer.into_inner()?;
+            file.file.sync()?;
+            let sha256 = file.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+            let (name, rows, bytes, chunks) = (table.name.to_owned(), table.rows, file.bytes, file.chunks.finish());
+            self.meta.tables.push(TableMeta { name, rows, bytes, sha256, chunks });
+        }
+        let temporary = self.layout.temporary(self.meta.id);
+        let mut file = self.world.disk.create(&temporary.join(Layout::META))?;
+        file.write_all(&serde_json::to_vec_pretty(&self.meta)?)?;
+        file.sync()?;
+        self.world.disk.sync_dir(&temporary)?;
+        let home = self.layout.block(&self.meta);
+        let parent = home.parent().unwrap_or(&home);
+        self.world.create_dir_durable(self.layout.root(), parent)?;
+        self.world.disk.rename(&temporary, &home)?;
+        self.world.disk.sync_dir(parent)?;
+        self.finished = true;
+        Ok(self.meta.clone())
+    }
+}
+
+impl Drop for BlockWriter<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.tables.clear();
+            for directory in [self.layout.temporary(self.meta.id), self.layout.block(&self.meta)] {
+                // What is not there need not go; what cannot go is collected at the next start.
+                let _ = self.world.disk.remove_dir_all(&directory);
+            }
+        }
+    }
 }
 
 /// Nested columns carry their fields, with metadata, in their type; give them the numbered type.
-fn retyped(schema: &SchemaRef, batch: &arrow_array::RecordBatch) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
+fn retyped(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
     let retype = |(column, field): (&arrow_array::ArrayRef, &arrow_schema::FieldRef)| {
         if column.data_type() == field.data_type() || !field.data_type().is_nested() {
             return Ok(column.clone());
         }
-        relabel(column.to_data(), field.data_type()).map(arrow_array::make_array)
+        relabel(column, field.data_type())
     };
     batch.columns().iter().zip(schema.fields()).map(retype).collect()
 }
 
-fn relabel(data: arrow_data::ArrayData, data_type: &arrow_schema::DataType) -> Result<arrow_data::ArrayData, arrow_schema::ArrowError> {
+/// The same values under a type that differs in names and metadata of nested fields only.
+pub fn relabel(
+    column: &arrow_array::ArrayRef,
+    data_type: &arrow_schema::DataType,
+) -> Result<arrow_array::ArrayRef, arrow_schema::ArrowError> {
+    if column.data_type() == data_type {
+        return Ok(column.clone());
+    }
+    relabeled(column.to_data(), data_type).map(arrow_array::make_array)
+}
+
+fn relabeled(data: arrow_data::ArrayData, data_type: &arrow_schema::DataType) -> Result<arrow_data::ArrayData, arrow_schema::ArrowError> {
     use arrow_schema::DataType;
     let inner: Vec<&DataType> = match data_type {
         DataType::List(f) | DataType::Map(f, _) => vec![f.data_type()],
@@ -135,16 +226,20 @@ fn relabel(data: arrow_data::ArrayData, data_type: &arrow_schema::DataType) -> R
     };
     let mut children = Vec::with_capacity(inner.len());
     for (child, child_type) in data.child_data().iter().zip(inner) {
-        children.push(relabel(child.clone(), child_type)?);
+        children.push(relabeled(child.clone(), child_type)?);
     }
     data.into_builder().data_type(data_type.clone()).child_data(children).build()
 }
 
-fn properties(schema: &SchemaRef, options: &TableOptions, facts: &str) -> Result<WriterProperties, WriteError> {
+/// Young blocks are written fast, older ones small.
+const ZSTD_LEVELS: [i32; 3] = [1, 3, 3];
+
+fn properties(schema: &SchemaRef, options: &TableOptions, level: u8) -> Result<WriterProperties, WriteError> {
     let or = |n: usize, default: usize| if n == 0 { default } else { n };
+    let zstd = ZSTD_LEVELS.get(usize::from(level)).copied().unwrap_or(3);
     let page_rows = or(options.page_rows, PAGE_ROWS);
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd)?))
         .set_max_row_group_row_count(Some(or(options.row_group_rows, ROW_GROUP_ROWS)))
         .set_data_page_row_count_limit(page_rows)
         .set_write_batch_size(page_rows.min(1024))
@@ -152,7 +247,6 @@ fn properties(schema: &SchemaRef, options: &TableOptions, facts: &str) -> Result
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(64))
         .set_created_by(concat!("monocle ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(Some(vec![KeyValue::new(FOOTER_KEY.to_owned(), facts.to_owned())]))
         .set_sorting_columns(sorting(schema, options));
     for path in &options.plain {
         builder = builder.set_column_dictionary_enabled(path_of(path), false);

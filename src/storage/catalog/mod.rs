@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 use std::collections::HashMap;
+use std::path::Path;
 
 mod remote;
 mod tombstones;
@@ -65,7 +66,20 @@ impl Catalog {
     /// Opens or creates the catalog. Durable after each commit (WAL journal, synchronous FULL).
     pub fn open(world: &World, layout: &Layout) -> Result<Catalog, CatalogError> {
         let is_new = !world.disk.exists(&layout.catalog());
-        let mut connection = Connection::open(layout.catalog())?;
+        Catalog::open_at(&layout.catalog(), is_new)
+    }
+
+    /// Makes a catalog with these contents, in one file.
+    pub fn create(path: &Path, restored: &Restored) -> Result<(), CatalogError> {
+        let catalog = Catalog::open_at(path, true)?;
+        catalog.restore(restored)?;
+        // Everything into the one file, so that it can be renamed.
+        catalog.connection.into_inner().pragma_update(None, "journal_mode", "DELETE")?;
+        Ok(())
+    }
+
+    fn open_at(path: &Path, is_new: bool) -> Result<Catalog, CatalogError> {
+        let mut connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -2_000)?;

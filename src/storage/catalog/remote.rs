@@ -5,7 +5,7 @@ use crate::model::Signal;
 use crate::storage::Tombstone;
 use crate::storage::block::{BlockId, BlockMeta};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteState {
@@ -42,8 +42,8 @@ pub struct Binding {
 #[derive(Debug, Default)]
 pub struct Restored {
     pub blocks: Vec<BlockMeta>,
-    /// Whether these blocks are in the bucket.
-    pub remote: bool,
+    /// Those of these blocks that are in the bucket.
+    pub remote: HashSet<BlockId>,
     /// In the bucket, but others stand for them.
     pub obsolete: Vec<BlockMeta>,
     pub floors: BTreeMap<Signal, u64>,
@@ -124,6 +124,14 @@ impl Catalog {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// What SQLite finds wrong with its file.
+    pub fn check(&self) -> Result<Vec<String>, CatalogError> {
+        let connection = self.connection.lock();
+        let mut statement = connection.prepare("PRAGMA integrity_check")?;
+        let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
     /// Nothing was ever committed to it.
     pub fn is_unused(&self) -> Result<bool, CatalogError> {
         let count = "SELECT (SELECT count(*) FROM blocks) + (SELECT count(*) FROM wal_floors) + (SELECT count(*) FROM bucket)";
@@ -136,7 +144,7 @@ impl Catalog {
         let transaction = connection.transaction()?;
         for meta in &restored.blocks {
             insert(&transaction, meta)?;
-            if restored.remote {
+            if restored.remote.contains(&meta.id) {
                 put(&transaction, meta, RemoteState::Verified)?;
             }
         }

@@ -15,7 +15,9 @@ pub enum CollectError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// Deleting what an empty catalog does not list would delete everything.
-    #[error("there is no catalog, but {0} holds blocks: restore catalog.db, or move the blocks away")]
+    #[error(
+        "there is no catalog, but {0} holds blocks: restore catalog.db, make it anew with `monocle catalog rebuild`, or move the blocks away"
+    )]
     CatalogLost(PathBuf),
     #[error("block {block} is in the catalog but its files are missing from {path}")]
     BlockLost { block: BlockId, path: PathBuf },
@@ -38,7 +40,7 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
             listed.insert(meta.id);
         }
     }
-    let found = find(world, layout, &layout.blocks())?;
+    let found = find_blocks(world, layout)?;
     let orphans: Vec<&PathBuf> = found.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, path)| path).collect();
     // The catalog is made before the first block, so a new one beside blocks means that the old one was lost. So does one
     // that a start before this made and nothing was committed to, unless the lane still has all that the blocks have.
@@ -63,6 +65,11 @@ pub fn collect_orphans(world: &World, layout: &Layout, catalog: &Catalog) -> Res
     }
     world.disk.create_dir_all(&temporary)?;
     Ok(orphans.len() + unfinished.len())
+}
+
+/// Directories that have the place of a block's.
+pub fn find_blocks(world: &World, layout: &Layout) -> io::Result<Vec<(BlockId, PathBuf)>> {
+    find(world, layout, &layout.blocks())
 }
 
 fn find(world: &World, layout: &Layout, directory: &Path) -> io::Result<Vec<(BlockId, PathBuf)>> {

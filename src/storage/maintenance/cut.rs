@@ -46,11 +46,7 @@ impl<S: Spec> Store<S> {
         let mut edit = CatalogEdit { floor: Some((signal, end)), ..CatalogEdit::default() };
         if let Err(error) = self.write_blocks(generation, wal, &mut edit.add) {
             // The cut will be tried again and write them anew: those of every attempt would fill the disk.
-            for meta in &edit.add {
-                if let Err(error) = self.world().disk.remove_dir_all(&self.layout().block(meta)) {
-                    tracing::warn!(block = %meta.id, %error, "a block of a failed cut is left behind until the next start");
-                }
-            }
+            self.discard(&edit.add);
             return Err(error);
         }
         self.publish(&edit, Some(generation))?;

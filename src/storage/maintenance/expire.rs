@@ -13,6 +13,7 @@ fn plan(blocks: &[BlockMeta], now: i64, retention: Duration) -> Vec<BlockId> {
 impl<S: Spec> Store<S> {
     pub(super) fn expire(&self, retention: Option<Duration>) -> Result<(), MaintenanceError> {
         let Some(retention) = retention else { return Ok(()) };
+        let _until_committed = self.removal_lock();
         let remove = plan(&self.block_metas(), self.world().clock.now(), retention);
         if remove.is_empty() {
             return Ok(());
@@ -28,24 +29,7 @@ mod tests {
     use crate::model::{Signal, TenantId};
 
     fn block(max_time: i64) -> BlockMeta {
-        BlockMeta {
-            format: BlockMeta::FORMAT,
-            id: BlockId::new(max_time, 1),
-            tenant: TenantId::default_tenant(),
-            signal: Signal::Logs,
-            level: 0,
-            day: 0,
-            mixed: false,
-            min_time: 0,
-            max_time,
-            items: 1,
-            parents: Vec::new(),
-            through: None,
-            purged: None,
-            wal: None,
-            created_at: 0,
-            tables: Vec::new(),
-        }
+        BlockMeta { max_time, ..BlockMeta::new(BlockId::new(max_time, 1), &TenantId::default_tenant(), Signal::Logs, 0) }
     }
 
     #[test]

@@ -2,19 +2,21 @@
 //! is a pure plan and a run that ends in one `CatalogEdit`; upload and compaction join here.
 
 mod collect;
+mod compact;
 mod cut;
 mod erase;
 mod expire;
 
 use super::block::WriteError;
 use super::catalog::CatalogError;
-use super::{Spec, Store};
+use super::{MergeError, Spec, Store};
 use crate::runtime::Shutdown;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use collect::{CollectError, collect_orphans};
+pub use collect::{CollectError, collect_orphans, find_blocks};
+pub use compact::CompactConfig;
 pub use erase::DeleteError;
 
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,8 @@ pub enum MaintenanceError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     #[error("maintenance: {0}")]
     Io(#[from] io::Error),
     #[error("cut: {0}")]
@@ -35,6 +39,7 @@ pub struct MaintenanceConfig {
     pub cut_after: Duration,
     /// Age of a block's newest row at which the block goes; `None` keeps everything.
     pub retention: Option<Duration>,
+    pub compact: CompactConfig,
 }
 
 const TICK: Duration = Duration::from_millis(500);
@@ -42,29 +47,69 @@ const TICK: Duration = Duration::from_millis(500);
 /// How often expiry is considered.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs until shutdown. Failures are counted, logged, and tried again at the next tick.
-pub async fn run<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, shutdown: Shutdown) {
-    let mut since_expiry = EXPIRE_EVERY;
-    loop {
+/// How often compaction is considered when there was nothing to do.
+const COMPACT_EVERY: Duration = Duration::from_secs(5);
+
+/// One merge at a time in the whole process: of whichever store takes it.
+pub type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// Runs until shutdown. Failures are counted, logged, and tried again at the next tick. Merges take long, so that they have
+/// a loop of their own.
+pub async fn run<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, turn: Turn, shutdown: Shutdown) {
+    let merging = async {
         tokio::select! {
-            () = shutdown.requested() => return,
-            () = tokio::time::sleep(TICK) => {}
+            () = merge(store.clone(), config.compact, turn, shutdown.clone()) => {}
+            // What is under way ends at its next step.
+            () = shutdown.requested() => store.stop_merging(),
         }
+    };
+    tokio::join!(tend(store.clone(), config, shutdown.clone()), merging);
+}
+
+async fn tend<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, shutdown: Shutdown) {
+    let mut since_expiry = EXPIRE_EVERY;
+    while sleep(&shutdown, TICK).await {
         if !store.is_ready() {
             continue;
         }
         let expire = since_expiry >= EXPIRE_EVERY;
         since_expiry = if expire { Duration::ZERO } else { since_expiry + TICK };
-        let worker = store.clone();
-        let step = tokio::task::spawn_blocking(move || worker.maintain(&config, expire)).await;
-        let failure = match step {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        store.metrics().maintenance_failed(store.signal_of());
-        tracing::error!(signal = %store.signal_of(), error = failure, "maintenance failed, will be tried again");
+        step(&store, move |store| store.maintain(&config, expire)).await;
     }
+}
+
+async fn merge<S: Spec>(store: Arc<Store<S>>, config: CompactConfig, turn: Turn, shutdown: Shutdown) {
+    let mut merged = false;
+    while sleep(&shutdown, if merged { TICK } else { COMPACT_EVERY }).await {
+        if store.is_ready() {
+            let _alone = turn.lock().await;
+            merged = step(&store, move |store| store.compact_once(&config, false)).await.unwrap_or(false);
+        }
+    }
+}
+
+/// `false` when the process is to stop.
+async fn sleep(shutdown: &Shutdown, time: Duration) -> bool {
+    tokio::select! {
+        () = shutdown.requested() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}
+
+/// Does some work on a thread that may block. `None` if it failed.
+async fn step<S: Spec, T: Send + 'static>(
+    store: &Arc<Store<S>>,
+    work: impl FnOnce(&Store<S>) -> Result<T, MaintenanceError> + Send + 'static,
+) -> Option<T> {
+    let worker = store.clone();
+    let failure = match tokio::task::spawn_blocking(move || work(&worker)).await {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    store.metrics().maintenance_failed(store.signal_of());
+    tracing::error!(signal = %store.signal_of(), error = failure, "maintenance failed, will be tried again");
+    None
 }
 
 impl<S: Spec> Store<S> {

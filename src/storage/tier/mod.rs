@@ -5,6 +5,7 @@
 
 mod bucket;
 mod cache;
+mod evict;
 mod health;
 mod http;
 mod owner;
@@ -31,8 +32,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use bucket::{Bucket, BucketConfig, BucketError};
-pub use owner::{Claim, OwnerError, attach, keep};
-pub use restore::{Plan, resolve};
+pub use owner::{Claim, OwnerError, attach, keep, owner_of};
+pub use restore::{Contents, Plan, RestoreError, floors, read as read_bucket, resolve};
+pub use tombstones::parse as parse_tombstone;
 pub use upload::{UploadError, run};
 
 /// The part of a data directory that lies in a bucket.
@@ -48,6 +50,16 @@ pub struct Remote {
     columns: Mutex<HashMap<Signal, usize>>,
     /// The deletes that it has; `None` until they were listed.
     tombstones: Mutex<Option<HashSet<String>>>,
+    blocks_max_bytes: u64,
+}
+
+/// What the disk holds of that which the bucket has, too.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskShares {
+    /// Copies of blocks; the oldest go first.
+    pub blocks_max_bytes: u64,
+    /// Parts of other blocks that queries have read.
+    pub cache_max_bytes: u64,
 }
 
 #[derive(Clone)]
@@ -63,16 +75,16 @@ impl Tier {
         Tier { world, layout, remote: None }
     }
 
-    /// With a bucket, of which the catalog knows what it holds. `cache_max_bytes` of the disk hold what queries read of it.
+    /// With a bucket, of which the catalog knows what it holds.
     pub fn with_bucket(
         world: World,
         layout: Layout,
         catalog: &Catalog,
         bucket: Bucket,
-        cache_max_bytes: u64,
+        shares: DiskShares,
         metrics: BucketMetrics,
     ) -> Result<Tier, UploadError> {
-        let cache = ChunkCache::open(world.clone(), layout.cache(), cache_max_bytes)?;
+        let cache = ChunkCache::open(world.clone(), layout.cache(), shares.cache_max_bytes)?;
         let (mut verified, mut evicted) = (HashSet::new(), HashSet::new());
         for signal in Signal::ALL {
             let live: HashSet<BlockId> = catalog.blocks(signal)?.into_iter().map(|meta| meta.id).collect();
@@ -92,6 +104,7 @@ impl Tier {
             owned: AtomicBool::new(false),
             columns: Mutex::default(),
             tombstones: Mutex::default(),
+            blocks_max_bytes: shares.blocks_max_bytes,
         };
         Ok(Tier { world, layout, remote: Some(Arc::new(remote)) })
     }

@@ -124,6 +124,11 @@ fn read(bucket: &Bucket) -> Result<Option<Owner>, OwnerError> {
     bucket.get_small(Layout::OWNER)?.map(|bytes| Owner::parse(&bytes).map_err(damaged)).transpose()
 }
 
+/// Whose the prefix is, if anybody's.
+pub fn owner_of(bucket: &Bucket) -> Result<Option<String>, OwnerError> {
+    Ok(read(bucket)?.map(|owner| owner.owner))
+}
+
 fn foreign(bucket: &Bucket, owner: &Owner) -> OwnerError {
     OwnerError::Foreign { url: bucket.url().to_owned(), owner: owner.owner.clone() }
 }
@@ -227,13 +232,17 @@ fn wait_until_left(world: &World, bucket: &Bucket, found: Owner, shutdown: &Shut
 pub async fn keep(tier: Tier, catalog: Arc<Catalog>, shutdown: Shutdown) {
     let Some(remote) = tier.remote.clone() else { return };
     let session = new_id(&tier.world);
-    let mut beat = 0;
+    // Counts what the bucket has confirmed: until our session is known to be in the record, another one there is that of a start
+    // or of an earlier process of this directory.
+    let mut beat = 1;
     loop {
-        beat += 1;
         let step = (tier.clone(), catalog.clone(), remote.clone(), session.clone(), shutdown.clone());
         let alive = tokio::task::spawn_blocking(move || step.0.beat(&step.1, &step.2, &step.3, beat, &step.4)).await;
         let wait = match alive {
-            Ok(Ok(())) => BEAT,
+            Ok(Ok(())) => {
+                beat += 1;
+                BEAT
+            }
             Ok(Err(OwnerError::Bucket(error))) => {
                 remote.reader.health.failed(&error);
                 BEAT / 2
@@ -280,6 +289,9 @@ impl Tier {
         remote.set_owned(true);
         if let Err(error) = self.sync_tombstones(catalog) {
             tracing::warn!(%error, "deletes are not in the bucket yet");
+        }
+        if let Err(error) = self.evict_down_to(catalog, remote.blocks_max_bytes) {
+            tracing::warn!(%error, "copies of blocks cannot be evicted");
         }
         Ok(())
     }

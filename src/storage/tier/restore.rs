@@ -77,9 +77,44 @@ pub fn parse_columns(bytes: &[u8]) -> Result<BTreeMap<String, i32>, String> {
 
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// What a bucket has, by the objects that say so.
+pub struct Contents {
+    pub blocks: Vec<BlockMeta>,
+    pub columns: BTreeMap<Signal, BTreeMap<String, i32>>,
+    pub tombstones: Vec<Tombstone>,
+}
+
 /// Fills the unused catalog with everything that the bucket has, and binds it to the bucket in the same transaction.
 pub fn from_bucket(world: &World, layout: &Layout, catalog: &Catalog, bucket: &Bucket, binding: Binding) -> Result<(), RestoreError> {
-    let (started, mut reported) = (Instant::now(), Instant::now());
+    let started = Instant::now();
+    tracing::info!(bucket = bucket.url(), "rebuilding the catalog from the bucket");
+    let mut reported = Instant::now();
+    let contents = read(bucket, |done, of| {
+        if reported.elapsed() >= REPORT_EVERY {
+            reported = Instant::now();
+            tracing::info!(blocks = done, of, "rebuilding the catalog from the bucket");
+        }
+    })?;
+    let floors = floors(&contents.blocks);
+    let Plan { live, obsolete } = resolve(contents.blocks);
+    world.disk.create_dir_all(&layout.blocks()).map_err(|e| BucketError::Local(e.to_string()))?;
+    let (blocks, items) = (live.len(), live.iter().map(|meta| meta.items).sum::<u64>());
+    let restored = Restored {
+        remote: live.iter().map(|meta| meta.id).collect(),
+        blocks: live,
+        obsolete,
+        floors,
+        columns: contents.columns,
+        tombstones: contents.tombstones,
+        binding: Some(binding),
+    };
+    catalog.restore(&restored)?;
+    tracing::info!(blocks, items, took_ms = started.elapsed().as_millis() as u64, "the catalog is rebuilt from the bucket");
+    Ok(())
+}
+
+/// Reads the facts of everything in the bucket. `progress` is told how many blocks of how many are done.
+pub fn read(bucket: &Bucket, mut progress: impl FnMut(usize, usize)) -> Result<Contents, RestoreError> {
     let mut keys = Vec::new();
     bucket.list(Layout::BLOCKS, |object| {
         if object.key.ends_with(Layout::META) {
@@ -88,27 +123,21 @@ pub fn from_bucket(world: &World, layout: &Layout, catalog: &Catalog, bucket: &B
         ControlFlow::Continue(())
     })?;
     let total = keys.len();
-    tracing::info!(bucket = bucket.url(), blocks = total, "rebuilding the catalog from the bucket");
-    let (mut found, mut bad) = (Vec::with_capacity(total), None);
+    let (mut blocks, mut bad) = (Vec::with_capacity(total), None);
     bucket.get_many(keys, |key, bytes| {
         let parsed = BlockMeta::parse(&bytes).and_then(|meta| {
             let is_home = Layout::remote_meta(&meta) == key;
             if is_home { Ok(meta) } else { Err(format!("it says that its place is {}", Layout::remote_meta(&meta))) }
         });
         match parsed {
-            Ok(meta) => found.push(meta),
+            Ok(meta) => blocks.push(meta),
             Err(why) => bad = bad.take().or(Some(RestoreError::Damaged(key, why))),
         }
-        if reported.elapsed() >= REPORT_EVERY {
-            reported = Instant::now();
-            tracing::info!(blocks = found.len(), of = total, "rebuilding the catalog from the bucket");
-        }
+        progress(blocks.len(), total);
     })?;
     if let Some(bad) = bad {
         return Err(bad);
     }
-    let floors = floors(&found);
-    let Plan { live, obsolete } = resolve(found);
     let mut columns = BTreeMap::new();
     for signal in Signal::ALL {
         let key = Layout::remote_columns(signal);
@@ -116,12 +145,7 @@ pub fn from_bucket(world: &World, layout: &Layout, catalog: &Catalog, bucket: &B
             columns.insert(signal, parse_columns(&bytes).map_err(|why| RestoreError::Damaged(key, why))?);
         }
     }
-    let tombstones = tombstones(bucket)?;
-    world.disk.create_dir_all(&layout.blocks()).map_err(|e| BucketError::Local(e.to_string()))?;
-    let (blocks, items) = (live.len(), live.iter().map(|meta| meta.items).sum::<u64>());
-    catalog.restore(&Restored { blocks: live, remote: true, obsolete, floors, columns, tombstones, binding: Some(binding) })?;
-    tracing::info!(blocks, items, took_ms = started.elapsed().as_millis() as u64, "the catalog is rebuilt from the bucket");
-    Ok(())
+    Ok(Contents { blocks, columns, tombstones: tombstones(bucket)? })
 }
 
 fn tombstones(bucket: &Bucket) -> Result<Vec<Tombstone>, RestoreError> {

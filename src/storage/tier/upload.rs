@@ -92,11 +92,6 @@ impl<S: Spec> Store<S> {
         self.tier().remote.as_ref().map_or(Ok(()), |remote| self.upload_pass(remote, shutdown))
     }
 
-    /// Blocks whose files here may go, because the bucket has them, checked.
-    pub fn evictable(&self) -> Vec<Arc<Block>> {
-        self.live_blocks().into_iter().filter(|block| self.tier().is_evictable(block.meta().id)).collect()
-    }
-
     /// Uploads everything that waits. What was found good in the bucket is committed block by block.
     pub(super) fn upload_pass(&self, remote: &Remote, shutdown: &Shutdown) -> Result<(), UploadError> {
         let signal = self.spec().signal();

@@ -4,8 +4,10 @@
 mod frame;
 mod lane;
 mod replay;
+mod scan;
 mod segment;
 
 pub use frame::Frame;
 pub use lane::{Commit, Lane, LaneConfig, LaneFull, SyncMode};
 pub use replay::{ReplayReport, replay};
+pub use scan::{Found, scan, segments};

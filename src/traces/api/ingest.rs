@@ -1,10 +1,20 @@
 use super::Api;
-use crate::ingest::Encoding;
+use crate::ingest::{Encoding, Outcome};
+use crate::model::{Failure, TenantId};
 use crate::traces::otlp::Kind;
-use crate::traces::spec::accept;
 use crate::web::{OtlpFormat, OtlpRequest, Rejected};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
+
+impl Api {
+    /// Stores the spans of a body.
+    pub(super) async fn accept(&self, tenant: TenantId, kind: Kind, encoding: Encoding, body: Bytes) -> Result<Outcome, Failure> {
+        let (store, own) = (self.door.store().clone(), tenant.clone());
+        let translate = move |body: &Bytes, received_at| store.spec().accept(&own, kind, body, received_at);
+        self.door.accept(tenant, kind as u8, encoding, body, translate).await
+    }
+}
 
 /// `Export` of OTLP, over HTTP or gRPC.
 pub async fn export(State(api): State<Api>, request: Request) -> Response {
@@ -20,9 +30,7 @@ pub async fn export(State(api): State<Api>, request: Request) -> Response {
             OtlpFormat::Protobuf => Kind::OtlpProtobuf,
             OtlpFormat::Json => Kind::OtlpJson,
         };
-        let window = api.door.store().spec().window();
-        let translate = move |body: &bytes::Bytes, received_at| accept(window, kind, body, received_at);
-        api.door.accept(tenant, kind as u8, encoding, request.body, translate).await
+        api.accept(tenant, kind, encoding, request.body).await
     };
     respond(accepted.await.map(|outcome| {
         let rejected = || Rejected { field: "rejectedSpans", count: outcome.refusals.len() as u64, message: outcome.refusals.message() };

@@ -9,7 +9,7 @@ use crate::traces::find::checked;
 use crate::traces::traceql::Inspected;
 use crate::traces::traceql::ast::{Body, Query, Static};
 use crate::traces::traceql::metrics::{Exemplar, Grid, Labels, Plan, Range, Series};
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -62,10 +62,20 @@ fn max_series(params: &Params) -> usize {
     params.non_empty("maxSeries").and_then(|text| text.parse().ok()).filter(|n| *n > 0).unwrap_or(usize::MAX)
 }
 
-pub async fn query_range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let (plan, query) = plan(&params)?;
-    let (start, end) = range(&params, api.clock.now())?;
-    let step = match time::step(&params)? {
+/// The series of a metrics query.
+pub struct Measured {
+    /// In order; no more than were asked for.
+    pub series: Vec<Series>,
+    pub grid: Grid,
+    pub inspected: Inspected,
+    /// Why there are fewer series than there could be.
+    pub partial: Option<String>,
+}
+
+pub async fn measure_range(api: &Api, params: &Params) -> Result<Measured, ApiError> {
+    let (plan, query) = plan(params)?;
+    let (start, end) = range(params, api.clock.now())?;
+    let step = match time::step(params)? {
         Some(step) => step,
         None => time::default_step(end - start),
     };
@@ -74,36 +84,19 @@ pub async fn query_range(State(api): State<Api>, params: Params) -> Result<Respo
         let step = format_go_duration(step);
         return Err(ApiError::bad_request(format!("step of {step} is too small, minimum step for given range is {least}")));
     }
-    let range =
-        Range { grid: if start < end { Grid::range(start, end, step) } else { Grid::empty(start) }, exemplars: exemplars(&params, &query) };
-    let max = max_series(&params);
-    let one = move |series: &Series| {
-        let samples = series.samples.iter().enumerate().filter_map(|(i, v)| Some(sample(range.grid.stamp(i), (*v)?)));
-        Object::default()
-            .with("labels", labels(&series.labels))
-            .list("samples", samples.collect())
-            .list("exemplars", series.exemplars.iter().map(exemplar).collect())
-            .build()
-    };
-    run(&api, &params, plan, range, move |found| answer(found, max, one)).await
+    let grid = if start < end { Grid::range(start, end, step) } else { Grid::empty(start) };
+    measure(api, params, plan, Range { grid, exemplars: exemplars(params, &query) }).await
 }
 
-pub async fn query_instant(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let (plan, _) = plan(&params)?;
-    let (start, end) = range(&params, api.clock.now())?;
-    let range = Range { grid: if start < end { Grid::instant(start, end) } else { Grid::empty(start) }, exemplars: 0 };
-    let max = max_series(&params);
-    let one = |series: &Series| {
-        let value = series.samples.first().copied().flatten().filter(|v| *v != 0.0);
-        let out = Object::default().with("labels", labels(&series.labels));
-        value.map_or_else(|| json!({ "labels": labels(&series.labels) }), |v| out.with("value", v).build())
-    };
-    run(&api, &params, plan, range, move |found| answer(found, max, one)).await
+pub async fn measure_instant(api: &Api, params: &Params) -> Result<Measured, ApiError> {
+    let (plan, _) = plan(params)?;
+    let (start, end) = range(params, api.clock.now())?;
+    let grid = if start < end { Grid::instant(start, end) } else { Grid::empty(start) };
+    measure(api, params, plan, Range { grid, exemplars: 0 }).await
 }
 
-type Found = (Vec<Series>, Inspected);
-
-async fn run(api: &Api, params: &Params, plan: Plan, range: Range, answer: impl FnOnce(Found) -> Response) -> Result<Response, ApiError> {
+async fn measure(api: &Api, params: &Params, plan: Plan, range: Range) -> Result<Measured, ApiError> {
+    let max = max_series(params);
     let work = move |ctx: &crate::query::Context, sources: &crate::traces::source::Sources| {
         let mut inspected = Inspected::default();
         let mut series = plan.run(ctx, sources, range, &mut inspected)?;
@@ -112,19 +105,47 @@ async fn run(api: &Api, params: &Params, plan: Plan, range: Range, answer: impl 
             *sample = sample.filter(|v| v.is_finite());
         }
         series.retain(|s| s.samples.iter().any(Option::is_some));
-        Ok((series, inspected))
+        let partial = (series.len() > max).then(|| {
+            format!(
+                "Response exceeds maximum series limit of {max}, a partial response is returned. Warning: the accuracy of each individual value is not guaranteed."
+            )
+        });
+        series.truncate(max);
+        Ok(Measured { series, grid: range.grid, inspected, partial })
     };
-    api.query("tempo_metrics", params, work, answer).await
+    api.query("tempo_metrics", params, work).await
 }
 
-fn answer((series, inspected): Found, max: usize, one: impl Fn(&Series) -> Value) -> Response {
-    let shown: Vec<Value> = series.iter().take(max).map(one).collect();
-    let mut body = Object::default().with("series", shown).with("metrics", metrics(inspected));
-    if series.len() > max {
-        let message = format!(
-            "Response exceeds maximum series limit of {max}, a partial response is returned. Warning: the accuracy of each individual value is not guaranteed."
-        );
-        body = body.with("status", "PARTIAL").with("message", message);
+pub async fn query_range(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let (measured, notes) = noting(measure_range(&api, &params)).await;
+    let measured = measured?;
+    let one = |series: &Series| {
+        let samples = series.samples.iter().enumerate().filter_map(|(i, v)| Some(sample(measured.grid.stamp(i), (*v)?)));
+        Object::default()
+            .with("labels", labels(&series.labels))
+            .list("samples", samples.collect())
+            .list("exemplars", series.exemplars.iter().map(exemplar).collect())
+            .build()
+    };
+    Ok(as_partial(answer(&measured, one), notes).await)
+}
+
+pub async fn query_instant(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    let (measured, notes) = noting(measure_instant(&api, &params)).await;
+    let measured = measured?;
+    let one = |series: &Series| {
+        let value = series.samples.first().copied().flatten().filter(|v| *v != 0.0);
+        let out = Object::default().with("labels", labels(&series.labels));
+        value.map_or_else(|| json!({ "labels": labels(&series.labels) }), |v| out.with("value", v).build())
+    };
+    Ok(as_partial(answer(&measured, one), notes).await)
+}
+
+fn answer(measured: &Measured, one: impl Fn(&Series) -> Value) -> Response {
+    let shown: Vec<Value> = measured.series.iter().map(one).collect();
+    let mut body = Object::default().with("series", shown).with("metrics", metrics(measured.inspected));
+    if let Some(message) = &measured.partial {
+        body = body.with("status", "PARTIAL").with("message", message.as_str());
     }
     json_response(StatusCode::OK, body.build().to_string())
 }

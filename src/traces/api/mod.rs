@@ -7,8 +7,11 @@ mod json;
 mod legacy;
 mod metrics;
 mod proto;
+mod receivers;
 mod search;
 mod status;
+mod streaming;
+mod subset;
 mod tags;
 mod time;
 mod trace_by_id;
@@ -20,11 +23,12 @@ use crate::ingest::Door;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
-use crate::web::{Params, Tenancy};
+use crate::web::{Params, Tenancy, note, own_pages_only};
 use axum::Router;
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::middleware::from_fn;
+use axum::routing::{delete, get, post};
 use error::ApiError;
+pub use receivers::receiver_routes;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,13 +60,12 @@ impl Api {
         name: &'static str,
         params: &Params,
         work: impl FnOnce(&Context, &Sources) -> Result<T, QueryError> + Send + 'static,
-        answer: impl FnOnce(T) -> Response,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<T, ApiError> {
         let started = Instant::now();
         let result = self.run(params, work).await;
         let outcome = if result.is_ok() { "ok" } else { "error" };
         self.telemetry.answered(name, outcome, started.elapsed());
-        result.map(answer)
+        result
     }
 
     async fn run<T: Send + 'static>(
@@ -74,10 +77,16 @@ impl Api {
         if !self.door.store().is_ready() {
             return Err(QueryError::NotReady.into());
         }
-        let ctx = self.pool.context(tenant.clone());
+        let mut ctx = self.pool.context(tenant.clone());
+        if let Some(timeout) = streaming::timeout(&params.headers) {
+            ctx = ctx.shortened(timeout);
+        }
         let view = self.door.store().view(&tenant);
         let (own, cache) = (ctx.clone(), self.cache.clone());
-        Ok(self.pool.run(&ctx, move || work(&own, &Sources::new(view, cache))).await?)
+        let missing = view.missing.clone();
+        let found = self.pool.run(&ctx, move || work(&own, &Sources::new(view, cache))).await?;
+        missing.warning().into_iter().for_each(note);
+        Ok(found)
     }
 }
 
@@ -93,10 +102,15 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
         .route("/api/metrics/query_range", get(metrics::query_range))
         .route("/api/metrics/query", get(metrics::query_instant))
-        .route("/tempopb.StreamingQuerier/{method}", post(status::no_streaming))
+        .route("/tempopb.StreamingQuerier/{method}", post(streaming::call))
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
         .with_state(api)
+}
+
+/// What changes data, for operators.
+pub fn admin_routes(api: Api) -> Router {
+    Router::new().route("/api/traces/{id}", delete(trace_by_id::delete)).layer(from_fn(own_pages_only)).with_state(api)
 }
 
 /// OTLP over HTTP and gRPC.

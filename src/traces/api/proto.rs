@@ -4,6 +4,7 @@
 use crate::model::{Attribute, AttributeValue};
 use crate::traces::span::{Resource, Scope, Span};
 use crate::traces::trace::Trace;
+use crate::traces::traceql::eval::Value as Found;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource as OtlpResource;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
@@ -139,23 +140,88 @@ fn any_value(value: &AttributeValue) -> AnyValue {
     AnyValue { value }
 }
 
-/// The first resources, scopes and spans of `message` that fit into `max` bytes, and whether that is all of them.
-pub fn cut_to_size(mut message: TraceMessage, max: usize) -> (TraceMessage, bool) {
-    if message.encoded_len() <= max {
-        return (message, true);
-    }
-    let mut left = max;
+/// A value of TraceQL, in the forms of `json::found_value`.
+fn found_value(value: &Found<'_>) -> AnyValue {
+    use any_value::Value;
+    let value = match value {
+        Found::Int(n) => Value::IntValue(*n),
+        Found::Float(f) if f.is_finite() => Value::DoubleValue(*f),
+        Found::Bool(b) => Value::BoolValue(*b),
+        Found::Array(values) => Value::ArrayValue(ArrayValue { values: values.iter().map(found_value).collect() }),
+        Found::Nil | Found::Float(_) | Found::String(_) | Found::Duration(_) | Found::Status(_) | Found::Kind(_) => {
+            Value::StringValue(value.text())
+        }
+    };
+    AnyValue { value: Some(value) }
+}
+
+pub fn found_attribute(key: &str, value: &Found<'_>) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(found_value(value)), ..KeyValue::default() }
+}
+
+/// Why a message is not the whole trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    Bytes,
+    Spans,
+}
+
+/// Bytes of a field with a length, of a number below 16, beyond those of its content: at most.
+const FIELD: usize = 6;
+
+/// The first resources, scopes and spans of `message` that fit into `max_bytes` and `max_spans`, and what was too much.
+pub fn cut_to_size(mut message: TraceMessage, max_bytes: u64, max_spans: u64) -> (TraceMessage, Option<Cut>) {
+    let spans: usize = message.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum();
+    let cut = match () {
+        () if message.encoded_len() as u64 > max_bytes => Cut::Bytes,
+        () if spans as u64 > max_spans => Cut::Spans,
+        () => return (message, None),
+    };
+    let (mut bytes_left, mut spans_left) = (max_bytes, max_spans);
+    let mut take = |bytes: usize| {
+        let rest = bytes_left.checked_sub((bytes + FIELD) as u64);
+        bytes_left = rest.unwrap_or(0);
+        rest.is_some()
+    };
     for resource in &mut message.resource_spans {
+        let own = resource.resource.as_ref().map_or(0, Message::encoded_len) + resource.schema_url.len();
+        let mut fits = take(own + 2 * FIELD);
         for scope in &mut resource.scope_spans {
+            fits = fits && take(scope.scope.as_ref().map_or(0, Message::encoded_len) + scope.schema_url.len() + 2 * FIELD);
             scope.spans.retain(|span| {
-                let size = span.encoded_len() + 4;
-                let fits = size <= left;
-                left = if fits { left - size } else { 0 };
+                fits = fits && spans_left > 0 && take(span.encoded_len());
+                spans_left -= u64::from(fits);
                 fits
             });
         }
         resource.scope_spans.retain(|scope| !scope.spans.is_empty());
     }
     message.resource_spans.retain(|resource| !resource.scope_spans.is_empty());
-    (message, false)
+    (message, Some(cut))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_cut_to_what_fits() {
+        let span = |n: usize| otlp::Span { name: "x".repeat(n), ..otlp::Span::default() };
+        let scope_spans = |spans| vec![otlp::ScopeSpans { spans, ..otlp::ScopeSpans::default() }];
+        let of = |spans| otlp::ResourceSpans { scope_spans: scope_spans(spans), ..otlp::ResourceSpans::default() };
+        let whole = TraceMessage { resource_spans: vec![of(vec![span(1000), span(2000)]), of(vec![span(100), span(20)])] };
+        let names = |message: &TraceMessage| -> Vec<usize> {
+            message.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans).map(|s| s.name.len()).collect()
+        };
+        assert_eq!(cut_to_size(whole.clone(), 10_000, 4), (whole.clone(), None));
+        for max in 0..3200 {
+            let (part, cut) = cut_to_size(whole.clone(), max, 4);
+            assert!(part.encoded_len() as u64 <= max || cut.is_none(), "{max}");
+            assert!(names(&whole).starts_with(&names(&part)));
+        }
+        let (part, cut) = cut_to_size(whole.clone(), 3100, 4);
+        assert_eq!((names(&part), cut), (vec![1000, 2000], Some(Cut::Bytes)));
+        let (part, cut) = cut_to_size(whole, 10_000, 3);
+        assert_eq!((names(&part), cut), (vec![1000, 2000, 100], Some(Cut::Spans)));
+    }
 }

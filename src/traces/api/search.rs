@@ -53,20 +53,25 @@ fn spans_per_set(params: &Params) -> Result<usize, ApiError> {
 }
 
 pub async fn search(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+    found(&api, &params).await.map(answer)
+}
+
+/// The traces of a search, newest first.
+pub async fn found(api: &Api, params: &Params) -> Result<(Vec<FoundTrace>, Inspected), ApiError> {
     let query = params.non_empty("q");
     if query.is_some() && params.non_empty("tags").is_some() {
         return Err(ApiError::bad_request("invalid request: can't specify tags and q in the same query"));
     }
-    let range = time::search_range(&params, api.clock.now())?;
-    let bounds = Bounds { range, limit: limit(&params)?, spans_per_set: spans_per_set(&params)? };
+    let range = time::search_range(params, api.clock.now())?;
+    let bounds = Bounds { range, limit: limit(params)?, spans_per_set: spans_per_set(params)? };
     let Some(text) = query else {
-        let legacy = Legacy::parse(&params)?;
-        return api.query("tempo_search", &params, move |ctx, sources| legacy.run(ctx, sources, bounds), answer).await;
+        let legacy = Legacy::parse(params)?;
+        return api.query("tempo_search", params, move |ctx, sources| legacy.run(ctx, sources, bounds)).await;
     };
     check_size(text)?;
     let query = checked(text).map_err(|e| ApiError::bad_request(format!("invalid TraceQL query: {e}")))?;
     let search = Search::new(&query).ok_or_else(|| ApiError::bad_request("invalid TraceQL query: not a query for spans"))?;
-    api.query("tempo_search", &params, move |ctx, sources| search.run(ctx, sources, bounds), answer).await
+    api.query("tempo_search", params, move |ctx, sources| search.run(ctx, sources, bounds)).await
 }
 
 fn answer((found, inspected): (Vec<FoundTrace>, Inspected)) -> Response {
@@ -84,8 +89,13 @@ pub fn metrics(inspected: Inspected) -> Value {
         .build()
 }
 
+/// Service and name of the root.
+pub fn root_of(found: &FoundTrace) -> (&str, &str) {
+    found.root.as_ref().map_or((NO_ROOT, ""), |(service, name)| (service, name))
+}
+
 fn trace(found: &FoundTrace) -> Value {
-    let (service, name) = found.root.as_ref().map_or((NO_ROOT, ""), |(service, name)| (service, name));
+    let (service, name) = root_of(found);
     let sets: Vec<Value> = found.sets.iter().map(set).collect();
     let mut out = Object::default()
         .with("traceID", trimmed(found.trace_id.to_hex()))

@@ -83,46 +83,56 @@ fn limit(params: &Params, name: &str) -> usize {
     params.non_empty(name).and_then(|text| text.parse().ok()).filter(|n| *n > 0).unwrap_or(usize::MAX)
 }
 
-async fn names_of(api: Api, params: &Params, answer: impl FnOnce(Names) -> Response) -> Result<Response, ApiError> {
+async fn names_of(api: &Api, params: &Params, wanted: &Wanted) -> Result<Names, ApiError> {
     let range = time::tags_range(params, api.clock.now())?;
-    let (filter, wanted) = (filter(params)?, wanted(params)?);
-    api.query("tempo_tags", params, move |ctx, sources| names(ctx, sources, range, &filter, &wanted.scopes), answer).await
+    let (filter, scopes) = (filter(params)?, wanted.scopes.clone());
+    api.query("tempo_tags", params, move |ctx, sources| names(ctx, sources, range, &filter, &scopes)).await
+}
+
+/// The names of each scope that has some.
+pub async fn scoped_names(api: &Api, params: &Params) -> Result<Vec<(&'static str, Vec<String>)>, ApiError> {
+    let max = limit(params, "limit");
+    let wanted = wanted(params)?;
+    let mut names = names_of(api, params, &wanted).await?;
+    let mut scopes = Vec::new();
+    for (name, scope) in SCOPES {
+        let tags: Vec<String> = names.remove(&scope).into_iter().flatten().take(max).collect();
+        if !tags.is_empty() {
+            scopes.push((name, tags));
+        }
+    }
+    if wanted.intrinsics {
+        scopes.push(("intrinsic", INTRINSICS.map(str::to_owned).to_vec()));
+    }
+    Ok(scopes)
 }
 
 pub async fn names_v2(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let max = limit(&params, "limit");
-    let with_intrinsics = wanted(&params)?.intrinsics;
-    let answer = move |names: Names| {
-        let mut scopes: Vec<Value> = Vec::new();
-        for (name, scope) in SCOPES {
-            let tags: Vec<&String> = names.get(&scope).into_iter().flatten().take(max).collect();
-            if !tags.is_empty() {
-                scopes.push(json!({ "name": name, "tags": tags }));
-            }
-        }
-        if with_intrinsics {
-            scopes.push(json!({ "name": "intrinsic", "tags": INTRINSICS }));
-        }
-        json_response(StatusCode::OK, json!({ "scopes": scopes, "metrics": {} }).to_string())
-    };
-    names_of(api, &params, answer).await
+    let scopes: Vec<Value> =
+        scoped_names(&api, &params).await?.into_iter().map(|(name, tags)| json!({ "name": name, "tags": tags })).collect();
+    Ok(json_response(StatusCode::OK, json!({ "scopes": scopes, "metrics": {} }).to_string()))
+}
+
+/// The names of all scopes together.
+pub async fn plain_names(api: &Api, params: &Params) -> Result<Vec<String>, ApiError> {
+    let max = limit(params, "limit");
+    let wanted = wanted(params)?;
+    let mut all: BTreeSet<String> = names_of(api, params, &wanted).await?.into_values().flatten().collect();
+    if wanted.intrinsics && wanted.by_name {
+        all.extend(INTRINSICS.map(str::to_owned));
+    }
+    Ok(all.into_iter().take(max).collect())
 }
 
 pub async fn names_v1(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
-    let max = limit(&params, "limit");
-    let wanted = wanted(&params)?;
-    let answer = move |names: Names| {
-        let mut all: BTreeSet<String> = names.into_values().flatten().collect();
-        if wanted.intrinsics && wanted.by_name {
-            all.extend(INTRINSICS.map(str::to_owned));
-        }
-        let tags: Vec<String> = all.into_iter().take(max).collect();
-        json_response(StatusCode::OK, json!({ "tagNames": tags, "metrics": {} }).to_string())
-    };
-    names_of(api, &params, answer).await
+    let tags = plain_names(&api, &params).await?;
+    Ok(json_response(StatusCode::OK, json!({ "tagNames": tags, "metrics": {} }).to_string()))
 }
 
-fn typed(value: &Found<'_>) -> Value {
+/// A value with the name of its type.
+pub type TypedValue = (&'static str, String);
+
+fn typed(value: &Found<'_>) -> TypedValue {
     let name = match value {
         Found::Int(_) | Found::Status(_) | Found::Kind(_) => "int",
         Found::Float(_) => "float",
@@ -134,13 +144,13 @@ fn typed(value: &Found<'_>) -> Value {
         Found::Status(number) | Found::Kind(number) => number.to_string(),
         value => value.text(),
     };
-    json!({ "type": name, "value": text })
+    (name, text)
 }
 
 /// What needs no look at the data: keywords, and values too many or too fine to offer. Without a filter, status and kind
 /// are the numbers of OTLP that are stored, as the reference lists them; Grafana always sends a filter, if only `{}`.
-fn fixed(field: &Field, filtered: bool) -> Option<Vec<Value>> {
-    let keywords = |words: &[&str]| Some(words.iter().map(|w| json!({ "type": "keyword", "value": w })).collect());
+fn fixed(field: &Field, filtered: bool) -> Option<Vec<TypedValue>> {
+    let keywords = |words: &[&str]| Some(words.iter().map(|w| ("keyword", (*w).to_owned())).collect());
     let Field::Intrinsic(intrinsic) = field else { return None };
     match intrinsic {
         Intrinsic::Status | Intrinsic::Kind if !filtered => None,
@@ -174,15 +184,22 @@ fn answer_values(values: &[Value]) -> Response {
 }
 
 pub async fn values_v2(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let field = parse_field(&name)
+    let values = typed_values(&api, &name, &params).await?;
+    Ok(answer_values(&values.iter().map(|(kind, value)| json!({ "type": kind, "value": value })).collect::<Vec<_>>()))
+}
+
+/// The values of a field of TraceQL.
+pub async fn typed_values(api: &Api, name: &str, params: &Params) -> Result<Vec<TypedValue>, ApiError> {
+    let field = parse_field(name)
         .map_err(|e| ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {e}")))?;
-    let range = time::tags_range(&params, api.clock.now())?;
-    let (filter, max) = (filter(&params)?, limit(&params, "limit"));
-    if let Some(values) = fixed(&field, params.non_empty("q").is_some()) {
-        return Ok(answer_values(&values[..values.len().min(max)]));
+    let range = time::tags_range(params, api.clock.now())?;
+    let (filter, max) = (filter(params)?, limit(params, "limit"));
+    if let Some(mut values) = fixed(&field, params.non_empty("q").is_some()) {
+        values.truncate(max);
+        return Ok(values);
     }
-    let answer = |found: Vec<Found<'static>>| answer_values(&found.iter().filter(|v| !is_empty(v)).map(typed).collect::<Vec<_>>());
-    api.query("tempo_tag_values", &params, move |ctx, sources| values(ctx, sources, range, &filter, &field, max), answer).await
+    let found = api.query("tempo_tag_values", params, move |ctx, sources| values(ctx, sources, range, &filter, &field, max)).await?;
+    Ok(found.iter().filter(|v| !is_empty(v)).map(typed).collect())
 }
 
 /// A span without a status message, or a root that has not come, offers no value.
@@ -191,22 +208,26 @@ fn is_empty(value: &Found<'_>) -> bool {
 }
 
 pub async fn values_v1(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let range = time::tags_range(&params, api.clock.now())?;
-    let max = limit(&params, "limit");
-    let field = match name.as_str() {
-        "status.code" => return Ok(answer_values(&STATUS_WORDS.map(Value::from))),
-        "error" => return Ok(answer_values(&[Value::from("true")])),
+    let values = plain_values(&api, &name, &params).await?;
+    Ok(answer_values(&values.into_iter().map(Value::from).collect::<Vec<_>>()))
+}
+
+/// The values of a name without scope, as text.
+pub async fn plain_values(api: &Api, name: &str, params: &Params) -> Result<Vec<String>, ApiError> {
+    let range = time::tags_range(params, api.clock.now())?;
+    let max = limit(params, "limit");
+    let field = match name {
+        "status.code" => return Ok(STATUS_WORDS.map(str::to_owned).to_vec()),
+        "error" => return Ok(vec!["true".to_owned()]),
         "name" => Field::Intrinsic(Intrinsic::Name),
         "root.name" => Field::Intrinsic(Intrinsic::RootName),
         "root.service.name" => Field::Intrinsic(Intrinsic::RootService),
-        _ => Field::Attribute { scope: Scope::Any, parent: false, name },
-    };
-    let answer = |found: Vec<Found<'static>>| {
-        let texts: BTreeSet<String> = found.iter().filter(|v| !is_empty(v)).map(Found::text).collect();
-        answer_values(&texts.into_iter().map(Value::from).collect::<Vec<_>>())
+        _ => Field::Attribute { scope: Scope::Any, parent: false, name: name.to_owned() },
     };
     let all = Lenient::parse("").map_err(ApiError::bad_request)?;
-    api.query("tempo_tag_values", &params, move |ctx, sources| values(ctx, sources, range, &all, &field, max), answer).await
+    let found = api.query("tempo_tag_values", params, move |ctx, sources| values(ctx, sources, range, &all, &field, max)).await?;
+    let texts: BTreeSet<String> = found.iter().filter(|v| !is_empty(v)).map(Found::text).collect();
+    Ok(texts.into_iter().collect())
 }
 
 #[cfg(test)]

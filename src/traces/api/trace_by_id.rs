@@ -1,19 +1,20 @@
 //! One trace by its id (contracts/tempo.md 1.3).
 
 use super::error::ApiError;
-use super::proto::{TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
+use super::proto::{Cut, TraceByIdMetrics, TraceByIdResponse, TraceMessage, cut_to_size, message};
+use super::subset::{self, Subset};
 use super::{Api, ids, json, time};
 use crate::query::{Context, QueryError};
+use crate::storage::Delete;
+use crate::storage::maintenance::DeleteError;
 use crate::traces::columns::Projection;
 use crate::traces::source::Sources;
-use crate::web::{Params, json_response};
+use crate::web::{Params, as_partial, json_response, noting};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use prost::Message;
-
-/// Larger traces are refused by v1 and cut by v2.
-const TRACE_MAX_BYTES: usize = 5_000_000;
+use std::time::Duration;
 
 fn wants_protobuf(params: &Params) -> bool {
     let accepted = params.headers.get_all(header::ACCEPT).iter();
@@ -26,10 +27,11 @@ fn protobuf(message: &impl Message) -> Response {
     response
 }
 
-type Lookup = dyn FnOnce(&Context, &Sources) -> Result<TraceMessage, QueryError> + Send;
+/// A trace, and whether spans were left out as `q` asked.
+type Lookup = dyn FnOnce(&Context, &Sources) -> Result<(TraceMessage, bool), QueryError> + Send;
 
 /// An empty message if there is no such trace.
-fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
+fn lookup(id: &str, params: &Params, subset: Option<Subset>) -> Result<Box<Lookup>, ApiError> {
     let trace_id = ids::parse_trace_id(id)?;
     let hint = time::lookup_hint(params)?;
     if let Some(mode) = params.non_empty("mode")
@@ -38,21 +40,26 @@ fn lookup(id: &str, params: &Params) -> Result<Box<Lookup>, ApiError> {
         return Err(ApiError::bad_request(format!("invalid value for mode {mode}")));
     }
     Ok(Box::new(move |ctx, sources| {
-        let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(TraceMessage::default()) };
-        let traces = sources.load(ctx, &[found], &Projection::all())?;
-        Ok(traces.into_iter().next().map_or_else(TraceMessage::default, |trace| message(&trace.with_unique_ids())))
+        let Some(found) = sources.find(ctx, trace_id, hint)? else { return Ok(Default::default()) };
+        let Some(trace) = sources.load(ctx, &[found], &Projection::all())?.into_iter().next() else { return Ok(Default::default()) };
+        let (trace, filtered) = match &subset {
+            Some(subset) => subset.of(trace)?,
+            None => (trace, false),
+        };
+        Ok((message(&trace.with_unique_ids()), filtered))
     }))
 }
 
 pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let work = lookup(&id, &params)?;
+    let work = lookup(&id, &params, None)?;
     let as_protobuf = wants_protobuf(&params);
-    let answer = move |trace: TraceMessage| {
+    let max = api.door.store().spec().limits().trace_max_bytes;
+    let answer = move |(trace, _): (TraceMessage, bool)| {
         if trace.resource_spans.is_empty() {
             return json_response(StatusCode::NOT_FOUND, "");
         }
-        if trace.encoded_len() > TRACE_MAX_BYTES {
-            let message = format!("trace exceeds max size (max bytes: {TRACE_MAX_BYTES})");
+        if trace.encoded_len() as u64 > max {
+            let message = format!("trace exceeds max size (max bytes: {max})");
             return crate::web::text_response(StatusCode::UNPROCESSABLE_ENTITY, message);
         }
         if as_protobuf {
@@ -61,19 +68,22 @@ pub async fn v1(State(api): State<Api>, Path(id): Path<String>, params: Params) 
         let batches: Vec<_> = trace.resource_spans.iter().map(json::resource_spans).collect();
         json_response(StatusCode::OK, serde_json::json!({ "batches": batches }).to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    api.query("tempo_trace", &params, work).await.map(answer)
 }
 
 pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
-    let work = lookup(&id, &params)?;
+    let work = lookup(&id, &params, Subset::parse(&params)?)?;
     let as_protobuf = wants_protobuf(&params);
-    let answer = move |trace: TraceMessage| {
+    let limits = *api.door.store().spec().limits();
+    let answer = move |(trace, filtered): (TraceMessage, bool)| {
         let inspected = trace.encoded_len() as u64;
-        let (trace, complete) = cut_to_size(trace, TRACE_MAX_BYTES);
-        let message = match complete {
-            true => String::new(),
-            false => format!("Trace exceeds maximum size of {TRACE_MAX_BYTES} bytes, a partial trace is returned"),
-        };
+        let (trace, cut) = cut_to_size(trace, limits.trace_max_bytes, limits.trace_max_spans);
+        let cut = cut.map(|cut| match cut {
+            Cut::Bytes => format!("Trace exceeds maximum size of {} bytes, a partial trace is returned", limits.trace_max_bytes),
+            Cut::Spans => format!("Trace exceeds maximum size of {} spans, a partial trace is returned", limits.trace_max_spans),
+        });
+        let messages: Vec<String> = cut.into_iter().chain(filtered.then(|| subset::MESSAGE.to_owned())).collect();
+        let (complete, message) = (messages.is_empty(), messages.join("; "));
         if as_protobuf {
             return protobuf(&TraceByIdResponse {
                 trace: Some(trace),
@@ -91,5 +101,22 @@ pub async fn v2(State(api): State<Api>, Path(id): Path<String>, params: Params) 
             .text("message", &message);
         json_response(StatusCode::OK, body.build().to_string())
     };
-    api.query("tempo_trace", &params, work, answer).await
+    let (found, notes) = noting(api.query("tempo_trace", &params, work)).await;
+    Ok(as_partial(answer(found?), notes).await)
+}
+
+/// Removes what is stored of a trace; spans that come later are kept.
+pub async fn delete(State(api): State<Api>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
+    let trace_id = ids::parse_trace_id(&id)?;
+    let tenant = api.tenancy.tenant(&params.headers)?;
+    let store = api.door.store().clone();
+    let asked = Delete { selector: trace_id.to_hex(), min_time: i64::MIN, max_time: i64::MAX, cancel_within: Duration::ZERO };
+    let done = tokio::task::spawn_blocking(move || store.delete(&tenant, asked)).await;
+    match done.map_err(|e| ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, message: e.to_string() })? {
+        Ok(_) => Ok(json_response(StatusCode::NO_CONTENT, "")),
+        Err(error @ (DeleteError::NotReady | DeleteError::TooMany)) => {
+            Err(ApiError { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() })
+        }
+        Err(error) => Err(ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, message: error.to_string() }),
+    }
 }

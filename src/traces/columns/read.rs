@@ -231,7 +231,7 @@ impl<'a> SpanReader<'a> {
     }
 
     fn read_resource(&self, row: usize) -> Arc<Resource> {
-        if self.service_name.is_none() && self.res_schema_url.is_none() && self.resource.is_empty() {
+        if self.service_name.is_none() && self.res_schema_url.is_none() && self.res_dropped.is_none() && self.resource.is_empty() {
             return self.nothing.0.clone();
         }
         let service = self.service_name.filter(|c| c.is_valid(row));
@@ -244,7 +244,8 @@ impl<'a> SpanReader<'a> {
     }
 
     fn read_scope(&self, row: usize) -> Arc<Scope> {
-        if self.scope_name.is_none() && self.scope_version.is_none() && self.scope_schema_url.is_none() && self.scope.is_empty() {
+        let texts = [self.scope_name, self.scope_version, self.scope_schema_url];
+        if texts.iter().all(Option::is_none) && self.scope_dropped.is_none() && self.scope.is_empty() {
             return self.nothing.1.clone();
         }
         Arc::new(Scope {

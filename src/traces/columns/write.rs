@@ -2,8 +2,8 @@ use super::plan::{Plan, column_type};
 use super::typed_json;
 use crate::model::{Attribute, AttributeValue};
 use crate::traces::schema::{
-    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, link_fields, rest_entries, service_fields, span_fields,
-    timestamp, trace_fields,
+    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, is_structural, link_fields, rest_entries, service_fields,
+    span_fields, timestamp, trace_fields,
 };
 use crate::traces::span::Span;
 use crate::traces::trace::{Nested, TraceRow};
@@ -210,9 +210,7 @@ pub fn write_spans(spans: &[Span], nested: Option<&[Nested]>, plan: &Plan) -> Re
         res_rest,
         scope_rest,
     ]);
-    let structural = ["nested_left", "nested_right", "nested_parent", "child_count"];
-    let mut fields: Vec<Field> =
-        span_fields().into_iter().filter(|f| nested.is_some() || !structural.contains(&f.name().as_str())).collect();
+    let mut fields: Vec<Field> = span_fields().into_iter().filter(|f| nested.is_some() || !is_structural(f.name())).collect();
     fields.extend(span_fields_more.into_iter().chain(res_fields).chain(scope_fields));
     arrays.extend(span_columns.into_iter().chain(res_columns).chain(scope_columns));
     batch(fields, arrays)

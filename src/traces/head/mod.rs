@@ -31,15 +31,20 @@ pub struct Chunk {
 impl Chunk {
     /// `spans` in the order in which they came; an earlier one wins over its duplicates.
     pub fn new(mut spans: Vec<Span>) -> Result<Chunk, ArrowError> {
+        Chunk::of(&mut spans)
+    }
+
+    /// As [`Chunk::new`]; what is left in `spans` are its rows.
+    fn of(spans: &mut Vec<Span>) -> Result<Chunk, ArrowError> {
         let mut seen = HashSet::with_capacity(spans.len());
         spans.retain(|s| seen.insert((s.trace_id, s.identity())));
         spans.sort_by_key(|s| (s.trace_id, s.start, s.span_id));
         let plan = Plan::default();
         Ok(Chunk {
-            spans: write_spans(&spans, None, &plan)?,
-            events: write_events(&spans, 0, &plan)?,
-            links: write_links(&spans, 0, &plan)?,
-            parts: parts_of(&spans, 0, 0, 0),
+            spans: write_spans(spans, None, &plan)?,
+            events: write_events(spans, 0, &plan)?,
+            links: write_links(spans, 0, &plan)?,
+            parts: parts_of(spans, 0, 0, 0),
         })
     }
 
@@ -57,14 +62,21 @@ impl Chunk {
 /// One request's rows.
 pub struct TraceRows {
     chunk: Arc<Chunk>,
+    /// For observers; gone when the rows are applied.
+    spans: Arc<Vec<Span>>,
     bytes: usize,
 }
 
 impl TraceRows {
-    pub fn new(spans: Vec<Span>) -> Result<TraceRows, ArrowError> {
-        let chunk = Chunk::new(spans)?;
+    pub fn new(mut spans: Vec<Span>) -> Result<TraceRows, ArrowError> {
+        let chunk = Chunk::of(&mut spans)?;
         let bytes = chunk.bytes();
-        Ok(TraceRows { chunk: Arc::new(chunk), bytes })
+        Ok(TraceRows { chunk: Arc::new(chunk), spans: Arc::new(spans), bytes })
+    }
+
+    /// What was accepted, without duplicates among it.
+    pub fn spans(&self) -> &Arc<Vec<Span>> {
+        &self.spans
     }
 }
 

@@ -14,11 +14,9 @@ pub struct Translated {
     pub refusals: Refusals,
 }
 
-/// Bytes that one attribute value may have; a span with a longer one is refused (decisions 10).
-const VALUE_MAX_BYTES: usize = 256 << 10;
-
-/// Positions count every span in the order in which it stands in the request.
-pub fn translate(request: ExportTraceServiceRequest) -> Translated {
+/// Positions count every span in the order in which it stands in the request. A span with an attribute value of more than
+/// `value_max` bytes is refused.
+pub fn translate(request: ExportTraceServiceRequest, value_max: usize) -> Translated {
     let mut out = Translated::default();
     let mut index = 0;
     for resource_spans in request.resource_spans {
@@ -28,16 +26,17 @@ pub fn translate(request: ExportTraceServiceRequest) -> Translated {
             dropped_attributes_count: resource.dropped_attributes_count,
             schema_url: resource_spans.schema_url,
         });
-        let resource_fits = fit(&resource.attributes);
+        let fits = |attributes: &[Attribute]| attributes.iter().all(|a| size(&a.value) <= value_max);
+        let resource_fits = fits(&resource.attributes);
         for scope_spans in resource_spans.scope_spans {
             let scope = Arc::new(scope(scope_spans.scope.unwrap_or_default(), scope_spans.schema_url));
-            let scope_fits = fit(&scope.attributes);
+            let scope_fits = fits(&scope.attributes);
             for span in scope_spans.spans {
                 match translate_span(span, &resource, &scope) {
-                    Ok(span) if resource_fits && scope_fits && all_fit(&span) => out.spans.push((index, span)),
-                    Ok(_) => out
-                        .refusals
-                        .refuse(index, Reason::TooLarge, || format!("attribute values may have at most {VALUE_MAX_BYTES} bytes")),
+                    Ok(span) if resource_fits && scope_fits && lists(&span).all(fits) => out.spans.push((index, span)),
+                    Ok(_) => {
+                        out.refusals.refuse(index, Reason::TooLarge, || format!("attribute values may have at most {value_max} bytes"));
+                    }
                     Err((reason, message)) => out.refusals.refuse(index, reason, || message),
                 }
                 index = index.saturating_add(1);
@@ -143,12 +142,11 @@ fn value(value_: Option<AnyValue>) -> AttributeValue {
     }
 }
 
-fn all_fit(span: &Span) -> bool {
-    fit(&span.attributes) && span.events.iter().all(|e| fit(&e.attributes)) && span.links.iter().all(|l| fit(&l.attributes))
-}
-
-fn fit(attributes: &[Attribute]) -> bool {
-    attributes.iter().all(|a| size(&a.value) <= VALUE_MAX_BYTES)
+/// All attributes of the span itself.
+fn lists(span: &Span) -> impl Iterator<Item = &[Attribute]> {
+    let events = span.events.iter().map(|e| &e.attributes[..]);
+    let links = span.links.iter().map(|l| &l.attributes[..]);
+    std::iter::once(&span.attributes[..]).chain(events).chain(links)
 }
 
 fn size(value: &AttributeValue) -> usize {

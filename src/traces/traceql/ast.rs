@@ -338,6 +338,23 @@ impl Field {
         }
     }
 
+    /// Of the trace as a whole, or of the span's place in it.
+    pub fn is_of_trace(&self) -> bool {
+        matches!(
+            self,
+            Field::Intrinsic(
+                Intrinsic::RootName
+                    | Intrinsic::RootService
+                    | Intrinsic::TraceDuration
+                    | Intrinsic::NestedSetLeft
+                    | Intrinsic::NestedSetRight
+                    | Intrinsic::NestedSetParent
+                    | Intrinsic::ChildCount
+                    | Intrinsic::Parent
+            )
+        )
+    }
+
     /// Of an event, which a span has any number of.
     pub fn is_of_event(&self) -> bool {
         matches!(

@@ -66,6 +66,18 @@ pub enum RowCodes<'a> {
 }
 
 impl RowCodes<'_> {
+    pub fn each(&self, mut each: impl FnMut(usize, u32)) {
+        match self {
+            RowCodes::Keys(keys, _) if keys.null_count() == 0 => {
+                keys.values().iter().enumerate().for_each(|(row, code)| each(row, code.cast_unsigned()));
+            }
+            RowCodes::Keys(keys, null) => {
+                keys.iter().enumerate().for_each(|(row, code)| each(row, code.map_or(*null, i32::cast_unsigned)));
+            }
+            RowCodes::Own(codes) => codes.iter().enumerate().for_each(|(row, code)| each(row, *code)),
+        }
+    }
+
     pub fn at(&self, row: usize) -> u32 {
         match self {
             RowCodes::Keys(keys, null) => {
@@ -80,7 +92,39 @@ impl RowCodes<'_> {
     }
 }
 
+/// Whole numbers of a piece.
+pub struct Integers<'a> {
+    array: &'a Int64Array,
+    durations: bool,
+}
+
+impl Integers<'_> {
+    pub fn at(&self, row: usize) -> Option<Value<'static>> {
+        if self.durations {
+            return Some(Value::Duration(self.array.value(row).max(0)));
+        }
+        self.array.is_valid(row).then(|| Value::Int(self.array.value(row)))
+    }
+}
+
 impl Column {
+    /// If there is no other value in the piece.
+    pub fn integers(&self, piece: usize) -> Option<Integers<'_>> {
+        match self.pieces.get(piece).map(Vec::as_slice) {
+            Some([Layer::Duration(array)]) => Some(Integers { array, durations: true }),
+            Some([Layer::Int(array)]) => Some(Integers { array, durations: false }),
+            _ => None,
+        }
+    }
+
+    /// The numbers of an intrinsic in a piece.
+    pub fn small(&self, piece: usize) -> &[i32] {
+        match self.pieces.get(piece).map(Vec::as_slice) {
+            Some([Layer::Small(array, _)]) => array.values(),
+            _ => &[],
+        }
+    }
+
     /// Of the rows in `mask`; the codes of others mean nothing.
     pub fn codes(&self, piece: usize, mask: &[bool]) -> Codes<'_> {
         if let Some([Layer::Text { keys, values }]) = self.pieces.get(piece).map(Vec::as_slice) {
@@ -88,6 +132,11 @@ impl Column {
             texts.push(Value::Nil);
             let null = u32::try_from(values.len()).unwrap_or(u32::MAX);
             return Codes { values: texts, codes: RowCodes::Keys(keys, null) };
+        }
+        if let Some([Layer::Small(array, word)]) = self.pieces.get(piece).map(Vec::as_slice)
+            && let Some(codes) = few_numbers(array, *word)
+        {
+            return codes;
         }
         let mut known: HashMap<String, u32> = HashMap::new();
         let mut small: HashMap<i64, u32> = HashMap::new();
@@ -160,11 +209,7 @@ impl Layer {
             Layer::Double(array) => array.is_valid(row).then(|| Value::Float(array.value(row))),
             Layer::Bool(array) => array.is_valid(row).then(|| Value::Bool(array.value(row))),
             Layer::Duration(array) => Some(Value::Duration(array.value(row).max(0))),
-            Layer::Small(array, word) => Some(match word {
-                Word::Int => Value::Int(i64::from(array.value(row))),
-                Word::Status => Value::Status(array.value(row)),
-                Word::Kind => Value::Kind(array.value(row)),
-            }),
+            Layer::Small(array, word) => Some(word.value(array.value(row))),
             Layer::Id(array) => Some(Value::String(Cow::Owned(if array.is_valid(row) { hex(array.value(row)) } else { String::new() }))),
             Layer::Rest(values) => {
                 let at = values.binary_search_by_key(&row, |(r, _)| *r as usize).ok()?;
@@ -174,6 +219,27 @@ impl Layer {
                 let at = bounds.partition_point(|rows| rows.end <= row);
                 values.get(at).cloned()
             }
+        }
+    }
+}
+
+/// Numbers below this are their own codes.
+const FEW: i32 = 16;
+
+fn few_numbers(array: &Int32Array, word: Word) -> Option<Codes<'static>> {
+    if !array.values().iter().all(|n| (0..FEW).contains(n)) {
+        return None;
+    }
+    let codes = array.values().iter().map(|n| n.cast_unsigned()).collect();
+    Some(Codes { values: (0..FEW).map(|n| word.value(n)).collect(), codes: RowCodes::Own(codes) })
+}
+
+impl Word {
+    fn value(self, number: i32) -> Value<'static> {
+        match self {
+            Word::Int => Value::Int(i64::from(number)),
+            Word::Status => Value::Status(number),
+            Word::Kind => Value::Kind(number),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A filter as conditions on columns.
 
+use super::attached::{Attached, is_attached};
 use super::check::Check;
-use super::facts::Facts;
+use super::facts::View;
 use super::rows::Rows;
 use crate::model::regexp;
 use crate::query::QueryError;
 use crate::traces::traceql::ast::{Expr, Field, Intrinsic, Op, Static, UnaryOp};
-use crate::traces::traceql::eval::{EvalError, Filter, trimmed};
+use crate::traces::traceql::eval::{EvalError, Filter, joint, trimmed};
 
 #[derive(Debug)]
 pub enum Cond {
@@ -15,8 +16,27 @@ pub enum Cond {
     Or(Vec<Cond>),
     Not(Box<Cond>),
     Test(Field, Check),
+    /// Some event satisfies it, or some link.
+    Attached(Attached),
     /// Anything else, span by span.
     General(Filter, Vec<Field>),
+}
+
+/// Conditions joined by `&&` alone.
+fn conjuncts<'a>(expr: &'a Expr, out: &mut Vec<&'a Expr>) {
+    match expr {
+        Expr::Binary { op: Op::And, left, right } => {
+            conjuncts(left, out);
+            conjuncts(right, out);
+        }
+        other => out.push(other),
+    }
+}
+
+fn is_of_events(expr: &Expr) -> bool {
+    let mut events = false;
+    expr.visit_fields(&mut |field| events |= field.is_of_event());
+    events
 }
 
 pub fn failed(error: EvalError) -> QueryError {
@@ -26,7 +46,39 @@ pub fn failed(error: EvalError) -> QueryError {
 impl Cond {
     /// The condition, and whether it is exact in this block. One that is not holds for every span for which the filter
     /// holds, and perhaps for more.
-    pub fn new(expr: &Expr, facts: &Facts<'_>) -> Result<(Cond, bool), QueryError> {
+    pub fn new(expr: &Expr, facts: View<'_>) -> Result<(Cond, bool), QueryError> {
+        if !joint(expr) {
+            return Cond::apart(expr, facts);
+        }
+        // All conditions on events must hold on one event, so they are one condition; and so of links.
+        let mut conditions = Vec::new();
+        conjuncts(expr, &mut conditions);
+        let (attached, others): (Vec<&Expr>, Vec<&Expr>) = conditions.into_iter().partition(|e| is_attached(e));
+        let all = |conditions: &[&Expr]| {
+            let and = |left: Expr, right: Expr| Expr::Binary { op: Op::And, left: Box::new(left), right: Box::new(right) };
+            conditions.iter().map(|e| (*e).clone()).reduce(and)
+        };
+        let (mut cond, mut exact) = match all(&others) {
+            Some(others) => Cond::apart(&others, facts)?,
+            None => (Cond::Const(true), true),
+        };
+        let (events, links): (Vec<&Expr>, Vec<&Expr>) = attached.into_iter().partition(|e| is_of_events(e));
+        for together in [events, links] {
+            let Some(together) = all(&together) else { continue };
+            match Attached::new(&together) {
+                Some(attached) => cond = cond.and(Cond::Attached(attached)),
+                None => exact = false,
+            }
+        }
+        Ok((cond, exact))
+    }
+
+    /// Each condition on events looks for one of its own.
+    fn apart(expr: &Expr, facts: View<'_>) -> Result<(Cond, bool), QueryError> {
+        let logical = matches!(expr, Expr::Binary { op: Op::And | Op::Or, .. } | Expr::Unary { op: UnaryOp::Not, .. });
+        if !logical && is_attached(expr) {
+            return Ok(Attached::new(expr).map_or((Cond::Const(true), false), |attached| (Cond::Attached(attached), true)));
+        }
         if let Some(constant) = Filter::new(expr).constant() {
             return Ok((Cond::Const(constant), true));
         }
@@ -34,13 +86,13 @@ impl Cond {
             Expr::Field(field) => Cond::test(field, Check::Compare(Op::Eq, Static::Bool(true)), facts),
             Expr::Unary { op: UnaryOp::Not, operand } => match &**operand {
                 Expr::Field(field) => Cond::test(field, Check::Compare(Op::Eq, Static::Bool(false)), facts),
-                other => match Cond::new(other, facts)? {
+                other => match Cond::apart(other, facts)? {
                     (inner, true) => Ok((Cond::Not(Box::new(inner)), true)),
                     (_, false) => Ok((Cond::Const(true), false)),
                 },
             },
             Expr::Binary { op: op @ (Op::And | Op::Or), left, right } => {
-                let ((left, left_exact), (right, right_exact)) = (Cond::new(left, facts)?, Cond::new(right, facts)?);
+                let ((left, left_exact), (right, right_exact)) = (Cond::apart(left, facts)?, Cond::apart(right, facts)?);
                 Ok((if *op == Op::And { left.and(right) } else { left.or(right) }, left_exact && right_exact))
             }
             Expr::Binary { op, left, right } => match (&**left, &**right) {
@@ -52,7 +104,7 @@ impl Cond {
         }
     }
 
-    fn compared(field: &Field, op: Op, value: &Static, expr: &Expr, facts: &Facts<'_>) -> Result<(Cond, bool), QueryError> {
+    fn compared(field: &Field, op: Op, value: &Static, expr: &Expr, facts: View<'_>) -> Result<(Cond, bool), QueryError> {
         let check = match (op, value) {
             (Op::Eq, Static::Nil) => Check::Absent,
             (Op::NotEq, Static::Nil) => Check::Exists,
@@ -69,16 +121,16 @@ impl Cond {
         Cond::test(field, check, facts)
     }
 
-    fn test(field: &Field, check: Check, facts: &Facts<'_>) -> Result<(Cond, bool), QueryError> {
-        let exact = facts.supports(field)?;
+    fn test(field: &Field, check: Check, facts: View<'_>) -> Result<(Cond, bool), QueryError> {
+        let exact = facts.judges(field)?;
         Ok((if exact { Cond::Test(field.clone(), check) } else { Cond::Const(true) }, exact))
     }
 
-    fn general(expr: &Expr, facts: &Facts<'_>) -> Result<(Cond, bool), QueryError> {
+    fn general(expr: &Expr, facts: View<'_>) -> Result<(Cond, bool), QueryError> {
         let mut fields = Vec::new();
         expr.visit_fields(&mut |field| fields.push(field.clone()));
         for field in &fields {
-            if !facts.supports(field)? {
+            if !facts.judges(field)? {
                 return Ok((Cond::Const(true), false));
             }
         }
@@ -128,7 +180,8 @@ impl Cond {
                     Cond::Test(Field::Intrinsic(Intrinsic::SpanId | Intrinsic::ParentId | Intrinsic::TraceId), _) => 2,
                     Cond::Test(..) | Cond::Const(_) => 1,
                     Cond::Not(_) | Cond::And(_) | Cond::Or(_) => 3,
-                    Cond::General(..) => 4,
+                    Cond::Attached(_) => 4,
+                    Cond::General(..) => 5,
                 };
                 let mut order: Vec<&Cond> = all.iter().collect();
                 order.sort_by_key(|c| rank(c));
@@ -155,6 +208,8 @@ impl Cond {
                 Ok(())
             }
             Cond::Test(field, check) => test(field, check, rows, within, lenient),
+            Cond::Attached(attached) if within.contains(&true) => attached.keep(rows, within, lenient),
+            Cond::Attached(_) => Ok(()),
             Cond::General(filter, fields) => general(filter, fields, rows, within, lenient),
         }
     }

@@ -21,6 +21,20 @@ pub struct Facts<'a> {
     cache: &'a Cache,
 }
 
+/// How much of its traces a block is taken to have.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub facts: &'a Facts<'a>,
+    /// Whether they lie whole in it, so that what is of the trace can be judged.
+    pub whole: bool,
+}
+
+impl View<'_> {
+    pub fn judges(&self, field: &Field) -> Result<bool, QueryError> {
+        Ok((self.whole || !field.is_of_trace()) && self.facts.supports(field)?)
+    }
+}
+
 /// Keys of a rest map, by row group; `None` where they are not known.
 type RestKeys = Vec<Option<HashSet<String>>>;
 
@@ -51,7 +65,12 @@ impl<'a> Facts<'a> {
 
     /// Whether rows of the group may have the key in the rest map.
     pub fn rest_has(&self, scope: AttributeScope, key: &str, group: usize) -> Result<bool, QueryError> {
-        let keys = self.rest_keys(&self.spans, scope)?;
+        self.rest_of(&self.spans, scope, key, group)
+    }
+
+    /// As [`Facts::rest_has`], of the table that has the scope.
+    pub fn rest_of(&self, table: &Table, scope: AttributeScope, key: &str, group: usize) -> Result<bool, QueryError> {
+        let keys = self.rest_keys(table, scope)?;
         Ok(keys.get(group).and_then(Option::as_ref).is_none_or(|keys| keys.contains(key)))
     }
 

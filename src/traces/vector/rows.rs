@@ -45,8 +45,8 @@ struct Piece {
 
 /// The rows of a segment, with the columns that were read of them so far.
 pub struct Rows<'a> {
-    ctx: &'a Context,
-    facts: &'a Facts<'a>,
+    pub(super) ctx: &'a Context,
+    pub(super) facts: &'a Facts<'a>,
     index: &'a Index,
     pub segment: Segment,
     pieces: Vec<Piece>,
@@ -125,6 +125,22 @@ impl<'a> Rows<'a> {
             columns.0.push((field.clone(), self.column(field)?));
         }
         Ok(columns)
+    }
+
+    /// The rows of the table of events, or of links, that belong to these spans.
+    pub(super) fn attached(&self, scope: AttributeScope) -> Range<u64> {
+        let of = |at: usize| {
+            let part = self.index.part(at);
+            if scope == AttributeScope::Event { part.events } else { part.links }
+        };
+        let last = self.segment.traces.end.checked_sub(1).filter(|last| *last >= self.segment.traces.start);
+        last.map_or(0..0, |last| of(self.segment.traces.start).start..of(last).end)
+    }
+
+    /// Where a row of the table of spans stands among these.
+    pub(super) fn local(&self, row: u64) -> Option<usize> {
+        let first = self.pieces.first()?.rows.start;
+        usize::try_from(row.checked_sub(first)?).ok()
     }
 
     /// The trace that a row belongs to, as its position in the index.

@@ -1,17 +1,22 @@
 //! Spansets on the rows of a segment.
 
+use super::column::Column;
 use super::cond::Cond;
-use super::facts::Facts;
+use super::facts::{Facts, View};
 use super::rows::Rows;
 use crate::query::QueryError;
 use crate::traces::trace::Nested;
 use crate::traces::traceql::ast::{Field, Form, Intrinsic, Pipeline, Spanset, SpansetOp, Stage};
-use crate::traces::traceql::eval::{Value, related};
+use crate::traces::traceql::eval::{BITS, related, related_bits};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// The spanset stages of a pipeline, for one block.
 #[derive(Debug)]
 pub struct Selection {
     choice: Choice,
+    /// Its filters, as far as they can be judged by a part of a trace.
+    filters: Vec<Cond>,
     /// Whether the rows it gives are those of the pipeline; otherwise they are all of those and perhaps more.
     pub exact: bool,
 }
@@ -32,8 +37,10 @@ enum Choice {
 
 impl Selection {
     pub fn new(pipeline: &Pipeline, facts: &Facts<'_>) -> Result<Selection, QueryError> {
-        let (choice, exact) = steps(pipeline, facts)?;
-        Ok(Selection { choice, exact })
+        let (choice, exact) = steps(pipeline, View { facts, whole: true })?;
+        let mut filters = Vec::new();
+        steps(pipeline, View { facts, whole: false })?.0.into_filters(&mut filters);
+        Ok(Selection { choice, filters, exact })
     }
 
     /// Of the rows of whole traces in `within`, those that are left.
@@ -44,13 +51,11 @@ impl Selection {
     /// Of the rows in `within`, those that satisfy any of its filters: a trace that has none, here or elsewhere, cannot
     /// match.
     pub fn touch(&self, rows: &mut Rows<'_>, within: &mut [bool]) -> Result<(), QueryError> {
-        let mut filters = Vec::new();
-        self.choice.filters(&mut filters);
-        if filters.is_empty() {
+        if self.filters.is_empty() {
             return Ok(());
         }
         let mut any = vec![false; within.len()];
-        for filter in filters {
+        for filter in &self.filters {
             let mut holds = within.to_vec();
             filter.keep(rows, &mut holds, true)?;
             any.iter_mut().zip(&holds).for_each(|(any, holds)| *any |= holds);
@@ -60,7 +65,7 @@ impl Selection {
     }
 }
 
-fn steps(pipeline: &Pipeline, facts: &Facts<'_>) -> Result<(Choice, bool), QueryError> {
+fn steps(pipeline: &Pipeline, facts: View<'_>) -> Result<(Choice, bool), QueryError> {
     let (mut choices, mut exact) = (Vec::new(), true);
     for stage in &pipeline.stages {
         match stage {
@@ -77,7 +82,7 @@ fn steps(pipeline: &Pipeline, facts: &Facts<'_>) -> Result<(Choice, bool), Query
     Ok((Choice::Steps(choices), exact))
 }
 
-fn of_spanset(spanset: &Spanset, facts: &Facts<'_>) -> Result<(Choice, bool), QueryError> {
+fn of_spanset(spanset: &Spanset, facts: View<'_>) -> Result<(Choice, bool), QueryError> {
     match spanset {
         Spanset::Filter(expr) => {
             let (cond, exact) = Cond::new(expr, facts)?;
@@ -93,13 +98,13 @@ fn of_spanset(spanset: &Spanset, facts: &Facts<'_>) -> Result<(Choice, bool), Qu
 }
 
 impl Choice {
-    fn filters<'a>(&'a self, out: &mut Vec<&'a Cond>) {
+    fn into_filters(self, out: &mut Vec<Cond>) {
         match self {
             Choice::Filter(cond) => out.push(cond),
-            Choice::Steps(steps) => steps.iter().for_each(|s| s.filters(out)),
+            Choice::Steps(steps) => steps.into_iter().for_each(|s| s.into_filters(out)),
             Choice::Binary { left, right, .. } => {
-                left.filters(out);
-                right.filters(out);
+                left.into_filters(out);
+                right.into_filters(out);
             }
         }
     }
@@ -149,23 +154,30 @@ fn combine(op: SpansetOp, rows: &mut Rows<'_>, left: &[bool], right: &mut [bool]
     }
     let nested = Numbers::read(rows)?;
     let pieces: Vec<_> = rows.pieces().collect();
+    let mut numbers = Vec::new();
     for bounds in &rows.bounds {
         let (first, second) = (&left[bounds.clone()], &mut right[bounds.clone()]);
         if !second.contains(&true) || !first.contains(&true) {
             // Without a left side, a negated form keeps all; no other form has a right side then.
             continue;
         }
-        let numbers = nested.of(&pieces, bounds.clone());
-        let positions = |side: &[bool]| -> Vec<usize> { side.iter().enumerate().filter(|(_, on)| **on).map(|(i, _)| i).collect() };
-        let kept = related(relation, form, &numbers, &positions(first), &positions(second));
-        second.fill(false);
-        kept.into_iter().for_each(|i| second[i] = true);
+        nested.fill(&pieces, bounds.clone(), &mut numbers);
+        if numbers.len() <= BITS {
+            let set = |side: &[bool]| side.iter().enumerate().fold(0, |all, (i, on)| all | u64::from(*on) << i);
+            let kept = related_bits(relation, form, &numbers, set(first), set(second));
+            second.iter_mut().enumerate().for_each(|(i, on)| *on = kept >> i & 1 == 1);
+        } else {
+            let positions = |side: &[bool]| -> Vec<usize> { side.iter().enumerate().filter(|(_, on)| **on).map(|(i, _)| i).collect() };
+            let kept = related(relation, form, &numbers, &positions(first), &positions(second));
+            second.fill(false);
+            kept.into_iter().for_each(|i| second[i] = true);
+        }
     }
     Ok(())
 }
 
 /// The nested-set numbers of a segment.
-struct Numbers([std::sync::Arc<super::Column>; 3]);
+struct Numbers([Arc<Column>; 3]);
 
 impl Numbers {
     fn read(rows: &mut Rows<'_>) -> Result<Numbers, QueryError> {
@@ -173,17 +185,14 @@ impl Numbers {
         Ok(Numbers([column(Intrinsic::NestedSetLeft)?, column(Intrinsic::NestedSetRight)?, column(Intrinsic::NestedSetParent)?]))
     }
 
-    fn of(&self, pieces: &[(usize, std::ops::Range<usize>)], bounds: std::ops::Range<usize>) -> Vec<Nested> {
-        let mut out = Vec::with_capacity(bounds.len());
-        for (piece, place) in pieces {
-            for row in bounds.start.max(place.start)..bounds.end.min(place.end) {
-                let [left, right, parent] = self.0.each_ref().map(|column| match column.value(*piece, row - place.start) {
-                    Value::Int(n) => i32::try_from(n).unwrap_or(0),
-                    _ => 0,
-                });
-                out.push(Nested { left, right, parent, child_count: 0 });
+    fn fill(&self, pieces: &[(usize, Range<usize>)], bounds: Range<usize>, out: &mut Vec<Nested>) {
+        out.clear();
+        for (piece, place) in pieces.iter().filter(|(_, place)| place.start < bounds.end && bounds.start < place.end) {
+            let [left, right, parent] = self.0.each_ref().map(|column| column.small(*piece));
+            for row in bounds.start.max(place.start) - place.start..bounds.end.min(place.end) - place.start {
+                let number = |numbers: &[i32]| numbers.get(row).copied().unwrap_or(0);
+                out.push(Nested { left: number(left), right: number(right), parent: number(parent), child_count: 0 });
             }
         }
-        out
     }
 }

@@ -1,7 +1,7 @@
 use super::{Engine, Stats};
 use crate::logs::logql::ast::LogExpr;
 use crate::logs::logql::pipeline::{Category, Entry, LabelSet, Pipeline};
-use crate::logs::source::select;
+use crate::logs::source::{Columns, Needs, Selection, select};
 use crate::model::TimeRange;
 use crate::query::QueryError;
 use std::collections::BTreeMap;
@@ -51,41 +51,105 @@ pub fn run_log(engine: &Engine<'_>, log: &LogExpr, query: &LogQuery, stats: &mut
         Direction::Forward => order.sort_by_key(|p| selection.bounds(*p).0),
         Direction::Backward => order.sort_by_key(|p| std::cmp::Reverse(selection.bounds(*p).1)),
     }
+    let mut run = Run { engine, pipeline: &pipeline, needs: &needs, selection: &selection, stats };
     let mut found = Found { by_time: BTreeMap::new(), count: 0, query: *query };
+    // While nothing says that few entries pass, only the part's nearest times are read first.
+    let mut yields = query.interval == 0;
     for part in order {
-        let range = found.open_range();
-        let (min, max) = selection.bounds(part);
-        if !range.overlaps(min, max) {
-            continue;
-        }
-        let mut position = 0;
-        for rows in selection.read(part, range, &needs)? {
-            engine.ctx.check()?;
-            let rows = rows?;
-            for (row, stream) in &rows.rows {
-                position += 1;
-                let (row, ts) = (*row as usize, rows.columns.ts(*row as usize));
-                let line = rows.columns.line(row);
-                stats.lines += 1;
-                stats.bytes += line.len() as u64;
-                if !found.open_range().contains(ts) || !pipeline.admits(line) {
-                    continue;
-                }
-                let labels = LabelSet::of_row(&selection.streams[*stream as usize], &rows.columns, row, None);
-                let mut entry = pipeline.entry(line, (ts, engine.now), labels);
-                if !pipeline.process(&mut entry) {
-                    continue;
-                }
-                stats.kept += 1;
-                let twin = selection.may_have_twin(part, *stream, ts);
-                let fingerprint = twin.then(|| rows.columns.fingerprint(row));
-                let entry = found_entry(&entry);
-                engine.ctx.reserve(entry_bytes(&entry))?;
-                found.add(Candidate { stream: *stream, accepted: (part as u32, position), fingerprint, entry });
-            }
+        let bounds = selection.bounds(part);
+        if let Some(nearest) = nearest(query, bounds, selection.rows(part)).filter(|_| yields) {
+            let (before, kept) = (run.stats.lines, run.stats.kept);
+            run.part(part, nearest, &mut found)?;
+            yields = found.is_full() || (run.stats.kept - kept) * POOR_YIELD >= run.stats.lines - before;
+            let rest = match query.direction {
+                Direction::Forward => TimeRange::new(nearest.end, i64::MAX),
+                Direction::Backward => TimeRange::new(i64::MIN, nearest.start),
+            };
+            run.part(part, rest, &mut found)?;
+        } else {
+            run.part(part, query.range, &mut found)?;
         }
     }
     Ok(found.finish())
+}
+
+/// One entry in so many is few.
+const POOR_YIELD: u64 = 16;
+/// Rows that are read for each that is wanted.
+const NEAREST_ROWS: u64 = 4;
+
+/// The times of a part that hold a few times the limit of its rows, nearest to where the query begins; `None` if that is
+/// much of the part.
+fn nearest(query: &LogQuery, (min, max): (i64, i64), rows: u64) -> Option<TimeRange> {
+    let (from, to) = (min.max(query.range.start), max.min(query.range.end));
+    let wanted = (query.limit as u64).saturating_mul(NEAREST_ROWS);
+    let width = i64::try_from(i128::from(max.saturating_sub(min)) * i128::from(wanted) / i128::from(rows.max(1))).ok()?;
+    if width >= to.saturating_sub(from) / 2 {
+        return None;
+    }
+    Some(match query.direction {
+        Direction::Forward => TimeRange::new(from, from.saturating_add(width)),
+        Direction::Backward => TimeRange::new(to.saturating_sub(width), to.saturating_add(1)),
+    })
+}
+
+struct Run<'a> {
+    engine: &'a Engine<'a>,
+    pipeline: &'a Pipeline,
+    needs: &'a Needs,
+    selection: &'a Selection,
+    stats: &'a mut Stats,
+}
+
+impl Run<'_> {
+    /// Takes the entries of a part in `range` that may still change the result.
+    fn part(&mut self, part: usize, range: TimeRange, found: &mut Found) -> Result<(), QueryError> {
+        let open = found.open_range();
+        let range = TimeRange::new(range.start.max(open.start), range.end.min(open.end));
+        let (min, max) = self.selection.bounds(part);
+        if range.start >= range.end || !range.overlaps(min, max) {
+            return Ok(());
+        }
+        let mut position = 0;
+        for rows in self.selection.read(part, range, self.needs)? {
+            self.engine.ctx.check()?;
+            let rows = rows?;
+            for (row, stream) in &rows.rows {
+                position += 1;
+                self.entry(part, position, &rows.columns, (*row as usize, *stream), found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        part: usize,
+        position: u64,
+        columns: &Columns,
+        (row, stream): (usize, u32),
+        found: &mut Found,
+    ) -> Result<(), QueryError> {
+        let (ts, line) = (columns.ts(row), columns.line(row));
+        self.stats.lines += 1;
+        self.stats.bytes += line.len() as u64;
+        if !found.open_range().contains(ts) || !self.pipeline.admits(line) {
+            return Ok(());
+        }
+        let labels = LabelSet::of_row(&self.selection.streams[stream as usize], columns, row, None, false);
+        let mut entry = self.pipeline.entry(line, (ts, self.engine.now), labels);
+        if !self.pipeline.process(&mut entry) {
+            return Ok(());
+        }
+        self.stats.kept += 1;
+        let twin = self.selection.may_have_twin(part, stream, ts);
+        let fingerprint = twin.then(|| columns.fingerprint(row));
+        let entry = found_entry(&entry);
+        self.engine.ctx.reserve(entry_bytes(&entry))?;
+        let dropped = found.add(Candidate { stream, accepted: (part as u32, position), fingerprint, entry });
+        self.engine.ctx.release(dropped);
+        Ok(())
+    }
 }
 
 fn entry_bytes(entry: &FoundEntry) -> u64 {
@@ -125,15 +189,14 @@ impl Found {
         range
     }
 
-    fn add(&mut self, candidate: Candidate) {
+    /// Gives the bytes of what was dropped for it, or of itself.
+    fn add(&mut self, candidate: Candidate) -> u64 {
         let group = self.by_time.entry(candidate.entry.ts).or_default();
         if candidate.fingerprint.is_some()
             && let Some(twin) = group.iter_mut().find(|c| c.stream == candidate.stream && c.fingerprint == candidate.fingerprint)
         {
-            if candidate.accepted < twin.accepted {
-                *twin = candidate;
-            }
-            return;
+            let other = if candidate.accepted < twin.accepted { std::mem::replace(twin, candidate) } else { candidate };
+            return entry_bytes(&other.entry);
         }
         group.push(candidate);
         self.count += 1;
@@ -145,9 +208,12 @@ impl Found {
             if let Some(farthest) = farthest
                 && self.count - farthest.get().len() >= self.query.limit
             {
-                self.count -= farthest.remove().len();
+                let dropped = farthest.remove();
+                self.count -= dropped.len();
+                return dropped.iter().map(|c| entry_bytes(&c.entry)).sum();
             }
         }
+        0
     }
 
     fn finish(self) -> Vec<FoundEntry> {

@@ -4,6 +4,7 @@ pub mod binary;
 mod log;
 mod metric;
 mod range;
+mod samples;
 mod scan;
 mod vector;
 
@@ -30,6 +31,14 @@ pub struct Stats {
     pub bytes: u64,
     /// Lines that survived the pipeline.
     pub kept: u64,
+}
+
+impl Stats {
+    fn add(&mut self, other: &Stats) {
+        self.lines += other.lines;
+        self.bytes += other.bytes;
+        self.kept += other.kept;
+    }
 }
 
 /// A series of results: (number of the step, value), ascending; a step without a point is a gap.

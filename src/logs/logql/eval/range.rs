@@ -1,15 +1,14 @@
 use super::metric::Steps;
-use super::scan::each_entry;
+use super::samples::{Samples, SeriesSet};
+use super::scan::{Entries, fold_entries};
 use super::{Engine, Series, Stats};
 use crate::logs::logql::ast::{RangeAggregation, RangeOp};
-use crate::logs::logql::pipeline::{Hints, LabelSet, Pipeline};
+use crate::logs::logql::pipeline::{Entry, Hints, LabelSet, Pipeline};
 use crate::model::{Labels, MatchOp, Matcher, TimeRange};
 use crate::query::{Grouping, QueryError};
-use std::collections::HashMap;
 
-/// Memory of one sample, and of one series with its labels.
-const SAMPLE_BYTES: u64 = 16;
-const SERIES_BYTES: u64 = 200;
+/// Memory of one point of a result.
+const POINT_BYTES: u64 = 16;
 
 /// Evaluates `op({…}[range])` at every step. A window is `(t - range - offset, t - offset]`. With `sum`, series are
 /// summed by that grouping, which is right for operators that add up.
@@ -26,10 +25,14 @@ pub fn run(
     let grouping = if aggregation.op == RangeOp::Absent { Some(&nothing) } else { aggregation.grouping.as_ref().or(sum) };
     let pipeline = pipeline.hinted(Hints::of(&range.log.stages, range.unwrap.as_ref(), grouping));
     let windows = Windows { steps: *steps, range: range.range, offset: range.offset };
-    let mut samples: HashMap<Labels, Vec<(i64, f64)>> = HashMap::new();
     let by_bytes = matches!(aggregation.op, RangeOp::Bytes | RangeOp::BytesRate);
     let needs = pipeline.needs(by_bytes);
-    each_entry(engine, &range.log, (&pipeline, &needs), windows.read_range(), stats, &mut |entry| {
+    let whole = matches!(aggregation.op, RangeOp::Count | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Rate) && range.unwrap.is_none();
+    // Of samples of the same nanosecond, the last accepted is the last.
+    let in_order = matches!(aggregation.op, RangeOp::First | RangeOp::Last | RangeOp::RateCounter);
+    let entries = Entries { log: &range.log, pipeline: &pipeline, needs: &needs, range: windows.read_range(), in_order };
+    let kept = Kept::of(aggregation, sum);
+    let visit = |set: &mut SeriesSet<'_>, entry: &mut Entry<'_>| {
         let value = match pipeline.unwrapper() {
             Some(unwrapper) => match unwrapper.value(entry) {
                 Some(value) => value,
@@ -44,27 +47,26 @@ pub fn run(
         if let Some(kind) = entry.labels.error() {
             return Err(pipeline_error(kind, &entry.labels));
         }
-        let labels = output_labels(&entry.labels, aggregation, sum);
-        let series = match samples.get_mut(&labels) {
-            Some(series) => series,
-            None => {
-                engine.ctx.reserve(SERIES_BYTES + labels.heap_bytes() as u64)?;
-                samples.entry(labels).or_default()
-            }
-        };
-        engine.ctx.reserve(SAMPLE_BYTES)?;
-        series.push((entry.ts, value));
-        Ok(())
-    })?;
+        let series = set.series(entry.labels.output().map(|(n, v, _)| (n, v)).filter(|(n, _)| kept.keeps(n)))?;
+        set.push(series, entry.ts, value)
+    };
+    let sets = fold_entries(engine, &entries, stats, || SeriesSet::new(&windows, engine.ctx, whole), visit)?;
+    let series = SeriesSet::joined(sets)?;
     if aggregation.op == RangeOp::Absent {
-        return Ok(absent(&range.log.matchers, samples.into_values().flatten(), &windows));
+        return Ok(absent(&range.log.matchers, series, &windows));
     }
-    let mut out = Vec::with_capacity(samples.len());
-    for (labels, mut series) in samples {
+    let mut out = Vec::with_capacity(series.len());
+    for (labels, samples) in series {
         engine.ctx.check()?;
-        series.sort_by_key(|(ts, _)| *ts);
-        let points = windows.points(&series, |window| evaluate(aggregation, window, &windows));
+        let points = match samples {
+            Samples::Listed(mut list) => {
+                list.sort_by_key(|(ts, _)| *ts);
+                windows.points(&list, |window| evaluate(aggregation, window, &windows))
+            }
+            Samples::Counted(differences) => windows.sums(&differences, aggregation.op),
+        };
         if !points.is_empty() {
+            engine.ctx.reserve(points.len() as u64 * POINT_BYTES)?;
             out.push(Series { labels, points });
         }
     }
@@ -81,21 +83,29 @@ fn pipeline_error(kind: &str, labels: &LabelSet<'_>) -> QueryError {
 }
 
 /// Labels of the series that an entry belongs to: grouped, without the unwrapped label unless it is grouped by.
-fn output_labels(labels: &LabelSet<'_>, aggregation: &RangeAggregation, sum: Option<&Grouping>) -> Labels {
-    let unwrapped = aggregation.range.unwrap.as_ref().map(|u| u.label.as_str());
-    let grouping = aggregation.grouping.as_ref().or(sum);
-    let keep = |name: &str| match (&aggregation.grouping, grouping) {
-        (Some(own), _) if !own.without => own.names.iter().any(|n| n == name),
-        (_, Some(g)) => Some(name) != unwrapped && g.names.iter().any(|n| n == name) != g.without,
-        (_, None) => Some(name) != unwrapped,
-    };
-    let mut pairs: Vec<(&str, &str)> = labels.output().filter(|(n, _, _)| keep(n)).map(|(n, v, _)| (n, v)).collect();
-    pairs.sort_unstable();
-    Labels::from_sorted(pairs)
+struct Kept<'a> {
+    own: Option<&'a Grouping>,
+    grouping: Option<&'a Grouping>,
+    unwrapped: Option<&'a str>,
 }
 
-struct Windows {
-    steps: Steps,
+impl<'a> Kept<'a> {
+    fn of(aggregation: &'a RangeAggregation, sum: Option<&'a Grouping>) -> Kept<'a> {
+        let own = aggregation.grouping.as_ref();
+        Kept { own, grouping: own.or(sum), unwrapped: aggregation.range.unwrap.as_ref().map(|u| u.label.as_str()) }
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        match (self.own, self.grouping) {
+            (Some(own), _) if !own.without => own.names.iter().any(|n| n == name),
+            (_, Some(g)) => Some(name) != self.unwrapped && g.names.iter().any(|n| n == name) != g.without,
+            (_, None) => Some(name) != self.unwrapped,
+        }
+    }
+}
+
+pub struct Windows {
+    pub steps: Steps,
     range: i64,
     offset: i64,
 }
@@ -108,13 +118,52 @@ impl Windows {
         TimeRange::new(start, last.saturating_sub(self.offset).saturating_add(1))
     }
 
-    /// Whether some window holds `ts`; there are gaps between windows when the step is longer than the range.
-    fn contain(&self, ts: i64) -> bool {
+    /// The steps whose windows hold `ts`, first and behind the last; there may be none, as there are gaps between windows when
+    /// the step is longer than the range.
+    fn steps_of(&self, ts: i64) -> (i64, i64) {
         let at = ts.saturating_add(self.offset);
         let after = at.saturating_sub(self.steps.start).max(0);
-        let number = after / self.steps.step + i64::from(after % self.steps.step != 0);
-        let end = self.steps.start + number * self.steps.step;
-        end <= self.steps.end && end - self.range < at
+        let first = after / self.steps.step + i64::from(after % self.steps.step != 0);
+        let last = at.saturating_add(self.range - 1).saturating_sub(self.steps.start).div_euclid(self.steps.step);
+        (first, last.saturating_add(1).min(i64::from(self.steps.count())))
+    }
+
+    fn contain(&self, ts: i64) -> bool {
+        let (from, to) = self.steps_of(ts);
+        from < to
+    }
+
+    /// Counts a sample in the differences from step to step.
+    pub fn count(&self, differences: &mut [(i64, i64)], ts: i64, value: i64) {
+        let (from, to) = self.steps_of(ts);
+        if from >= to {
+            return;
+        }
+        for (step, sign) in [(from, 1), (to, -1)] {
+            if let Some(slot) = usize::try_from(step).ok().and_then(|step| differences.get_mut(step)) {
+                *slot = (slot.0 + sign, slot.1.wrapping_add(sign * value));
+            }
+        }
+    }
+
+    pub fn counted(&self, samples: &[(i64, f64)]) -> Vec<(i64, i64)> {
+        let mut differences = vec![(0, 0); self.steps.count() as usize + 1];
+        samples.iter().for_each(|(ts, value)| self.count(&mut differences, *ts, *value as i64));
+        differences
+    }
+
+    /// A point for each step with a sample, of an operator that adds up.
+    fn sums(&self, differences: &[(i64, i64)], op: RangeOp) -> Vec<(u32, f64)> {
+        let (mut count, mut sum) = (0, 0);
+        let seconds = if matches!(op, RangeOp::Rate | RangeOp::BytesRate) { self.range as f64 / 1e9 } else { 1.0 };
+        let mut points = Vec::new();
+        for (number, (more, bytes)) in (0..self.steps.count()).zip(differences) {
+            (count, sum) = (count + more, sum + bytes);
+            if count > 0 {
+                points.push((number, sum as f64 / seconds));
+            }
+        }
+        points
     }
 
     /// A point for each step whose window is not empty. `samples` ascend.
@@ -228,8 +277,9 @@ fn counter_rate(window: &Window<'_>, seconds: f64) -> f64 {
 }
 
 /// 1 wherever no window has a sample.
-fn absent(matchers: &[Matcher], samples: impl Iterator<Item = (i64, f64)>, windows: &Windows) -> Vec<Series> {
-    let mut all: Vec<(i64, f64)> = samples.collect();
+fn absent(matchers: &[Matcher], series: Vec<(Labels, Samples)>, windows: &Windows) -> Vec<Series> {
+    let listed = |(_, samples)| if let Samples::Listed(list) = samples { list } else { Vec::new() };
+    let mut all: Vec<(i64, f64)> = series.into_iter().flat_map(listed).collect();
     all.sort_by_key(|(ts, _)| *ts);
     let present = windows.points(&all, |_| 1.0);
     let mut present = present.into_iter().map(|(number, _)| number).peekable();
@@ -253,6 +303,26 @@ mod tests {
         }
         let points = windows.points(&[(86, 1.0), (95, 2.0), (135, 4.0)], |w| w.samples.iter().map(|s| s.1).sum());
         assert_eq!(points, [(0, 3.0), (2, 4.0)]);
+    }
+
+    #[test]
+    fn counting_by_step_is_the_same_as_listing() {
+        let steps = |start, end, step| Steps { start, end, step, instant: false };
+        let samples: Vec<(i64, f64)> = (0..200).map(|i| (i * 7 % 411 - 50, (i % 5) as f64)).collect();
+        let mut sorted = samples.clone();
+        sorted.sort_by_key(|(ts, _)| *ts);
+        for (steps, range, offset) in
+            [(steps(0, 300, 10), 35, 0), (steps(3, 299, 40), 7, 5), (steps(50, 50, 1), 1, -3), (steps(-20, 380, 100), 1000, 60)]
+        {
+            let windows = Windows { steps, range, offset };
+            let listed = windows.points(&sorted, |w| w.samples.iter().map(|s| s.1).sum());
+            let counted = windows.sums(&windows.counted(&samples), RangeOp::Bytes);
+            assert_eq!(counted, listed, "{range} {offset}");
+            samples.iter().for_each(|(ts, _)| {
+                let inside = windows.points(&[(*ts, 1.0)], |_| 1.0);
+                assert_eq!(windows.contain(*ts), !inside.is_empty(), "{ts} {range} {offset}");
+            });
+        }
     }
 
     #[test]

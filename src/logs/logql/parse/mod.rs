@@ -7,6 +7,7 @@ mod stages;
 use super::ast::{Expr, LogExpr, LogRange, MetricExpr};
 use super::lex::{Lexeme, Token, lex};
 use super::pipeline::Pipeline;
+use crate::logs::erase::may_delete_by;
 use crate::model::{MatchOp, Matcher};
 use std::fmt;
 
@@ -59,6 +60,18 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         Expr::Metric(metric) => check_metric(metric)?,
     }
     Ok(expr)
+}
+
+/// What a delete may select by: a selector, empty-compatible matchers included, with line and label filters
+/// (contracts/loki.md 1.15).
+pub fn parse_delete(query: &str) -> Result<LogExpr, ParseError> {
+    let mut parser = Parser::new(query)?;
+    let expr = parser.expression(0)?;
+    parser.end()?;
+    match expr {
+        Expr::Log(log) if log.stages.iter().all(may_delete_by) => Pipeline::compile(&log.stages, None).map(|_| log),
+        _ => Err(ParseError::new("deletes select by labels, line filters and label filters only")),
+    }
 }
 
 /// `{a="b"}` alone, as metadata endpoints take it; `{}` and empty-compatible matchers are fine.

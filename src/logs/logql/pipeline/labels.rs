@@ -29,9 +29,9 @@ pub const ERROR_DETAILS: &str = "__error_details__";
 
 impl<'a> LabelSet<'a> {
     /// Stream labels, and the metadata of a row, only that with the `wanted` names if there are any; a pair whose name
-    /// the stream has, too, becomes `<name>_extracted`.
-    pub fn of_row(stream: &'a Labels, columns: &'a Columns, row: usize, wanted: Option<&[String]>) -> LabelSet<'a> {
-        let mut set = LabelSet::of_stream(stream);
+    /// the stream has, too, becomes `<name>_extracted`. `bare` leaves out unwanted stream labels, too.
+    pub fn of_row(stream: &'a Labels, columns: &'a Columns, row: usize, wanted: Option<&[String]>, bare: bool) -> LabelSet<'a> {
+        let mut set = LabelSet::of_stream(stream, wanted.filter(|_| bare));
         columns.each_metadata(row, |name, value| {
             if wanted.is_none_or(|w| w.iter().any(|n| n == name)) {
                 set.add_metadata(name, value);
@@ -40,9 +40,11 @@ impl<'a> LabelSet<'a> {
         set
     }
 
-    pub fn of_stream(stream: &'a Labels) -> LabelSet<'a> {
+    /// Stream labels alone, only `wanted` ones if there are any.
+    pub fn of_stream(stream: &'a Labels, wanted: Option<&[String]>) -> LabelSet<'a> {
         let label = |(name, value)| Label { name: Cow::Borrowed(name), value: Cow::Borrowed(value), category: Category::Stream };
-        LabelSet { labels: stream.iter().map(label).collect(), error: None }
+        let kept = stream.iter().filter(|(name, _)| wanted.is_none_or(|w| w.iter().any(|n| n == name)));
+        LabelSet { labels: kept.map(label).collect(), error: None }
     }
 
     fn add_metadata(&mut self, name: &'a str, value: Cow<'a, str>) {
@@ -144,7 +146,7 @@ impl<'a> LabelSet<'a> {
     }
 
     /// All labels with their categories, errors included, in no particular order.
-    pub fn output(&self) -> impl Iterator<Item = (&str, &str, Category)> {
+    pub fn output(&self) -> impl Iterator<Item = (&str, &str, Category)> + Clone {
         let labels = self.labels.iter().map(|l| (&*l.name, &*l.value, l.category));
         let error = self.error.iter().map(|(kind, _)| (ERROR, *kind, Category::Parsed));
         let details = self.error.iter().filter(|(_, d)| !d.is_empty()).map(|(_, d)| (ERROR_DETAILS, d.as_str(), Category::Parsed));

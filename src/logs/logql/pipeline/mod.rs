@@ -52,6 +52,11 @@ impl<'a> Entry<'a> {
     fn is_satisfied(&self) -> bool {
         self.hints.satisfied(self.found)
     }
+
+    /// Somebody looks at a label of that name.
+    fn is_wanted(&self, name: &str) -> bool {
+        self.hints.bits(name).is_some()
+    }
 }
 
 /// The errors that an entry may carry as `__error__`.
@@ -134,6 +139,11 @@ impl Pipeline {
     /// Runs the steps on an entry that was admitted; `false` drops it.
     pub fn process(&self, entry: &mut Entry<'_>) -> bool {
         self.steps.iter().all(|step| step.process(entry))
+    }
+
+    /// Entries leave it with the labels with which they come.
+    pub fn is_bare(&self) -> bool {
+        self.steps.is_empty() && self.unwrap.is_none()
     }
 
     pub fn unwrapper(&self) -> Option<&Unwrapper> {

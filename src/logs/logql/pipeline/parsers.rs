@@ -75,6 +75,7 @@ fn members(scanner: &mut Scanner<'_>, prefix: &mut String, entry: &mut Entry<'_>
         match s.kind()? {
             Kind::Object => return members(s, prefix, entry),
             Kind::Array => return s.raw().map(|_| Flow::Go),
+            Kind::Scalar if !entry.is_wanted(prefix) => return s.scalar().map(|_| Flow::Go),
             Kind::Scalar => {
                 let value = match s.scalar()? {
                     Scalar::String(text) => text.into_owned(),
@@ -251,7 +252,7 @@ impl Logfmt {
             }
             if self.fields.is_empty() && (self.keep_empty || !value.is_empty()) {
                 let name = sanitise(pair.key);
-                if !name.is_empty() {
+                if !name.is_empty() && entry.is_wanted(&name) {
                     entry.extract(&name, value.into_owned(), false);
                     if entry.is_satisfied() {
                         break;

@@ -13,7 +13,7 @@ fn run_with(stages: &str, line: &str, grouping: Option<&Grouping>) -> Option<(St
     if !pipeline.admits(line) {
         return None;
     }
-    let mut entry = pipeline.entry(line, (1, 2), LabelSet::of_stream(&stream));
+    let mut entry = pipeline.entry(line, (1, 2), LabelSet::of_stream(&stream, None));
     if !pipeline.process(&mut entry) {
         return None;
     }

@@ -6,7 +6,7 @@ const TS: i64 = 1_773_144_005_012_000_000;
 
 fn run(template: &str) -> Result<String, String> {
     let stream = Labels::from_pairs([("a", "x y"), ("n", "12"), ("j", r#"{"k":[1,{"z":"deep"}],"f":1.5}"#)]);
-    let labels = LabelSet::of_stream(&stream);
+    let labels = LabelSet::of_stream(&stream, None);
     Template::parse(template, "line")?.execute(&Input { labels: &labels, line: "the line", ts: TS, now: TS + 1 })
 }
 

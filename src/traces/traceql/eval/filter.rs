@@ -64,7 +64,7 @@ enum Test {
 impl Filter {
     /// `expr` has been checked.
     pub fn new(expr: &Expr) -> Filter {
-        Filter { node: boolean(expr), joint: only_and(expr), about: About::of(expr) }
+        Filter { node: boolean(expr), joint: joint(expr), about: About::of(expr) }
     }
 
     pub fn matches<'a>(&'a self, subject: impl Look<'a>) -> Result<bool, EvalError> {
@@ -94,12 +94,12 @@ impl Computed {
     }
 }
 
-/// Conditions joined by `&&` alone.
-fn only_and(expr: &Expr) -> bool {
+/// Conditions joined by `&&` alone: those on events must hold on one event, and those on links on one link.
+pub fn joint(expr: &Expr) -> bool {
     match expr {
         Expr::Binary { op: Op::Or, .. } => false,
-        Expr::Binary { left, right, .. } => only_and(left) && only_and(right),
-        Expr::Unary { operand, .. } => only_and(operand),
+        Expr::Binary { left, right, .. } => joint(left) && joint(right),
+        Expr::Unary { operand, .. } => joint(operand),
         Expr::Static(_) | Expr::Field(_) => true,
     }
 }

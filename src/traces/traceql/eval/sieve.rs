@@ -6,7 +6,7 @@ use super::filter::Filter;
 use super::needs::need_expr;
 use super::subject::{Subject, TraceFacts};
 use crate::traces::columns::Projection;
-use crate::traces::traceql::ast::{Expr, Field, Form, Intrinsic, Op, Pipeline, Spanset, SpansetOp, Stage};
+use crate::traces::traceql::ast::{Expr, Form, Op, Pipeline, Spanset, SpansetOp, Stage};
 
 #[derive(Debug)]
 pub struct Sieve {
@@ -101,23 +101,7 @@ fn on_span_alone(expr: &Expr) -> Option<Expr> {
     let (mut any, mut alone) = (false, true);
     expr.visit_fields(&mut |field| {
         any = true;
-        alone &= !is_of_trace(field);
+        alone &= !field.is_of_trace();
     });
     (any && alone).then(|| expr.clone())
-}
-
-fn is_of_trace(field: &Field) -> bool {
-    matches!(
-        field,
-        Field::Intrinsic(
-            Intrinsic::RootName
-                | Intrinsic::RootService
-                | Intrinsic::TraceDuration
-                | Intrinsic::NestedSetLeft
-                | Intrinsic::NestedSetRight
-                | Intrinsic::NestedSetParent
-                | Intrinsic::ChildCount
-                | Intrinsic::Parent
-        )
-    )
 }

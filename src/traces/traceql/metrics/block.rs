@@ -12,6 +12,7 @@ use crate::traces::traceql::Inspected;
 use crate::traces::traceql::ast::Field;
 use crate::traces::traceql::eval::Value;
 use crate::traces::vector::{Codes, Facts, Rows, Selection, segments};
+use std::collections::HashMap;
 
 /// Combinations of values that are looked up in a table; more of them in a map.
 const TABLE_MAX: usize = 64 << 10;
@@ -101,17 +102,20 @@ fn segment_of(
         }
         let starts = rows.starts(piece)?;
         let locate = observed.grid.locator();
-        let codes: Vec<Codes<'_>> = by.iter().map(|column| column.codes(piece, mask)).collect();
-        let mut groups = Groups::new(&codes);
+        let mut groups = Groups::new(by.iter().map(|column| column.codes(piece, mask)).collect(), mask.len());
+        let numbers = measured.as_ref().map(|column| (column, column.integers(piece)));
         for (row, start) in starts.values().iter().enumerate().filter(|(row, _)| mask[*row]) {
             let Some(interval) = locate(*start) else { continue };
-            let value = measured.as_ref().map(|column| column.value(piece, row));
-            let Some(measured) = Measured::of(plan, value.as_ref()) else { continue };
-            let series = groups.series(observed, &codes, row)?;
+            let measured = match &numbers {
+                None => Measured::of(plan, None),
+                Some((_, Some(integers))) => integers.at(row).and_then(|value| Measured::of(plan, Some(&value))),
+                Some((column, None)) => Measured::of(plan, Some(&column.value(piece, row))),
+            };
+            let Some(measured) = measured else { continue };
+            let series = groups.series(observed, row)?;
             observed.add(series, interval, measured);
-            if observed.chooser.is_open() {
-                let trace = rows.trace_at(place.start + row);
-                let id = index.id(trace);
+            if observed.chooser.is_open(*start) {
+                let id = index.id(rows.trace_at(place.start + row));
                 if observed.chooser.wants(*start, id) {
                     let labels = plan.shown.labels(rows.columns(&known)?.row(piece, row));
                     let key = observed.key(series).to_owned();
@@ -123,31 +127,55 @@ fn segment_of(
     Ok(())
 }
 
+/// Combinations are numbered anew before their numbers grow beyond this: far from 64 bits, since a further field has no more
+/// values than there are rows.
+const COMBINATIONS_MAX: u64 = 1 << 40;
+
+/// Gives the combinations that occur the numbers from 0 on, and tells how many there are.
+fn renumber(combinations: &mut [u64]) -> u64 {
+    let mut numbers: HashMap<u64, u64> = HashMap::new();
+    for combination in combinations {
+        let next = numbers.len() as u64;
+        *combination = *numbers.entry(*combination).or_insert(next);
+    }
+    numbers.len() as u64
+}
+
 /// The series of each combination of values.
-struct Groups {
-    sizes: Vec<usize>,
+struct Groups<'a> {
+    codes: Vec<Codes<'a>>,
+    /// The combination of each row.
+    combinations: Vec<u64>,
     table: Vec<u32>,
-    map: std::collections::HashMap<u64, u32>,
+    map: HashMap<u64, u32>,
 }
 
 const NONE: u32 = u32::MAX;
 
-impl Groups {
-    fn new(codes: &[Codes<'_>]) -> Groups {
-        let sizes: Vec<usize> = codes.iter().map(|c| c.values.len()).collect();
-        let combinations = sizes.iter().try_fold(1usize, |all, n| all.checked_mul(*n)).filter(|n| *n <= TABLE_MAX);
-        Groups { sizes, table: vec![NONE; combinations.unwrap_or(0)], map: Default::default() }
+impl<'a> Groups<'a> {
+    fn new(codes: Vec<Codes<'a>>, rows: usize) -> Groups<'a> {
+        let mut combinations = vec![0; rows];
+        let mut all = 1u64;
+        for codes in &codes {
+            let size = codes.values.len() as u64;
+            if all.saturating_mul(size) > COMBINATIONS_MAX {
+                all = renumber(&mut combinations);
+            }
+            codes.codes.each(|row, code| combinations[row] = combinations[row] * size + u64::from(code));
+            all = all.saturating_mul(size);
+        }
+        let table = usize::try_from(all).ok().filter(|all| *all <= TABLE_MAX).unwrap_or(0);
+        Groups { codes, combinations, table: vec![NONE; table], map: HashMap::new() }
     }
 
-    fn series(&mut self, observed: &mut Observed<'_>, codes: &[Codes<'_>], row: usize) -> Result<usize, QueryError> {
-        // Five fields of a segment's rows at most: their codes fit.
-        let combination = codes.iter().zip(&self.sizes).fold(0u64, |all, (c, size)| all * *size as u64 + u64::from(c.codes.at(row)));
+    fn series(&mut self, observed: &mut Observed<'_>, row: usize) -> Result<usize, QueryError> {
+        let combination = self.combinations[row];
         let slot = match self.table.get_mut(combination as usize) {
             Some(slot) => slot,
             None => self.map.entry(combination).or_insert(NONE),
         };
         if *slot == NONE {
-            let values = codes.iter().map(|c| c.values.get(c.codes.at(row) as usize).cloned().unwrap_or(Value::Nil));
+            let values = self.codes.iter().map(|c| c.values.get(c.codes.at(row) as usize).cloned().unwrap_or(Value::Nil));
             let series = observed.series_of(observed.plan.labels(values))?;
             *slot = u32::try_from(series).unwrap_or(NONE);
         }

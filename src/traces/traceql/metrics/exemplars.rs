@@ -23,7 +23,10 @@ pub(super) struct Chooser {
     limit: usize,
     grid: Grid,
     last_trace: Option<TraceId>,
-    taken: HashMap<i64, u8>,
+    /// How many of each stretch of time.
+    taken: Vec<u8>,
+    /// Stretches in a nanosecond.
+    rate: f64,
     /// By the key of their series; a value that is not measured is that of the sample.
     chosen: HashMap<String, Vec<(Exemplar, bool)>>,
     count: usize,
@@ -31,25 +34,23 @@ pub(super) struct Chooser {
 
 impl Chooser {
     pub fn new(limit: usize, grid: Grid) -> Chooser {
-        Chooser { limit, grid, last_trace: None, taken: HashMap::new(), chosen: HashMap::new(), count: 0 }
+        let stretches = (limit / 2).max(1);
+        let rate = stretches as f64 / (grid.end() - grid.start).max(1) as f64;
+        Chooser { limit, grid, last_trace: None, taken: vec![0; stretches + 1], rate, chosen: HashMap::new(), count: 0 }
     }
 
-    /// Whether any more are taken.
-    pub fn is_open(&self) -> bool {
-        self.count < self.limit
+    /// Whether some span that starts then would be taken.
+    pub fn is_open(&self, start: i64) -> bool {
+        self.count < self.limit && self.taken.get(self.stretch(start)).is_some_and(|taken| *taken < OF_STRETCH_MAX)
     }
 
     /// Whether a span that starts then would be taken.
     pub fn wants(&self, start: i64, trace_id: TraceId) -> bool {
-        self.count < self.limit
-            && self.last_trace != Some(trace_id)
-            && self.taken.get(&self.stretch(start)).is_none_or(|taken| *taken < OF_STRETCH_MAX)
+        self.is_open(start) && self.last_trace != Some(trace_id)
     }
 
-    fn stretch(&self, start: i64) -> i64 {
-        let stretches = i64::try_from((self.limit / 2).max(1)).unwrap_or(1);
-        let width = ((self.grid.end() - self.grid.start) / stretches).max(1);
-        (start - self.grid.start) / width
+    fn stretch(&self, start: i64) -> usize {
+        ((start - self.grid.start) as f64 * self.rate) as usize
     }
 
     /// Takes a span that is wanted. `labels` are what is known of it beside its trace.
@@ -61,7 +62,8 @@ impl Chooser {
     }
 
     fn keep(&mut self, key: &str, trace_id: TraceId, exemplar: Exemplar, measured: bool) {
-        *self.taken.entry(self.stretch(exemplar.time)).or_default() += 1;
+        let stretch = self.stretch(exemplar.time);
+        self.taken.get_mut(stretch).into_iter().for_each(|taken| *taken += 1);
         self.count += 1;
         self.last_trace = Some(trace_id);
         self.chosen.entry(key.to_owned()).or_default().push((exemplar, measured));

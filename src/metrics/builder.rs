@@ -1,0 +1,109 @@
+//! Collects one request's rows. The order of its calls numbers the items, so that replay numbers them alike.
+
+use super::rows::{Exemplar, Metadata, MetricRows, RowExemplar, RowSeries, Sample, Value};
+use crate::model::{Labels, Reason};
+use crate::storage::Refusals;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A label set is stored once.
+#[derive(Default)]
+pub struct RowsBuilder {
+    rows: MetricRows,
+    known: HashMap<Labels, u32>,
+    refusals: Refusals,
+    next_item: u32,
+    /// Samples that nobody sent; numbered after everything that was.
+    made_up: Vec<(u32, i64, f64)>,
+    /// Exemplars whose refusal is not told; numbered last.
+    unsaid: Vec<RowExemplar>,
+}
+
+impl RowsBuilder {
+    /// Numbers the next item.
+    pub fn next_item(&mut self) -> u32 {
+        self.next_items(1).start
+    }
+
+    pub fn next_items(&mut self, count: usize) -> Range<u32> {
+        let from = self.next_item;
+        self.next_item = from.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        from..self.next_item
+    }
+
+    pub fn series(&mut self, labels: Labels, metadata: Option<&Arc<Metadata>>) -> u32 {
+        if let Some(at) = self.known.get(&labels) {
+            let series = &mut self.rows.series[*at as usize];
+            if series.metadata.is_none() {
+                series.metadata = metadata.cloned();
+            }
+            return *at;
+        }
+        let at = u32::try_from(self.rows.series.len()).unwrap_or(u32::MAX);
+        self.rows.series.push(RowSeries { id: labels.stable_id(), labels: labels.clone(), metadata: metadata.cloned() });
+        self.known.insert(labels, at);
+        at
+    }
+
+    /// `ts` and `start` in milliseconds, `start` 0 if unknown.
+    pub fn sample(&mut self, series: u32, item: u32, (ts, start): (i64, i64), value: Value) {
+        self.rows.samples.push(Sample { series, item, ts, start, value, delta: false });
+    }
+
+    /// What was added to the sum of the series from `start` to `ts`, milliseconds.
+    pub fn delta(&mut self, series: u32, item: u32, (ts, start): (i64, i64), value: Value) {
+        self.rows.samples.push(Sample { series, item, ts, start, value, delta: true });
+    }
+
+    /// A sample that is stored beside those that were sent, at `ts` milliseconds.
+    pub fn made_up(&mut self, series: u32, ts: i64, value: f64) {
+        self.made_up.push((series, ts, value));
+    }
+
+    /// An exemplar that is an item like any other: its sender is told when it is refused.
+    pub fn told_exemplar(&mut self, series: u32, item: u32, exemplar: Exemplar) {
+        self.rows.exemplars.push(RowExemplar { series, item, of: None, exemplar });
+    }
+
+    /// An exemplar that is dropped in silence, as is what came with the data point `of` if that is refused.
+    pub fn exemplar(&mut self, series: u32, of: Option<u32>, exemplar: Exemplar) {
+        self.unsaid.push(RowExemplar { series, item: 0, of, exemplar });
+    }
+
+    /// A family that is described apart from its series.
+    pub fn family(&mut self, metadata: Metadata) {
+        self.rows.families.push(Arc::new(metadata));
+    }
+
+    pub fn refuse(&mut self, item: u32, reason: Reason, message: impl FnOnce() -> String) {
+        self.refusals.refuse(item, reason, message);
+    }
+
+    /// Refuses several items for one cause.
+    pub fn refuse_all(&mut self, items: Range<u32>, reason: Reason, message: impl FnOnce() -> String) {
+        self.refusals.refuse_all(items, reason, message);
+    }
+
+    /// Leaves items out without telling the sender.
+    pub fn pass_over(&mut self, items: Range<u32>, reason: Reason) {
+        items.for_each(|item| self.refusals.pass_over(item, reason));
+    }
+
+    pub fn all_or_nothing(&mut self) {
+        self.rows.all_or_nothing = true;
+    }
+
+    pub fn finish(mut self) -> (MetricRows, Refusals) {
+        self.rows.unsaid_from = Some(self.next_item);
+        for (series, ts, value) in std::mem::take(&mut self.made_up) {
+            let item = self.next_item();
+            self.sample(series, item, (ts, 0), Value::Float(value));
+        }
+        for mut exemplar in std::mem::take(&mut self.unsaid) {
+            exemplar.item = self.next_item();
+            self.rows.exemplars.push(exemplar);
+        }
+        (self.rows, self.refusals)
+    }
+}

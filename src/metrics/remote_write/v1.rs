@@ -1,0 +1,162 @@
+//! `prometheus.WriteRequest` (contracts/prometheus.md 2.1, 2.2).
+
+use super::label_set::label_set;
+use super::wire::{Cursor, Malformed};
+use super::{FloatSample, histogram};
+use crate::metrics::builder::RowsBuilder;
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
+use crate::model::{Labels, LabelsBuilder, Reason};
+use crate::storage::Refusals;
+
+pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals), Malformed> {
+    let mut rows = RowsBuilder::default();
+    rows.all_or_nothing();
+    let mut series = Series::default();
+    let mut cursor = Cursor::new(body);
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            1 => {
+                series.read(field.bytes()?)?;
+                series.translate(&mut rows)?;
+            }
+            3 => family(field.bytes()?, &mut rows)?,
+            _ => {}
+        }
+    }
+    Ok(rows.finish())
+}
+
+/// One `TimeSeries`, in buffers that the next one uses again.
+#[derive(Default)]
+struct Series<'a> {
+    labels: Vec<(&'a str, &'a str)>,
+    is_utf8: bool,
+    samples: Vec<FloatSample>,
+    histograms: Vec<&'a [u8]>,
+    exemplars: Vec<&'a [u8]>,
+}
+
+impl<'a> Series<'a> {
+    fn read(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        self.labels.clear();
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.is_utf8 = true;
+        let mut cursor = Cursor::new(message);
+        while let Some((number, field)) = cursor.next()? {
+            match number {
+                1 => match label(field.bytes()?)? {
+                    Some(pair) => self.labels.push(pair),
+                    None => self.is_utf8 = false,
+                },
+                2 => self.samples.push(sample(field.bytes()?)?),
+                3 => self.exemplars.push(field.bytes()?),
+                4 => self.histograms.push(field.bytes()?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn translate(&mut self, rows: &mut RowsBuilder) -> Result<(), Malformed> {
+        let items = rows.next_items(self.samples.len() + self.histograms.len());
+        let labels = match label_set(&mut self.labels) {
+            Ok(labels) if self.is_utf8 => labels,
+            _ => {
+                rows.pass_over(items, Reason::InvalidLabel);
+                return Ok(());
+            }
+        };
+        let series = rows.series(labels.clone(), None);
+        let mut items = items;
+        for (sample, item) in self.samples.iter().zip(&mut items) {
+            rows.sample(series, item, (sample.ts, sample.start), Value::Float(sample.value));
+        }
+        for (message, item) in self.histograms.iter().zip(&mut items) {
+            match histogram::decode(message)? {
+                Ok(sample) => rows.sample(series, item, (sample.ts, sample.start), Value::Histogram(sample.histogram)),
+                Err(cause) => rows.refuse(item, Reason::InvalidHistogram, || format!("{cause} for series {labels}")),
+            }
+        }
+        for message in &self.exemplars {
+            if let Some(exemplar) = exemplar(message)? {
+                rows.exemplar(series, None, exemplar);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `None` for what is not UTF-8.
+fn label(message: &[u8]) -> Result<Option<(&str, &str)>, Malformed> {
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    let mut cursor = Cursor::new(message);
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            1 => name = field.bytes()?,
+            2 => value = field.bytes()?,
+            _ => {}
+        }
+    }
+    Ok(std::str::from_utf8(name).ok().zip(std::str::from_utf8(value).ok()))
+}
+
+/// Both versions' `Sample`; version 1.0 has no start time.
+pub(super) fn sample(message: &[u8]) -> Result<FloatSample, Malformed> {
+    let mut sample = FloatSample::default();
+    let mut cursor = Cursor::new(message);
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            1 => sample.value = field.double()?,
+            2 => sample.ts = field.signed()?,
+            3 => sample.start = field.signed()?,
+            _ => {}
+        }
+    }
+    Ok(sample)
+}
+
+/// `None` for one whose labels cannot be taken: exemplars never fail a request.
+fn exemplar(message: &[u8]) -> Result<Option<Exemplar>, Malformed> {
+    let mut labels = Some(LabelsBuilder::default());
+    let mut exemplar = Exemplar { ts: 0, value: 0.0, labels: Labels::empty() };
+    let mut cursor = Cursor::new(message);
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            1 => match (label(field.bytes()?)?, &mut labels) {
+                (Some((name, value)), Some(labels)) => {
+                    labels.set(name, value);
+                }
+                _ => labels = None,
+            },
+            2 => exemplar.value = field.double()?,
+            3 => exemplar.ts = field.signed()?,
+            _ => {}
+        }
+    }
+    let labels = labels.map(|l| l.build()).filter(Exemplar::takes);
+    Ok(labels.map(|labels| Exemplar { labels, ..exemplar }))
+}
+
+fn family(message: &[u8], rows: &mut RowsBuilder) -> Result<(), Malformed> {
+    let (mut kind, mut texts): (u64, [&[u8]; 3]) = (0, [&[]; 3]);
+    let mut cursor = Cursor::new(message);
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            1 => kind = field.unsigned()?,
+            2 => texts[0] = field.bytes()?,
+            4 => texts[1] = field.bytes()?,
+            5 => texts[2] = field.bytes()?,
+            _ => {}
+        }
+    }
+    // One that is not UTF-8, or of no family, describes nothing.
+    if let [Ok(family), Ok(help), Ok(unit)] = texts.map(std::str::from_utf8)
+        && !family.is_empty()
+    {
+        let kind = MetricType::from_number(kind);
+        rows.family(Metadata { family: family.to_owned(), kind, unit: unit.to_owned(), help: help.to_owned() });
+    }
+    Ok(())
+}

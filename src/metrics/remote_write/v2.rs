@@ -1,0 +1,313 @@
+//! `io.prometheus.write.v2.Request` (contracts/prometheus.md 2.1, 2.3).
+
+use super::label_set::{LabelFault, label_set, shown};
+use super::v1::sample;
+use super::wire::{Cursor, Field, Malformed};
+use super::{FloatSample, histogram};
+use crate::ingest::Limits;
+use crate::metrics::METRIC_NAME;
+use crate::metrics::builder::RowsBuilder;
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
+use crate::model::{Labels, Reason};
+use crate::storage::Refusals;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What the items of a request are, in runs: for the counts of what was written.
+#[derive(Debug, Default)]
+pub struct Tally(Vec<(u32, Kind)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Float,
+    Histogram,
+    Exemplar,
+    /// A series that has nothing to store.
+    Nothing,
+}
+
+/// The counts that answers carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    pub samples: u64,
+    pub histograms: u64,
+    pub exemplars: u64,
+}
+
+impl Tally {
+    fn add(&mut self, end: u32, kind: Kind) {
+        match self.0.last_mut() {
+            Some(last) if last.1 == kind => last.0 = end,
+            _ => self.0.push((end, kind)),
+        }
+    }
+
+    /// How many of each kind were not refused.
+    pub fn written(&self, refusals: &Refusals) -> Written {
+        let mut written = Written::default();
+        let (mut from, mut refused) = (0, refusals.indexes());
+        for (end, kind) in &self.0 {
+            let (inside, rest) = refused.split_at(refused.partition_point(|index| index < end));
+            refused = rest;
+            let count = u64::from(end - from) - inside.len() as u64;
+            match kind {
+                Kind::Float => written.samples += count,
+                Kind::Histogram => written.histograms += count,
+                Kind::Exemplar => written.exemplars += count,
+                Kind::Nothing => {}
+            }
+            from = *end;
+        }
+        written
+    }
+}
+
+pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Malformed> {
+    // Series may stand before the symbols that they refer to.
+    let mut symbols: Vec<Option<&str>> = Vec::new();
+    let mut cursor = Cursor::new(body);
+    let mut has_series = false;
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            4 => symbols.push(std::str::from_utf8(field.bytes()?).ok()),
+            5 => has_series = true,
+            _ => {}
+        }
+    }
+    if has_series && symbols.first() != Some(&Some("")) {
+        return Err(Malformed("the first symbol is not the empty string"));
+    }
+    let mut translation = Translation::new(symbols);
+    let mut series = Series::default();
+    let mut cursor = Cursor::new(body);
+    while let Some((number, field)) = cursor.next()? {
+        if number == 5 {
+            series.read(field.bytes()?)?;
+            translation.series(&series)?;
+        }
+    }
+    let (rows, refusals) = translation.rows.finish();
+    Ok((rows, refusals, translation.tally))
+}
+
+/// One `TimeSeries`, in buffers that the next one uses again.
+#[derive(Default)]
+struct Series<'a> {
+    references: Vec<u64>,
+    samples: Vec<FloatSample>,
+    histograms: Vec<&'a [u8]>,
+    exemplars: Vec<&'a [u8]>,
+    metadata: MetadataReferences,
+    /// Start of all samples that have none of their own: senders of a draft of 2.0.
+    created: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct MetadataReferences {
+    kind: u64,
+    help: u64,
+    unit: u64,
+}
+
+impl<'a> Series<'a> {
+    fn read(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        self.references.clear();
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata = MetadataReferences::default();
+        self.created = 0;
+        let mut cursor = Cursor::new(message);
+        while let Some((number, field)) = cursor.next()? {
+            match number {
+                1 => field.each_varint(|reference| self.references.push(reference))?,
+                2 => self.samples.push(sample(field.bytes()?)?),
+                3 => self.histograms.push(field.bytes()?),
+                4 => self.exemplars.push(field.bytes()?),
+                5 => self.metadata = metadata_references(field)?,
+                6 => self.created = field.signed()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, own: i64) -> i64 {
+        if own != 0 { own } else { self.created }
+    }
+}
+
+fn metadata_references(field: Field<'_>) -> Result<MetadataReferences, Malformed> {
+    let mut references = MetadataReferences::default();
+    let mut cursor = Cursor::new(field.bytes()?);
+    while let Some((number, field)) = cursor.next()? {
+        match number {
+            1 => references.kind = field.unsigned()?,
+            3 => references.help = field.unsigned()?,
+            4 => references.unit = field.unsigned()?,
+            _ => {}
+        }
+    }
+    Ok(references)
+}
+
+struct Translation<'a> {
+    /// `None` where one is not UTF-8.
+    symbols: Vec<Option<&'a str>>,
+    rows: RowsBuilder,
+    tally: Tally,
+    /// Described families: a family has many series, and one text of help.
+    families: HashMap<(String, MetadataReferences), Arc<Metadata>>,
+    /// Bytes of labels and texts that symbols may still be written out to: a few bytes refer to a symbol of megabytes.
+    room: usize,
+}
+
+/// Why a whole series is refused.
+struct SeriesFault {
+    reason: Reason,
+    message: String,
+}
+
+impl<'a> Translation<'a> {
+    fn new(symbols: Vec<Option<&'a str>>) -> Translation<'a> {
+        let room = Limits::default().decoded_max_bytes;
+        Translation { symbols, rows: RowsBuilder::default(), tally: Tally::default(), families: HashMap::new(), room }
+    }
+
+    fn series(&mut self, message: &Series<'_>) -> Result<(), Malformed> {
+        let parts = [message.samples.len(), message.histograms.len(), message.exemplars.len()];
+        match self.named(message) {
+            Ok((labels, metadata)) => self.items(message, parts, &labels, metadata.as_ref()),
+            Err(fault) => {
+                // What has no items takes one, so that its refusal has a number.
+                let count = parts.iter().sum::<usize>().max(1);
+                let items = self.rows.next_items(count);
+                self.tally.add(items.end, Kind::Nothing);
+                self.rows.refuse_all(items, fault.reason, || fault.message);
+                Ok(())
+            }
+        }
+    }
+
+    /// The labels and metadata of a series that has something to store.
+    fn named(&mut self, message: &Series<'_>) -> Result<(Labels, Option<Arc<Metadata>>), SeriesFault> {
+        let invalid = |message| SeriesFault { reason: Reason::InvalidLabel, message };
+        let mut pairs = self
+            .pairs(&message.references)
+            .map_err(|cause| invalid(format!("parsing labels for series {}: {cause}", listed(&message.references))))?;
+        if pairs.iter().any(Option::is_none) {
+            let readable: Vec<(&str, &str)> = pairs.into_iter().flatten().collect();
+            return Err(invalid(format!("invalid metric name or labels, got {}", shown(&readable))));
+        }
+        let mut pairs: Vec<(&str, &str)> = pairs.drain(..).flatten().collect();
+        let labels = match label_set(&mut pairs) {
+            Ok(labels) => labels,
+            Err(LabelFault::Invalid) => return Err(invalid(format!("invalid metric name or labels, got {}", shown(&pairs)))),
+            Err(LabelFault::Duplicate(name)) => {
+                return Err(invalid(format!("invalid labels for series, labels {}, duplicated label {name}", shown(&pairs))));
+            }
+        };
+        if message.samples.is_empty() && message.histograms.is_empty() {
+            return Err(invalid(format!("TimeSeries must contain at least one sample or histogram for series {labels}")));
+        }
+        let metadata =
+            self.metadata(&labels, message.metadata).map_err(|cause| invalid(format!("parsing metadata for series {labels}: {cause}")))?;
+        let help = metadata.as_ref().map_or(0, |m| m.help.len() + m.unit.len());
+        let Some(room) = self.room.checked_sub(labels.heap_bytes() + help) else {
+            let message = "the labels of this request take more memory than a request may".to_owned();
+            return Err(SeriesFault { reason: Reason::TooLarge, message });
+        };
+        self.room = room;
+        Ok((labels, metadata))
+    }
+
+    fn symbol(&self, reference: u64, what: &str) -> Result<Option<&'a str>, String> {
+        let found = usize::try_from(reference).ok().and_then(|at| self.symbols.get(at));
+        let size = self.symbols.len();
+        found.copied().ok_or_else(|| format!("{what} = {reference} outside of symbols table (size {size})"))
+    }
+
+    /// Names and values; `None` where one of them is not UTF-8.
+    fn pairs(&self, references: &[u64]) -> Result<Vec<Option<(&'a str, &'a str)>>, String> {
+        if !references.len().is_multiple_of(2) {
+            return Err(format!("invalid labelRefs length {}", references.len()));
+        }
+        let pair = |pair: &[u64]| Ok(self.symbol(pair[0], "labelRefs (name)")?.zip(self.symbol(pair[1], "labelRefs (value)")?));
+        references.chunks_exact(2).map(pair).collect()
+    }
+
+    /// `None` if the message says nothing.
+    fn metadata(&mut self, labels: &Labels, references: MetadataReferences) -> Result<Option<Arc<Metadata>>, String> {
+        if references == MetadataReferences::default() {
+            return Ok(None);
+        }
+        let text = |reference, what| self.symbol(reference, what)?.ok_or_else(|| format!("{what} is not UTF-8"));
+        let (help, unit) = (text(references.help, "helpRef")?, text(references.unit, "unitRef")?);
+        let kind = MetricType::from_number(references.kind);
+        let family = kind.family_of(labels.value(METRIC_NAME)).to_owned();
+        let described = self.families.entry((family, references)).or_insert_with_key(|(family, _)| {
+            Arc::new(Metadata { family: family.clone(), kind, unit: unit.to_owned(), help: help.to_owned() })
+        });
+        Ok(Some(described.clone()))
+    }
+
+    fn items(
+        &mut self,
+        message: &Series<'_>,
+        parts: [usize; 3],
+        labels: &Labels,
+        metadata: Option<&Arc<Metadata>>,
+    ) -> Result<(), Malformed> {
+        let series = self.rows.series(labels.clone(), metadata);
+        let floats = self.rows.next_items(parts[0]);
+        self.tally.add(floats.end, Kind::Float);
+        for (sample, item) in message.samples.iter().zip(floats) {
+            self.rows.sample(series, item, (sample.ts, message.start(sample.start)), Value::Float(sample.value));
+        }
+        let histograms = self.rows.next_items(parts[1]);
+        self.tally.add(histograms.end, Kind::Histogram);
+        for (bytes, item) in message.histograms.iter().zip(histograms) {
+            match histogram::decode(bytes)? {
+                Ok(sample) => {
+                    let times = (sample.ts, message.start(sample.start));
+                    self.rows.sample(series, item, times, Value::Histogram(sample.histogram));
+                }
+                Err(cause) => self.rows.refuse(item, Reason::InvalidHistogram, || format!("{cause} for series {labels}")),
+            }
+        }
+        let exemplars = self.rows.next_items(parts[2]);
+        self.tally.add(exemplars.end, Kind::Exemplar);
+        for (bytes, item) in message.exemplars.iter().zip(exemplars) {
+            match self.exemplar(bytes)? {
+                Some(exemplar) => self.rows.told_exemplar(series, item, exemplar),
+                // Such a fault of an exemplar is not the request's.
+                None => self.rows.pass_over(item..item + 1, Reason::InvalidLabel),
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` for one whose labels cannot be taken.
+    fn exemplar(&self, message: &[u8]) -> Result<Option<Exemplar>, Malformed> {
+        let mut references = Vec::new();
+        let mut exemplar = Exemplar { ts: 0, value: 0.0, labels: Labels::empty() };
+        let mut cursor = Cursor::new(message);
+        while let Some((number, field)) = cursor.next()? {
+            match number {
+                1 => field.each_varint(|reference| references.push(reference))?,
+                2 => exemplar.value = field.double()?,
+                3 => exemplar.ts = field.signed()?,
+                _ => {}
+            }
+        }
+        let pairs: Option<Vec<(&str, &str)>> = self.pairs(&references).ok().and_then(|pairs| pairs.into_iter().collect());
+        let labels = pairs.map(Labels::from_pairs).filter(Exemplar::takes);
+        Ok(labels.map(|labels| Exemplar { labels, ..exemplar }))
+    }
+}
+
+/// References as they are shown in messages, the first 32 of them.
+fn listed(references: &[u64]) -> String {
+    let words: Vec<String> = references.iter().take(32).map(u64::to_string).collect();
+    format!("[{}{}]", words.join(" "), if references.len() > 32 { " …" } else { "" })
+}

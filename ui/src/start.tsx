@@ -1,0 +1,196 @@
+// What arrives now; and when nothing does, what to do about it.
+
+import { useEffect, useState } from "preact/hooks";
+import { get, type LokiAnswer, type PromAnswer, type Series } from "./api";
+import { colorOf, count } from "./format";
+import { link } from "./route";
+import { sendSample } from "./sample";
+import { useStatus, type SignalStatus, type Status } from "./status";
+
+const TITLES = { metrics: "Samples", logs: "Log lines", traces: "Spans" };
+const PAGES = { metrics: "metrics", logs: "logs", traces: "traces" };
+
+export default function Start() {
+  const { status, rates, error } = useStatus();
+  const empty = status?.signals.every((signal) => signal.acknowledged_items === 0 && signal.blocks.length === 0 && signal.head.items === 0);
+  return (
+    <>
+      <h1>What is arriving</h1>
+      {error && (
+        <p class="error" role="alert">
+          {error}
+        </p>
+      )}
+      <div class="cards">
+        {(["metrics", "logs", "traces"] as const).map((name) => (
+          <Arriving key={name} name={name} status={status?.signals.find(({ signal }) => signal === name)} rate={rates[name] ?? 0} />
+        ))}
+      </div>
+      <Sample />
+      {status && !empty && <Services />}
+      {status && (
+        <details open={empty}>
+          <summary>How to send telemetry here</summary>
+          <Instructions status={status} />
+        </details>
+      )}
+    </>
+  );
+}
+
+function Arriving({ name, status, rate }: { name: keyof typeof TITLES; status?: SignalStatus; rate: number }) {
+  const stored = (status?.head.items ?? 0) + (status?.blocks.reduce((sum, { items }) => sum + items, 0) ?? 0);
+  const refused = status?.refused.reduce((sum, { items }) => sum + items, 0) ?? 0;
+  return (
+    <a class="card" href={link(PAGES[name])}>
+      <h2>{TITLES[name]}</h2>
+      <p class="big">{status ? `${count(Math.round(rate * 10) / 10)}/s` : "–"}</p>
+      <p class="muted">{status ? `${count(stored)} stored` : "…"}</p>
+      <p class={refused ? "bad" : "muted"}>{refused ? `${count(refused)} refused since the start` : "none refused"}</p>
+    </a>
+  );
+}
+
+function Sample() {
+  const [sent, setSent] = useState<{ trace?: string; error?: string; busy?: boolean }>({});
+  const send = async () => {
+    setSent({ busy: true });
+    try {
+      setSent({ trace: await sendSample() });
+    } catch (error) {
+      setSent({ error: (error as Error).message });
+    }
+  };
+  return (
+    <p class="sample">
+      <button class="primary" onClick={send} disabled={sent.busy}>
+        Send a sample request
+      </button>{" "}
+      {sent.trace && (
+        <span role="status">
+          Sent: <a href={link("trace", { id: sent.trace })}>its trace</a>,{" "}
+          <a href={link("logs", { q: '{service_name=~"sample-.+"}', from: "-15m" })}>its logs</a>,{" "}
+          <a href={link("metrics", { q: "sum by (service_name) (sample_checkout_requests_total)", from: "-15m" })}>its metric</a>
+        </span>
+      )}
+      {sent.error && <span class="bad">{sent.error}</span>}
+      {!sent.trace && !sent.error && <span class="muted">a trace with an error in it, its logs, and a metric with an exemplar</span>}
+    </p>
+  );
+}
+
+interface Service {
+  name: string;
+  spans?: number;
+  lines?: number;
+}
+
+/** Rates of the last five minutes by service. What cannot be asked now is left out and asked again later. */
+async function services(): Promise<Service[]> {
+  const now = Date.now();
+  const found = new Map<string, Service>();
+  const service = (name: string) => found.get(name) ?? found.set(name, { name }).get(name)!;
+  const lines = get<LokiAnswer>("/loki/api/v1/query", { query: 'sum by (service_name) (rate({service_name=~".+"}[5m]))', time: `${now}000000` });
+  const spans = get<PromAnswer<{ result: Series[] }>>("/api/v1/query", { query: "sum by (service) (rate(traces_spanmetrics_calls_total[5m]))", time: now / 1000 });
+  for (const { metric, value } of ((await lines.catch(() => undefined))?.data.result ?? []) as Series[]) service(metric.service_name).lines = Number(value?.[1]);
+  for (const { metric, value } of (await spans.catch(() => undefined))?.data.result ?? []) service(metric.service ?? "").spans = Number(value?.[1]);
+  return Array.from(found.values()).sort((a, b) => (b.lines ?? 0) + (b.spans ?? 0) - (a.lines ?? 0) - (a.spans ?? 0));
+}
+
+function Services() {
+  const [found, setFound] = useState<Service[]>([]);
+  useEffect(() => {
+    const ask = () => services().then(setFound);
+    ask();
+    const timer = setInterval(ask, 10_000);
+    return () => clearInterval(timer);
+  }, []);
+  return (
+    <section>
+      <h2>Services, last five minutes</h2>
+      <div class="scroll services">
+        <table>
+          <thead>
+            <tr>
+              <th>Service</th>
+              <th class="number">Spans/s</th>
+              <th class="number">Lines/s</th>
+              <th />
+            </tr>
+          </thead>
+          <tbody>
+            {found.slice(0, 100).map(({ name, spans, lines }) => (
+              <tr key={name}>
+                <td>
+                  <span class="swatch" style={{ background: colorOf(name) }} />
+                  {name}
+                </td>
+                <td class="number">{spans === undefined ? "" : spans.toPrecision(3)}</td>
+                <td class="number">{lines === undefined ? "" : lines.toPrecision(3)}</td>
+                <td>
+                  <a href={link("logs", { q: `{service_name=${JSON.stringify(name)}}` })}>Logs</a>{" "}
+                  <a href={link("traces", { q: `{ resource.service.name = ${JSON.stringify(name)} }` })}>Traces</a>{" "}
+                  <a href={link("traces", { q: `{ resource.service.name = ${JSON.stringify(name)} && status = error }` })}>Errors</a>
+                </td>
+              </tr>
+            ))}
+            {found.length === 0 && (
+              <tr>
+                <td class="muted" colSpan={4}>
+                  Nothing in the last five minutes.
+                </td>
+              </tr>
+            )}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+const HOST = location.hostname || "127.0.0.1";
+
+function Instructions({ status }: { status: Status }) {
+  const port = (listener: string, usual: number) => status.listeners[listener]?.split(":").at(-1) ?? String(usual);
+  const [http, grpc] = [`http://${HOST}:${port("otlp_http", 4318)}`, `${HOST}:${port("otlp_grpc", 4317)}`];
+  const loki = `http://${HOST}:${port("loki", 3100)}`;
+  const prometheus = `http://${HOST}:${port("prometheus", 9090)}`;
+  const body = '{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"curl"}}]},"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hello"}}]}]}]}';
+  const ways: [string, string][] = [
+    ["Any OpenTelemetry SDK", `export OTEL_EXPORTER_OTLP_ENDPOINT=${http}\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nexport OTEL_SERVICE_NAME=my-service`],
+    ["OpenTelemetry Collector", `exporters:\n  otlp:\n    endpoint: ${grpc}\n    tls:\n      insecure: true`],
+    ["Grafana Alloy", `otelcol.exporter.otlp "monocle" {\n  client {\n    endpoint = "${grpc}"\n    tls { insecure = true }\n  }\n}\n\nloki.write "monocle" {\n  endpoint { url = "${loki}/loki/api/v1/push" }\n}\n\nprometheus.remote_write "monocle" {\n  endpoint { url = "${prometheus}/api/v1/write" }\n}`],
+    ["Prometheus", `remote_write:\n  - url: ${prometheus}/api/v1/write`],
+    ["Docker's logs", `docker plugin install grafana/loki-docker-driver:latest --alias loki --grant-all-permissions\ndocker run --log-driver=loki --log-opt loki-url="${loki}/loki/api/v1/push" …`],
+    ["curl", `curl ${http}/v1/logs -H 'Content-Type: application/json' -d '${body}'`],
+    ["Grafana data sources", `Prometheus  ${prometheus}\nLoki        ${loki}\nTempo       http://${HOST}:${port("tempo", 3200)}`],
+  ];
+  return (
+    <div class="ways">
+      {ways.map(([title, text]) => (
+        <section key={title}>
+          <h3>
+            {title} <Copy text={text} />
+          </h3>
+          <pre>{text}</pre>
+        </section>
+      ))}
+    </div>
+  );
+}
+
+function Copy({ text }: { text: string }) {
+  const [done, setDone] = useState(false);
+  // Only offered where the browser allows it.
+  if (!navigator.clipboard) return null;
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  return (
+    <button class="small" onClick={copy}>
+      {done ? "Copied" : "Copy"}
+    </button>
+  );
+}

@@ -1,0 +1,243 @@
+// The page in a real browser, against a running monocle: `node browser.mjs BASE_URL SCREENSHOTS [CHROMIUM]`.
+// Empty at first: it is asked what it shows then, and filled through the page's own button and by `load` below.
+// Every check that fails is told; so is every error on the console.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const [base, shots, executablePath = "/usr/bin/chromium"] = process.argv.slice(2);
+const load = process.env.MONOCLE_LOAD;
+mkdirSync(shots, { recursive: true });
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+const page = await context.newPage();
+page.setDefaultTimeout(20_000);
+
+/** What the browser complains of. A request that is refused on purpose is named by `refused`. */
+const complaints = [];
+let refused = false;
+page.on("console", (message) => {
+  if (message.type() === "error" && !(refused && message.text().includes("400"))) complaints.push(message.text());
+});
+page.on("pageerror", (error) => complaints.push(String(error)));
+page.on("request", (request) => {
+  if (!request.url().startsWith(base) && !/^(data|ws):/.test(request.url())) complaints.push(`a request to ${request.url()}`);
+});
+
+let failed = 0;
+async function check(name, body) {
+  const before = complaints.length;
+  try {
+    await body();
+    await page.screenshot({ path: join(shots, `${name.replaceAll(/\W+/g, "-")}.png`) });
+    assert.deepEqual(complaints.slice(before), [], "the console is clean");
+    console.log(`ok - ${name}`);
+  } catch (error) {
+    failed += 1;
+    await page.screenshot({ path: join(shots, `FAILED-${name.replaceAll(/\W+/g, "-")}.png`) }).catch(() => {});
+    console.log(`not ok - ${name}: ${error.stack}`);
+  }
+}
+
+const open = async (fragment) => {
+  await page.goto("about:blank");
+  await page.goto(`${base}/#/${fragment}`);
+};
+const query = (parts) => new URLSearchParams(parts).toString();
+const gone = (text) => page.getByText(text).first().waitFor({ state: "detached" });
+/** The plot is a canvas: something other than its background must have been drawn. */
+const drawn = () =>
+  page.waitForFunction(() => {
+    const canvas = document.querySelector(".uplot canvas");
+    if (!canvas?.width) return false;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let inked = 0;
+    for (let at = 3; at < data.length; at += 4) inked += data[at] ? 1 : 0;
+    return inked > 500;
+  });
+
+await check("start, empty", async () => {
+  await open("start");
+  await page.getByText("OTEL_EXPORTER_OTLP_ENDPOINT").waitFor();
+  await page.getByText("none refused").first().waitFor();
+});
+
+await check("first paint", async () => {
+  await open("start");
+  await page.waitForSelector("h1");
+  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+  console.log(`# first contentful paint after ${Math.round(paint)} ms`);
+  const shift = await page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        let sum = 0;
+        new PerformanceObserver((list) => list.getEntries().forEach((entry) => (sum += entry.value))).observe({ type: "layout-shift", buffered: true });
+        setTimeout(() => resolve(sum), 3000);
+      }),
+  );
+  console.log(`# cumulative layout shift ${shift.toFixed(4)}`);
+  assert.ok(shift < 0.1, `layout shift ${shift}`);
+});
+
+await check("the sample request", async () => {
+  await open("start");
+  await page.getByRole("button", { name: "Send a sample request" }).click();
+  await page.getByRole("link", { name: "its trace" }).click();
+  await page.getByText("card service timed out after 300 ms").first().waitFor({ state: "attached" }).catch(() => {});
+  await page.locator(".span").nth(5).waitFor();
+  assert.equal(await page.locator(".span").count(), 6);
+});
+
+await check("a span and its logs", async () => {
+  await page.locator(".span", { hasText: "sample-payment" }).click();
+  await page.getByText("exception.message").waitFor();
+  await page.getByText("2 of this span").waitFor();
+  await page.locator(".line").first().waitFor();
+});
+
+if (load) execFileSync("sh", ["-c", load], { stdio: "inherit" });
+
+await check("start, busy", async () => {
+  await open("start");
+  await page.getByRole("cell", { name: "frontend", exact: true }).first().waitFor();
+});
+
+await check("metrics over a range", async () => {
+  await open(`metrics?${query({ q: "sum by (service_name) (rate(http_server_request_duration_seconds_count[5m]))" })}`);
+  await drawn();
+  assert.ok((await page.locator("tbody tr").count()) >= 1);
+});
+
+await check("metrics at an instant, dark", async () => {
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.getByLabel("Kind of query").selectOption("instant");
+  await page.getByText("At ").first().waitFor();
+  await page.emulateMedia({ colorScheme: "light" });
+});
+
+await check("typing a query with completion", async () => {
+  await open("metrics");
+  await page.locator(".cm-content").click();
+  await page.keyboard.type("http_server_request_dur");
+  await page.locator(".cm-tooltip-autocomplete li").first().waitFor();
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => location.hash.includes("q=http_server_request_dur"));
+  await page.locator("table, .muted, .error").first().waitFor();
+});
+
+await check("from a metric by its exemplar to the trace and the logs", async () => {
+  await open(`metrics?${query({ q: "histogram_quantile(.95, sum by (le) (rate(http_server_request_duration_seconds_bucket[5m])))" })}`);
+  await drawn();
+  const box = await page.locator(".u-over").boundingBox();
+  let found = false;
+  // A click where the pointer says that there is an exemplar.
+  for (let x = 4; x < box.width && !found; x += 6) {
+    for (let y = 4; y < box.height && !found; y += 8) {
+      await page.mouse.move(box.x + x, box.y + y);
+      found = (await page.locator(".u-over").evaluate((over) => over.style.cursor)) === "pointer";
+      if (found) await page.mouse.click(box.x + x, box.y + y);
+    }
+  }
+  assert.ok(found, "an exemplar under the pointer");
+  await page.locator(".span").first().waitFor();
+  await page.locator(".span").first().click();
+  await page.getByRole("link", { name: "Open in Logs" }).click();
+  await page.waitForFunction(() => location.hash.startsWith("#/logs"));
+  await page.locator(".line, .muted").first().waitFor();
+});
+
+await check("logs with volume and fields", async () => {
+  await open(`logs?${query({ q: '{service_name=~".+"}' })}`);
+  await page.locator(".line").nth(20).waitFor();
+  await drawn();
+  assert.ok((await page.locator(".line").count()) < 200, "only lines in sight are in the page");
+  await page.locator(".line").nth(3).click();
+  await page.locator(".detail pre").waitFor();
+});
+
+await check("a log line leads to its trace", async () => {
+  await open(`logs?${query({ q: '{service_name=~".+"} | trace_id != ""' })}`);
+  await page.locator(".line").first().click();
+  await page.getByRole("link", { name: /Open trace/ }).click();
+  await page.locator(".span").first().waitFor();
+});
+
+await check("lines as they come", async () => {
+  await open(`logs?${query({ q: '{service_name="live"}', live: "1" })}`);
+  await page.getByText("Live").nth(0).waitFor();
+  await page.getByRole("status").filter({ hasText: "Live" }).waitFor();
+  const line = `it is ${Date.now()}`;
+  const body = { streams: [{ stream: { service_name: "live" }, values: [[`${Date.now()}000000`, line]] }] };
+  const answer = await page.request.post(`${base}/loki/api/v1/push`, { data: body });
+  assert.equal(answer.status(), 204);
+  await page.getByText(line).waitFor();
+});
+
+await check("traces as scatter and list", async () => {
+  await open(`traces?${query({ q: "{ status = error }" })}`);
+  await page.locator("tbody tr").nth(3).waitFor();
+  await drawn();
+});
+
+await check("traces as a metric", async () => {
+  await open(`traces?${query({ q: "{ } | rate() by (resource.service.name)" })}`);
+  await drawn();
+});
+
+await check("a wrong query says where", async () => {
+  refused = true;
+  await open(`traces?${query({ q: "{ status = " })}`);
+  await page.getByRole("alert").waitFor();
+  await open(`metrics?${query({ q: "sum(" })}`);
+  await page.getByRole("alert").waitFor();
+  await open(`logs?${query({ q: "{" })}`);
+  await page.getByRole("alert").waitFor();
+  refused = false;
+});
+
+await check("service map", async () => {
+  await open("map");
+  await page.locator(".map .node, main .muted").first().waitFor();
+});
+
+await check("storage", async () => {
+  await open("storage");
+  await page.getByText(/^Disk: /).waitFor();
+  await gone("Loading…").catch(() => {});
+});
+
+await check("keys", async () => {
+  await open("start");
+  await page.waitForSelector("h1");
+  await page.keyboard.press("l");
+  await page.waitForFunction(() => location.hash.startsWith("#/logs"));
+  await page.locator(".cm-content").waitFor();
+  await page.keyboard.press("/");
+  assert.ok(await page.locator(".cm-content").evaluate((field) => field === document.activeElement));
+});
+
+await page.setViewportSize({ width: 360, height: 740 });
+for (const [name, fragment] of [
+  ["start", "start"],
+  ["metrics", `metrics?${query({ q: "up" })}`],
+  ["logs", `logs?${query({ q: '{service_name=~".+"}' })}`],
+  ["traces", `traces?${query({ q: "{ }" })}`],
+  ["storage", "storage"],
+]) {
+  await check(`narrow ${name}`, async () => {
+    await open(fragment);
+    await page.waitForLoadState("networkidle");
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(over <= 0, `${over} pixels wider than the screen`);
+  });
+}
+
+await browser.close();
+console.log(failed ? `${failed} checks failed` : "all checks passed");
+process.exit(failed ? 1 : 0);
