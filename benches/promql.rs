@@ -141,7 +141,7 @@ async fn many_series(server: &Server, count: u64) -> Result<()> {
             let one = |n: u64| {
                 let attributes = vec![
                     text("service.pod", format!("checkout-7d9f2c-{:05}", n / 100)),
-                    text("http.route", format!("/api/v1/orders/{}", n % 10)),
+                    text("http.route", format!("/api/v1/orders/{}", n % 100)),
                     text("http.method", ["GET", "POST"][(n % 2) as usize].to_owned()),
                     text("region", "eu-central-1".to_owned()),
                 ];

@@ -7,8 +7,8 @@ pub(super) mod exemplars;
 pub(super) mod series;
 
 use super::head::SeriesBuffer;
-use super::promql::{Interval, Run, SeriesData, Storage};
-use super::rows::{HistogramSample, Metadata};
+use super::promql::{Interval, SeriesData, Storage};
+use super::rows::Metadata;
 use super::spec::MetricsSpec;
 use crate::model::time::MILLI;
 use crate::model::{Labels, Matcher, TimeRange};
@@ -88,11 +88,8 @@ impl Querier {
         }
         for head in &self.view.heads {
             self.context.check()?;
-            head.select::<QueryError>(matchers, |series| {
-                let times = series.ts.iter().copied().chain(series.histograms.iter().map(|h| h.ts));
-                if interval == Interval::ALL || times.into_iter().any(|ts| interval.contains(ts)) {
-                    visit(&SeriesFacts { labels: &series.labels, created: series.created, metadata: series.metadata.as_ref() });
-                }
+            head.series::<QueryError>(matchers, interval, |labels, created, metadata| {
+                visit(&SeriesFacts { labels, created, metadata });
                 Ok(())
             })?;
         }
@@ -110,9 +107,9 @@ impl Storage for Querier {
         }
         for head in &self.view.heads {
             self.context.check()?;
-            head.select(matchers, |mut series| {
+            head.select(matchers, interval, |mut series| {
                 series.sort();
-                let data = within(series, interval);
+                let data = SeriesData::from(series);
                 self.context.reserve(data.bytes())?;
                 add(&mut joined, data);
                 Ok::<_, QueryError>(())
@@ -132,19 +129,11 @@ impl Storage for Querier {
     }
 }
 
-/// The samples of a sorted buffer that lie in the interval.
-fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
-    let range = series.ts.partition_point(|t| *t < interval.from)..series.ts.partition_point(|t| *t <= interval.to);
-    let mut histograms: Vec<HistogramSample> = series.histograms;
-    histograms.retain(|h| interval.contains(h.ts));
-    let starts = if series.starts.is_empty() { Run::default() } else { series.starts[range.clone()].to_vec().into() };
-    SeriesData {
-        labels: series.labels,
-        created: series.created,
-        ts: series.ts[range.clone()].to_vec().into(),
-        values: series.values[range].to_vec().into(),
-        starts,
-        histograms,
+impl From<SeriesBuffer> for SeriesData {
+    /// Of a sorted buffer.
+    fn from(series: SeriesBuffer) -> SeriesData {
+        let SeriesBuffer { labels, created, ts, values, starts, histograms, .. } = series;
+        SeriesData { labels, created, ts: ts.into(), values: values.into(), starts: starts.into(), histograms }
     }
 }
 
