@@ -4,6 +4,7 @@ use crate::metrics::promql::Interval;
 use crate::metrics::rows::{EXEMPLAR_BYTES, Exemplar, HistogramSample, Metadata, MetricRows, RowExemplar, Value};
 use crate::model::Labels;
 use crate::storage::HeadStats;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What one series got in one generation, in order of acceptance.
@@ -147,6 +148,8 @@ pub struct Buffers {
     series: Chunked<Stored>,
     /// By their references in the registry.
     positions: Positions,
+    /// Each once, whatever number of requests repeats it.
+    metadata: HashSet<Arc<Metadata>>,
     batches: u32,
     rows: u64,
     bytes: u64,
@@ -154,6 +157,14 @@ pub struct Buffers {
 
 /// What a series costs here and in the registry before its first sample, estimated.
 const SERIES_BYTES: usize = 300;
+
+fn known(all: &mut HashSet<Arc<Metadata>>, metadata: &Arc<Metadata>) -> Arc<Metadata> {
+    if let Some(known) = all.get(metadata) {
+        return known.clone();
+    }
+    all.insert(metadata.clone());
+    metadata.clone()
+}
 
 impl Buffers {
     /// Appends one request's rows as one batch. `references` gives what the registry says of each series of
@@ -166,19 +177,21 @@ impl Buffers {
         for sample in rows.samples {
             self.bytes += sample.bytes() as u64;
             let named = &rows.series[sample.series as usize];
-            let Some(known) = references[sample.series as usize] else { continue };
-            let Some(stored) = self.stored(known, &mut new) else { continue };
+            let Some(series) = references[sample.series as usize] else { continue };
+            let position = self.position(series, &mut new);
+            let Some(stored) = self.series.get_mut(position) else { continue };
             if named.metadata.is_some() && stored.metadata != named.metadata {
-                stored.metadata.clone_from(&named.metadata);
+                stored.metadata = named.metadata.as_ref().map(|m| known(&mut self.metadata, m));
             }
             stored.push(batch, sample.ts, sample.start, sample.value);
         }
         for RowExemplar { series, exemplar, .. } in rows.exemplars {
             // The samples of its series may all be in earlier generations.
-            let Some(known) = references[series as usize] else { continue };
-            let Some(stored) = self.stored(known, &mut new) else { continue };
+            let Some(known_series) = references[series as usize] else { continue };
+            let position = self.position(known_series, &mut new);
+            let Some(stored) = self.series.get_mut(position) else { continue };
             if stored.metadata.is_none() {
-                stored.metadata.clone_from(&rows.series[series as usize].metadata);
+                stored.metadata = rows.series[series as usize].metadata.as_ref().map(|m| known(&mut self.metadata, m));
             }
             let rest = stored.rest.get_or_insert_default();
             rest.exemplars.push(exemplar);
@@ -189,15 +202,14 @@ impl Buffers {
         new
     }
 
-    fn stored(&mut self, (reference, created): (u32, i64), new: &mut Vec<u32>) -> Option<&mut Stored> {
-        let position = self.positions.get(reference).unwrap_or_else(|| {
+    fn position(&mut self, (reference, created): (u32, i64), new: &mut Vec<u32>) -> u32 {
+        self.positions.get(reference).unwrap_or_else(|| {
             let position = self.series.push(Stored::new(reference, created));
             self.positions.set(reference, position);
             self.bytes += SERIES_BYTES as u64;
             new.push(reference);
             position
-        });
-        self.series.get_mut(position)
+        })
     }
 
     pub fn batches(&self) -> u32 {

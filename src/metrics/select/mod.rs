@@ -99,33 +99,31 @@ impl Querier {
 
 impl Storage for Querier {
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
-        let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
+        let mut joined = Joined::default();
         for block in self.view.blocks_in(nanos(interval)) {
             let erasers = self.erasers(block);
-            let asked = (matchers, interval);
-            block::read_samples(block, &erasers, asked, &self.context, &self.cache, |data| add(&mut joined, data))?;
+            joined.add(block::read_samples(block, &erasers, (matchers, interval), &self.context, &self.cache)?);
         }
         for head in &self.view.heads {
             self.context.check()?;
+            let mut found = Vec::new();
             head.select(matchers, interval, |mut series| {
                 series.sort();
                 let data = SeriesData::from(series);
                 self.context.reserve(data.bytes())?;
-                add(&mut joined, data);
+                found.push(data);
                 Ok::<_, QueryError>(())
             })?;
+            joined.add(found);
         }
-        let mut all: Vec<SeriesData> = joined.into_values().filter(|s| !s.is_empty()).collect();
+        let mut all = joined.all;
+        all.retain(|s| !s.is_empty());
         all.sort_by(|a, b| (a.created, &a.labels).cmp(&(b.created, &b.labels)));
         Ok(all)
     }
 
-    fn check(&self) -> Result<(), QueryError> {
-        self.context.check()
-    }
-
-    fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
-        self.context.reserve(bytes)
+    fn context(&self) -> &Context {
+        &self.context
     }
 }
 
@@ -137,11 +135,32 @@ impl From<SeriesBuffer> for SeriesData {
     }
 }
 
-fn add(joined: &mut HashMap<Labels, SeriesData>, data: SeriesData) {
-    match joined.get_mut(&data.labels) {
-        Some(known) => known.append_later(data),
-        None => {
-            joined.insert(data.labels.clone(), data);
+/// Series of several sources, each label set once.
+#[derive(Default)]
+struct Joined {
+    all: Vec<SeriesData>,
+    /// Positions; empty until a second source comes.
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl Joined {
+    /// Adds a source, whose label sets differ and whose samples were accepted after those of the sources before.
+    fn add(&mut self, source: Vec<SeriesData>) {
+        if self.all.is_empty() || source.is_empty() {
+            self.all.extend(source);
+            return;
+        }
+        if self.by_labels.is_empty() {
+            self.by_labels = self.all.iter().enumerate().map(|(at, s)| (s.labels.clone(), at)).collect();
+        }
+        for data in source {
+            match self.by_labels.get(&data.labels) {
+                Some(at) => self.all[*at].append_later(data),
+                None => {
+                    self.by_labels.insert(data.labels.clone(), self.all.len());
+                    self.all.push(data);
+                }
+            }
         }
     }
 }

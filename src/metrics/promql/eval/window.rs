@@ -124,15 +124,15 @@ impl RangeVector {
         (to.saturating_sub(self.range), to)
     }
 
-    /// Calls what `each` makes of a series with every window of it that has samples; the results become the series' values.
+    /// Calls what `each` makes of a series of `part` with every window of it that has samples; the results become the series' values.
     /// Windows move forward, so that every sample is passed once.
-    pub fn map<'s, A>(&'s self, grid: Grid, mut each: impl FnMut(&'s SeriesData) -> A) -> Vec<Series>
+    pub fn map<'s, A>(&'s self, part: Range<usize>, grid: Grid, mut each: impl FnMut(&'s SeriesData) -> A) -> Vec<Series>
     where
         A: FnMut(&Window<'_>) -> Option<Cell>,
     {
-        let mut result = Vec::with_capacity(self.series.len());
+        let mut result = Vec::with_capacity(part.len());
         let mut drops = Vec::new();
-        for (at, data) in self.series.iter().enumerate() {
+        for (at, data) in self.series.iter().enumerate().take(part.end).skip(part.start) {
             let mut series = Series::new(data.labels.clone(), grid.count);
             series.drop_name = self.drop_name.get(at).copied().unwrap_or(false);
             find_drops(&data.values, &mut drops);
