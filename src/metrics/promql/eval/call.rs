@@ -37,15 +37,7 @@ impl Evaluator<'_> {
             "step" => constant(if self.times.start == self.times.end { 0.0 } else { seconds(self.times.step) }),
             "min_of" | "max_of" => {
                 let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
-                let pick = |a: f64, b: f64| {
-                    if a.is_nan() || b.is_nan() {
-                        f64::NAN
-                    } else if name == "min_of" {
-                        a.min(b)
-                    } else {
-                        a.max(b)
-                    }
-                };
+                let pick = if name == "min_of" { math::min } else { math::max };
                 Ok(a.into_iter().zip(b).map(|(a, b)| pick(a, b)).collect())
             }
             _ => {
@@ -204,14 +196,9 @@ impl Evaluator<'_> {
             "clamp_min" => (first, vec![f64::INFINITY; grid.count]),
             _ => (vec![f64::NEG_INFINITY; grid.count], first),
         };
-        // NaN anywhere gives NaN, as Go's Min and Max do.
-        let clamped = |v: f64, low: f64, high: f64| if low.is_nan() || high.is_nan() { f64::NAN } else { v.max(low).min(high) };
         self.each_float(&args[0], grid, |step, v| {
             let (low, high) = (low[step], high[step]);
-            if low > high {
-                return None;
-            }
-            Some(if v.is_nan() { v } else { clamped(v, low, high) })
+            if low > high { None } else { Some(math::max(low, math::min(high, v))) }
         })
     }
 
