@@ -169,7 +169,7 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
         return Err(QueryError::Execution("anchored and smoothed modifiers need a function around them".to_owned()));
     }
     let result = RefCell::new(Vec::new());
-    range.map(0..range.series.len(), grid, |data| {
+    range.map(evaluator.storage.context(), 0..range.series.len(), grid, |data| {
         let result = &result;
         move |window: &Window<'_>| {
             result.borrow_mut().push(MatrixSeries {
@@ -179,7 +179,7 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
             });
             None
         }
-    });
+    })?;
     let mut result = result.into_inner();
     result.sort_by(|a: &MatrixSeries, b| a.labels.cmp(&b.labels));
     Ok(result)

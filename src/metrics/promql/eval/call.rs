@@ -9,7 +9,7 @@ use crate::metrics::promql::functions::over_time::{Call, RangeFunction, range_fu
 use crate::metrics::promql::functions::{Function, histogram, math, time};
 use crate::model::number::general_float;
 use crate::model::{Labels, LabelsBuilder, MatchOp};
-use crate::query::{QueryError, fold};
+use crate::query::{Context, QueryError, fold};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -60,7 +60,8 @@ impl Evaluator<'_> {
         let range = self.range_vector(&args[position], grid)?;
         check_extension(name, range.extension)?;
         if name == "absent_over_time" {
-            let present = range.map(0..range.series.len(), grid, |_| |_: &Window<'_>| Some(Cell::Float(1.0)));
+            let all = 0..range.series.len();
+            let present = range.map(self.storage.context(), all, grid, |_| |_: &Window<'_>| Some(Cell::Float(1.0)))?;
             return Ok(absent(labels_of_absent(&args[position]), &present, grid));
         }
         let position = args[0].bare().span.start;
@@ -78,7 +79,7 @@ impl Evaluator<'_> {
         let parts: Vec<Range<usize>> =
             (0..range.series.len()).step_by(SERIES).map(|from| from..range.series.len().min(from + SERIES)).collect();
         let step = |done: &mut Vec<(usize, Vec<Series>, Annotations)>, part: &Range<usize>| {
-            let (series, notes) = applied.to(range, part.clone(), grid);
+            let (series, notes) = applied.to(context, range, part.clone(), grid)?;
             done.push((part.start, series, notes));
             Ok(())
         };
@@ -89,7 +90,6 @@ impl Evaluator<'_> {
             done.sort_by_key(|d| d.0);
         } else {
             for part in &parts {
-                context.check()?;
                 step(&mut done, part)?;
             }
         }
@@ -227,19 +227,19 @@ struct Applied {
 }
 
 impl Applied {
-    fn to(&self, range: &RangeVector, part: Range<usize>, grid: Grid) -> (Vec<Series>, Annotations) {
+    fn to(&self, context: &Context, range: &RangeVector, part: Range<usize>, grid: Grid) -> Result<(Vec<Series>, Annotations)> {
         let notes = RefCell::default();
         let scalar = |at: usize, step: usize| self.scalars.get(at).map_or(0.0, |s| s[step]);
         let scalar = &scalar;
-        let series = range.map(part, grid, |data| {
+        let series = range.map(context, part, grid, |data| {
             let mut call = Call::new(&notes, self.position, data.labels.value(METRIC_NAME));
             call.use_start_timestamps = self.use_start_timestamps;
             move |window: &Window<'_>| {
                 call.scalars = [scalar(0, window.step), scalar(1, window.step)];
                 (self.function)(&call, window)
             }
-        });
-        (series, notes.into_inner())
+        })?;
+        Ok((series, notes.into_inner()))
     }
 }
 

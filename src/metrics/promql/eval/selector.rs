@@ -83,10 +83,10 @@ impl Evaluator<'_> {
     /// Values between the samples on either side of each step.
     fn smoothed_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
         let range = self.extended(selector, 0, grid, Extension::Smoothed { lookback: self.options.lookback })?;
-        Ok(range.map(0..range.series.len(), grid, |data| {
+        range.map(self.storage.context(), 0..range.series.len(), grid, |data| {
             let call = Call::new(&self.notes, expr.span.start, data.labels.value(METRIC_NAME));
             move |window: &Window<'_>| extended::value_at(&call, window)
-        }))
+        })
     }
 
     fn newest(&self, selector: &Selector, grid: Grid, value: impl Fn(&SeriesData, Newest) -> Cell) -> Result<Vec<Series>> {
