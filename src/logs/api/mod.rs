@@ -3,6 +3,7 @@
 mod answer;
 mod deletes;
 mod detected;
+mod distinct;
 mod index;
 mod labels;
 mod legacy;

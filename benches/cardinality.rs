@@ -1,0 +1,235 @@
+//! What very many label values cost: pushes of one stream each, then every endpoint that looks at labels, and queries, over
+//! the head, over blocks as cut, over merged ones and after a restart. `cargo bench --bench cardinality`.
+//!
+//! `MONOCLE_BENCH_STREAMS` streams are pushed (a million by default), each with one line, and each line with a value of
+//! structured metadata of its own. `MONOCLE_BENCH_BIN` measures another build, `MONOCLE_BENCH_FLAGS` adds flags.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const STREAMS_A_REQUEST: u64 = 1_000;
+const CONNECTIONS: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Server {
+    child: Child,
+    loki: String,
+    prometheus: String,
+}
+
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Server {
+    fn start(data: &Path) -> Result<Server> {
+        let binary = std::env::var("MONOCLE_BENCH_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_monocle").into());
+        let flags = std::env::var("MONOCLE_BENCH_FLAGS").unwrap_or_default();
+        let addresses = data.join("addresses.json");
+        let _ = std::fs::remove_file(&addresses);
+        let child = Command::new(binary)
+            .args(["serve", "--listen", "127.0.0.1", "--log", "warn", "--web", "off", "--data"])
+            .arg(data)
+            .args(["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo"].iter().flat_map(|flag| [*flag, "0"]))
+            .args(flags.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let mut server = Server { child, loki: String::new(), prometheus: String::new() };
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+            let Some(known) = std::fs::read(&addresses).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok()) else {
+                continue;
+            };
+            let address = |name: &str| known[name].as_str().unwrap_or_default().to_owned();
+            (server.loki, server.prometheus) = (address("loki"), address("prometheus"));
+            if ask(&server.loki, "GET", "/ready", b"").is_ok_and(|a| a.status == 200) {
+                return Ok(server);
+            }
+        }
+        Err("monocle is not ready".into())
+    }
+
+    fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
+    /// Resident now and at most since [`Server::forget_peak`], MB.
+    fn memory(&self) -> Result<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1000
+        };
+        Ok((value("VmRSS:"), value("VmHWM:")))
+    }
+
+    fn forget_peak(&self) -> Result<()> {
+        Ok(std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or("no HTTP answer")?;
+    let status = std::str::from_utf8(&answer[..end])?.split(' ').nth(1).ok_or("no status")?.parse()?;
+    Ok(Answer { status, body: answer.split_off(end + 4) })
+}
+
+fn body(first: u64, now: u64) -> String {
+    let mut out = String::from(r#"{"streams":["#);
+    for n in first..first + STREAMS_A_REQUEST {
+        // A bijection that spreads the numbers, so that values come in no order.
+        let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let comma = if n > first { "," } else { "" };
+        let _ = write!(
+            out,
+            r#"{comma}{{"stream":{{"job":"app","namespace":"team-{}","pod":"pod-{id:016x}"}},"values":[["{}","level=info msg=\"request {n} served\" path=/api/v1/items/{} duration={}ms bytes={}",{{"request_id":"{:016x}"}}]]}}"#,
+            n % 20,
+            now - n * 1_000,
+            n % 977,
+            n % 1_013,
+            n % 65_521,
+            id.rotate_left(17),
+        );
+    }
+    out.push_str("]}");
+    out
+}
+
+fn push(server: &Server, streams: u64, now: u64) -> Result<()> {
+    let next = AtomicU64::new(0);
+    let work = || -> Result<u64> {
+        let mut later = 0;
+        loop {
+            let first = next.fetch_add(STREAMS_A_REQUEST, Ordering::Relaxed);
+            if first >= streams {
+                return Ok(later);
+            }
+            let body = body(first, now);
+            loop {
+                match ask(&server.loki, "POST", "/loki/api/v1/push", body.as_bytes())? {
+                    Answer { status: 204, .. } => break,
+                    Answer { status: 429 | 503, .. } => {
+                        later += 1;
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                    Answer { status, body } => return Err(format!("push: {status} {}", String::from_utf8_lossy(&body)).into()),
+                }
+            }
+        }
+    };
+    let (started, before) = (Instant::now(), server.cpu()?);
+    let later = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err("a sender panicked".into()))).sum::<Result<u64>>()
+    })?;
+    let ((resident, peak), cpu) = (server.memory()?, server.cpu()? - before);
+    let seconds = started.elapsed().as_secs_f64();
+    writeln!(
+        std::io::stdout().lock(),
+        "pushed {streams} streams in {seconds:.1} s, {:.1} CPU-s, {:.0} streams/s, told to come again {later} times; RSS {resident} MB, peak {peak} MB",
+        cpu.as_secs_f64(),
+        streams as f64 / seconds,
+    )?;
+    Ok(())
+}
+
+/// What is asked: a name, a path and its parameters.
+fn questions(streams: u64, now: u64) -> Vec<(&'static str, String)> {
+    let pod = (streams / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let range = format!("&start={}&end={}", now - 3_600_000_000_000, now + 1_000_000_000);
+    let encoded = |query: &str| -> String { query.bytes().map(|b| format!("%{b:02X}")).collect() };
+    let path = |path: &str, query: &str| format!("/loki/api/v1/{path}query={}{range}", encoded(query));
+    vec![
+        ("labels", path("labels?", "")),
+        ("label/pod/values", path("label/pod/values?", "")),
+        ("label/pod/values of a namespace", path("label/pod/values?", r#"{namespace="team-7"}"#)),
+        ("series", format!("/loki/api/v1/series?{range}")),
+        ("series of one pod", format!("/loki/api/v1/series?match={}{range}", encoded(&format!(r#"{{pod="pod-{pod:016x}"}}"#)))),
+        ("index/stats", path("index/stats?", r#"{job="app"}"#)),
+        ("index/volume by namespace", path("index/volume?targetLabels=namespace&", r#"{job="app"}"#)),
+        ("index/volume by pod", path("index/volume?targetLabels=pod&", r#"{job="app"}"#)),
+        ("index/volume_range", path("index/volume_range?step=15&", r#"{namespace=~".+"}"#)),
+        ("detected_labels", path("detected_labels?", "")),
+        ("detected_fields", path("detected_fields?", r#"{job="app"}"#)),
+        ("patterns", path("patterns?", r#"{job="app"}"#)),
+        ("query_range, one pod", path("query_range?", &format!(r#"{{pod="pod-{pod:016x}"}}"#))),
+        ("query_range, one request_id", path("query_range?", &format!(r#"{{job="app"}} | request_id="{:016x}""#, pod.rotate_left(17)))),
+        ("query_range, newest 100 of all", path("query_range?", r#"{job="app"}"#)),
+        ("sum(count_over_time)", path("query_range?step=60&", r#"sum(count_over_time({job="app"}[1m]))"#)),
+        ("sum by (namespace)", path("query_range?step=60&", r#"sum by (namespace) (count_over_time({job="app"}[1m]))"#)),
+        ("topk by pod", path("query_range?step=60&", r#"topk(5, sum by (pod) (count_over_time({job="app"}[1m])))"#)),
+        ("count_over_time of all", path("query_range?step=60&", r#"count_over_time({pod=~".+"}[1m])"#)),
+    ]
+}
+
+fn measure(server: &Server, state: &str, streams: u64, now: u64) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n{state}: RSS {} MB\n", server.memory()?.0)?;
+    writeln!(out, "| | status | answer kB | warning | wall ms | CPU ms | RSS peak MB |\n|---|---|---|---|---|---|---|")?;
+    for (name, path) in questions(streams, now) {
+        server.forget_peak()?;
+        let (before, started) = (server.cpu()?, Instant::now());
+        let answer = ask(&server.loki, "GET", &path, b"")?;
+        let (wall, cpu) = (started.elapsed().as_millis(), (server.cpu()? - before).as_millis());
+        let text = String::from_utf8_lossy(&answer.body);
+        let start = &text[..text.len().min(200)];
+        let said = if answer.status != 200 { start.trim() } else if start.contains("\"warnings\"") { "yes" } else { "" };
+        let (status, kb, peak) = (answer.status, answer.body.len() as f64 / 1e3, server.memory()?.1);
+        writeln!(out, "| {name} | {status} | {kb:.1} | {said} | {wall} | {cpu} | {peak} |")?;
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let streams: u64 = std::env::var("MONOCLE_BENCH_STREAMS").ok().map_or(Ok(1_000_000), |n| n.parse())?;
+    let home = tempfile::tempdir()?;
+    let data: PathBuf = home.path().join("data");
+    let now = u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos())?;
+    let server = Server::start(&data)?;
+    push(&server, streams, now)?;
+    measure(&server, "as pushed", streams, now)?;
+    for (path, state) in [("/-/flush", "blocks as cut"), ("/-/compact", "merged")] {
+        server.forget_peak()?;
+        let (before, started) = (server.cpu()?, Instant::now());
+        let status = ask(&server.prometheus, "POST", path, b"")?.status;
+        let cpu = (server.cpu()? - before).as_secs_f64();
+        let (wall, peak) = (started.elapsed().as_secs_f64(), server.memory()?.1);
+        writeln!(std::io::stdout().lock(), "\nPOST {path}: {status}, {wall:.1} s, {cpu:.1} CPU-s, peak {peak} MB")?;
+        measure(&server, state, streams, now)?;
+    }
+    drop(server);
+    let started = Instant::now();
+    let server = Server::start(&data)?;
+    writeln!(std::io::stdout().lock(), "\nready {:.2} s after a kill", started.elapsed().as_secs_f64())?;
+    measure(&server, "after a restart", streams, now)
+}
