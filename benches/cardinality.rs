@@ -2,7 +2,8 @@
 //! the head, over blocks as cut, over merged ones and after a restart. `cargo bench --bench cardinality`.
 //!
 //! `MONOCLE_BENCH_STREAMS` streams are pushed (a million by default), each with one line, and each line with a value of
-//! structured metadata of its own. `MONOCLE_BENCH_BIN` measures another build, `MONOCLE_BENCH_FLAGS` adds flags.
+//! structured metadata of its own; with `MONOCLE_BENCH_METADATA` all lines are in 1,000 streams, and only the metadata has very
+//! many values. `MONOCLE_BENCH_BIN` measures another build, `MONOCLE_BENCH_FLAGS` adds flags.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -104,21 +105,30 @@ fn ask(address: &str, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
     Ok(Answer { status, body: answer.split_off(end + 4) })
 }
 
+fn request_id(n: u64) -> u64 {
+    n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17)
+}
+
+/// The `pod` of a line: a bijection that spreads the numbers, so that values come in no order.
+fn pod(n: u64) -> u64 {
+    let n = if std::env::var_os("MONOCLE_BENCH_METADATA").is_some() { n % 1_000 } else { n };
+    n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 fn body(first: u64, now: u64) -> String {
     let mut out = String::from(r#"{"streams":["#);
     for n in first..first + STREAMS_A_REQUEST {
-        // A bijection that spreads the numbers, so that values come in no order.
-        let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let comma = if n > first { "," } else { "" };
         let _ = write!(
             out,
-            r#"{comma}{{"stream":{{"job":"app","namespace":"team-{}","pod":"pod-{id:016x}"}},"values":[["{}","level=info msg=\"request {n} served\" path=/api/v1/items/{} duration={}ms bytes={}",{{"request_id":"{:016x}"}}]]}}"#,
+            r#"{comma}{{"stream":{{"job":"app","namespace":"team-{}","pod":"pod-{:016x}"}},"values":[["{}","level=info msg=\"request {n} served\" path=/api/v1/items/{} duration={}ms bytes={}",{{"request_id":"{:016x}"}}]]}}"#,
             n % 20,
+            pod(n),
             now - n * 1_000,
             n % 977,
             n % 1_013,
             n % 65_521,
-            id.rotate_left(17),
+            request_id(n),
         );
     }
     out.push_str("]}");
@@ -165,7 +175,7 @@ fn push(server: &Server, streams: u64, now: u64) -> Result<()> {
 
 /// What is asked: a name, a path and its parameters.
 fn questions(streams: u64, now: u64) -> Vec<(&'static str, String)> {
-    let pod = (streams / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let (pod, id) = (pod(streams / 2), request_id(streams / 2));
     let range = format!("&start={}&end={}", now - 3_600_000_000_000, now + 1_000_000_000);
     let encoded = |query: &str| -> String { query.bytes().map(|b| format!("%{b:02X}")).collect() };
     let path = |path: &str, query: &str| format!("/loki/api/v1/{path}query={}{range}", encoded(query));
@@ -183,7 +193,9 @@ fn questions(streams: u64, now: u64) -> Vec<(&'static str, String)> {
         ("detected_fields", path("detected_fields?", r#"{job="app"}"#)),
         ("patterns", path("patterns?", r#"{job="app"}"#)),
         ("query_range, one pod", path("query_range?", &format!(r#"{{pod="pod-{pod:016x}"}}"#))),
-        ("query_range, one request_id", path("query_range?", &format!(r#"{{job="app"}} | request_id="{:016x}""#, pod.rotate_left(17)))),
+        ("query_range, one request_id", path("query_range?", &format!(r#"{{job="app"}} | request_id="{id:016x}""#))),
+        ("query_range, a text that is not there", path("query_range?", r#"{job="app"} |= "out of memory""#)),
+        ("query_range, a text of one line", path("query_range?", &format!(r#"{{job="app"}} |= "request {} served""#, streams / 3))),
         ("query_range, newest 100 of all", path("query_range?", r#"{job="app"}"#)),
         ("sum(count_over_time)", path("query_range?step=60&", r#"sum(count_over_time({job="app"}[1m]))"#)),
         ("sum by (namespace)", path("query_range?step=60&", r#"sum by (namespace) (count_over_time({job="app"}[1m]))"#)),

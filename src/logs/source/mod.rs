@@ -11,6 +11,7 @@ use super::erase::Eraser;
 use super::head::Chunk;
 use super::schema::{self, Binary};
 use super::spec::LogsSpec;
+use super::tokens::{Clause, allowed_rows};
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
@@ -18,7 +19,7 @@ use crate::storage::{Predicate, Scan, Value, View};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 fn unreadable(error: &ReadError) -> QueryError {
     QueryError::Storage(error.to_string())
@@ -40,6 +41,9 @@ struct Part {
     source: Source,
     erasers: Vec<Eraser>,
     wanted: Vec<Wanted>,
+    /// What the token index leaves of the wanted rows; looked up once. A selection is for one query, whose needs are the same
+    /// all the time.
+    allowed: OnceLock<Option<Vec<Range<u64>>>>,
     min_ts: i64,
     max_ts: i64,
 }
@@ -49,9 +53,9 @@ pub struct Selection {
     /// In label order.
     pub streams: Vec<Labels>,
     range: TimeRange,
+    ctx: Context,
     parts: Vec<Part>,
-    /// For each stream the parts that hold it, with the times of its oldest and newest entry there.
-    spans: Vec<Vec<(u32, i64, i64)>>,
+    spans: Spans,
 }
 
 /// What a query looks at in the rows of a block. The head has all in memory, so there nothing is left out.
@@ -63,6 +67,8 @@ pub struct Needs {
     pub metadata: Option<Vec<String>>,
     /// Only rows whose labels have these values, which are not empty, can matter.
     pub equal: Vec<(String, String)>,
+    /// Only rows whose lines satisfy all of these can matter.
+    pub texts: Vec<Clause>,
 }
 
 /// Nanoseconds between times of twins that are not worth reads of their own.
@@ -114,7 +120,7 @@ pub fn each_run(
 
 /// Finds the streams that satisfy all `matchers` and may have entries in `range`.
 pub fn select(view: &View<LogsSpec>, range: TimeRange, matchers: &[Matcher], ctx: &Context) -> Result<Selection, QueryError> {
-    let mut found = Found { index: HashMap::new(), parts: Vec::new(), ctx };
+    let mut found = Found { index: HashMap::new(), streams: Vec::new(), parts: Vec::new(), ctx };
     for block in view.blocks_in(range) {
         ctx.check()?;
         let mut part = FoundPart::new(Source::Block(block.clone()), erasers(view, block));
@@ -127,23 +133,44 @@ pub fn select(view: &View<LogsSpec>, range: TimeRange, matchers: &[Matcher], ctx
         shown.into_iter().try_for_each(|run| found.run(&mut part, run))?;
         found.part(part);
     }
-    let Found { index, mut parts, .. } = found;
-    let mut streams: Vec<(Labels, u32)> = index.into_iter().collect();
-    streams.sort_unstable();
-    let mut renumbered = vec![0u32; streams.len()];
-    for ((_, old), new) in streams.iter().zip(0..) {
-        renumbered[*old as usize] = new;
+    Ok(found.placed(range))
+}
+
+/// Where a stream is: a part, with the times of its oldest and newest entry there.
+type Span = (u32, i64, i64);
+
+/// For each stream the parts that hold it, in one list: there may be a million streams.
+struct Spans {
+    /// Where the spans of each stream begin; while they are counted and added, where its next one goes, one further.
+    starts: Vec<u32>,
+    all: Vec<Span>,
+}
+
+impl Spans {
+    fn new(streams: usize) -> Spans {
+        Spans { starts: vec![0; streams + 2], all: Vec::new() }
     }
-    let mut spans = vec![Vec::new(); streams.len()];
-    for (part, number) in parts.iter_mut().zip(0u32..) {
-        for (wanted, bounds) in part.wanted.iter_mut().zip(std::mem::take(&mut part.bounds)) {
-            wanted.stream = renumbered[wanted.stream as usize];
-            spans[wanted.stream as usize].push((number, bounds.0, bounds.1));
+
+    fn count(&mut self, stream: u32) {
+        self.starts[stream as usize + 2] += 1;
+    }
+
+    fn open(&mut self) {
+        for at in 2..self.starts.len() {
+            self.starts[at] += self.starts[at - 1];
         }
+        self.all = vec![(0, 0, 0); self.starts.last().copied().unwrap_or(0) as usize];
     }
-    let streams = streams.into_iter().map(|(labels, _)| labels).collect();
-    let parts = parts.into_iter().map(FoundPart::placed).collect();
-    Ok(Selection { streams, range, parts, spans })
+
+    fn add(&mut self, stream: u32, span: Span) {
+        let next = &mut self.starts[stream as usize + 1];
+        self.all[*next as usize] = span;
+        *next += 1;
+    }
+
+    fn of(&self, stream: u32) -> &[Span] {
+        &self.all[self.starts[stream as usize] as usize..self.starts[stream as usize + 1] as usize]
+    }
 }
 
 struct FoundPart {
@@ -165,19 +192,22 @@ impl FoundPart {
 
     fn placed(self) -> Part {
         let erasers = self.erasers.into_iter().zip(self.selects).filter_map(|(eraser, selects)| selects.then_some(eraser)).collect();
-        Part { source: self.source, erasers, wanted: self.wanted, min_ts: self.min_ts, max_ts: self.max_ts }
+        Part { source: self.source, erasers, wanted: self.wanted, allowed: OnceLock::new(), min_ts: self.min_ts, max_ts: self.max_ts }
     }
 }
 
 struct Found<'a> {
-    index: HashMap<Labels, u32>,
+    /// Streams by their ids, or by the next free number where two have the same.
+    index: HashMap<i64, u32>,
+    /// In the order in which they are met: within a block nearly their own.
+    streams: Vec<Labels>,
     parts: Vec<FoundPart>,
     ctx: &'a Context,
 }
 
 /// Memory of a stream in a selection beside its labels, and of its share in each part.
-const STREAM_BYTES: u64 = 160;
-const SHARE_BYTES: u64 = 96;
+const STREAM_BYTES: u64 = 96;
+const SHARE_BYTES: u64 = 104;
 
 impl Found<'_> {
     fn run(&mut self, part: &mut FoundPart, run: &Run) -> Result<(), QueryError> {
@@ -188,13 +218,17 @@ impl Found<'_> {
         if part.wanted.len().is_multiple_of(CHECK_EVERY as usize) {
             self.ctx.check()?;
         }
-        let stream = match self.index.get(&run.labels) {
-            Some(stream) => *stream,
-            None => {
-                self.ctx.reserve(STREAM_BYTES + run.labels.heap_bytes() as u64)?;
-                let next = self.index.len() as u32;
-                self.index.insert(run.labels.clone(), next);
-                next
+        let mut id = run.id;
+        let stream = loop {
+            match self.index.entry(id) {
+                Entry::Occupied(known) if self.streams[*known.get() as usize] == run.labels => break *known.get(),
+                Entry::Occupied(_) => id = id.wrapping_add(1),
+                Entry::Vacant(free) => {
+                    self.ctx.reserve(STREAM_BYTES + run.labels.heap_bytes() as u64)?;
+                    let next = self.streams.len() as u32;
+                    self.streams.push(run.labels.clone());
+                    break *free.insert(next);
+                }
             }
         };
         self.ctx.reserve(SHARE_BYTES)?;
@@ -209,6 +243,33 @@ impl Found<'_> {
         if !part.wanted.is_empty() {
             self.parts.push(part);
         }
+    }
+
+    fn placed(mut self, range: TimeRange) -> Selection {
+        drop(self.index);
+        let mut order: Vec<u32> = (0..self.streams.len() as u32).collect();
+        // This sort makes use of what is sorted already.
+        order.sort_by(|a, b| self.streams[*a as usize].cmp(&self.streams[*b as usize]));
+        let mut renumbered = vec![0u32; order.len()];
+        for (old, new) in order.iter().zip(0..) {
+            renumbered[*old as usize] = new;
+        }
+        let streams: Vec<Labels> = order.into_iter().map(|old| self.streams[old as usize].clone()).collect();
+        let mut spans = Spans::new(streams.len());
+        for part in &mut self.parts {
+            for wanted in &mut part.wanted {
+                wanted.stream = renumbered[wanted.stream as usize];
+                spans.count(wanted.stream);
+            }
+        }
+        spans.open();
+        for (part, number) in self.parts.iter_mut().zip(0u32..) {
+            for (wanted, (min, max)) in part.wanted.iter().zip(std::mem::take(&mut part.bounds)) {
+                spans.add(wanted.stream, (number, min, max));
+            }
+        }
+        let parts = self.parts.into_iter().map(FoundPart::placed).collect();
+        Selection { streams, range, ctx: self.ctx.clone(), parts, spans }
     }
 }
 
@@ -231,14 +292,14 @@ impl Selection {
     /// duplicates inside; chunks may.
     pub fn may_have_twin(&self, part: usize, stream: u32, ts: i64) -> bool {
         let other = |(p, min, max): &(u32, i64, i64)| *p as usize != part && (*min..=*max).contains(&ts);
-        matches!(self.parts[part].source, Source::Chunk(_)) || self.spans[stream as usize].iter().any(other)
+        matches!(self.parts[part].source, Source::Chunk(_)) || self.spans.of(stream).iter().any(other)
     }
 
     /// Times at which a row of the part may have a twin in another one: ascending and disjoint.
     fn twin_times(&self, part: usize) -> Vec<TimeRange> {
         let mut times: Vec<TimeRange> = Vec::new();
         for wanted in &self.parts[part].wanted {
-            let spans = &self.spans[wanted.stream as usize];
+            let spans = self.spans.of(wanted.stream);
             let Some((_, min, max)) = spans.iter().find(|(p, _, _)| *p as usize == part) else { continue };
             let others = spans.iter().filter(|(p, a, b)| *p as usize != part && a <= max && b >= min);
             times.extend(others.map(|(_, a, b)| TimeRange::new(*a.max(min), (*b.min(max)).saturating_add(1))));
@@ -267,7 +328,7 @@ impl Selection {
             (needs.without_line, needs.metadata) = (false, None);
         }
         if needs.without_line || needs.metadata.is_some() {
-            let all = Needs { without_line: false, metadata: None, equal: needs.equal.clone() };
+            let all = Needs { without_line: false, metadata: None, ..needs.clone() };
             for twins in self.twin_times(part) {
                 let (from, to) = (twins.start.clamp(at, range.end), twins.end.clamp(at, range.end));
                 pieces.push((TimeRange::new(at, from), needs.clone()));
@@ -289,7 +350,7 @@ impl Selection {
         needs: &Needs,
     ) -> Result<RowsIter<'_>, QueryError> {
         let range = TimeRange::new(range.start.max(self.range.start), range.end.min(self.range.end));
-        let Part { source, erasers, wanted, .. } = &self.parts[part];
+        let Part { source, erasers, wanted, allowed, .. } = &self.parts[part];
         match source {
             Source::Chunk(chunk) => {
                 let columns = chunk.columns();
@@ -302,8 +363,16 @@ impl Selection {
                 Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
             }
             Source::Block(block) => {
+                let allowed = match allowed.get() {
+                    Some(known) => known,
+                    None => {
+                        let rows = joined(&wanted.iter().collect::<Vec<_>>());
+                        let found = allowed_rows(block, &needs.texts, &rows, &self.ctx)?;
+                        allowed.get_or_init(|| found)
+                    }
+                };
                 let batches = self.pieces(part, range, needs).into_iter().flat_map(move |(range, needs)| {
-                    read_block(block, wanted.iter().collect(), range, &needs).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+                    read_block(block, wanted.iter().collect(), allowed.as_ref(), range, &needs).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
                 });
                 let hides = |columns: &Columns, (row, stream): (u32, u32)| {
                     let labels = &self.streams[stream as usize];
@@ -369,7 +438,17 @@ fn joined(wanted: &[&Wanted]) -> Vec<Range<u64>> {
 
 type RowsIter<'a> = Box<dyn Iterator<Item = Result<Rows, QueryError>> + 'a>;
 
-fn read_block<'a>(block: &Arc<Block>, wanted: Vec<&'a Wanted>, range: TimeRange, needs: &Needs) -> Result<RowsIter<'a>, QueryError> {
+/// `allowed`: those of the wanted rows that can matter, if that is known.
+fn read_block<'a>(
+    block: &Arc<Block>,
+    wanted: Vec<&'a Wanted>,
+    allowed: Option<&Vec<Range<u64>>>,
+    range: TimeRange,
+    needs: &Needs,
+) -> Result<RowsIter<'a>, QueryError> {
+    if allowed.is_some_and(Vec::is_empty) {
+        return Ok(Box::new(std::iter::empty()));
+    }
     let Some(table) = block.table(schema::LOGS).map_err(|e| unreadable(&e))? else { return Ok(Box::new(std::iter::empty())) };
     let mut by_id: HashMap<i64, u32> = HashMap::with_capacity(wanted.len());
     // Two streams with one id, if there ever are any, are told apart by where their rows are.
@@ -380,7 +459,8 @@ fn read_block<'a>(block: &Arc<Block>, wanted: Vec<&'a Wanted>, range: TimeRange,
         }
         Entry::Occupied(_) => false,
     });
-    let mut scan = Scan::default().rows(joined(&own));
+    let rows = allowed.filter(|_| twins.is_empty()).cloned().unwrap_or_else(|| joined(&own));
+    let mut scan = Scan::default().rows(rows);
     if !(range.start <= block.meta().min_time && block.meta().max_time < range.end) {
         let max = range.end.saturating_sub(1);
         scan = scan.with(Predicate::Between { column: schema::TS.into(), min: range.start, max });
@@ -398,7 +478,7 @@ fn read_block<'a>(block: &Arc<Block>, wanted: Vec<&'a Wanted>, range: TimeRange,
     if twins.is_empty() {
         return Ok(Box::new(rows));
     }
-    Ok(Box::new(rows.chain(read_block(block, twins, range, needs)?)))
+    Ok(Box::new(rows.chain(read_block(block, twins, None, range, needs)?)))
 }
 
 #[cfg(test)]
@@ -409,7 +489,7 @@ mod tests {
     fn columns_are_those_that_hold_what_is_needed() {
         let has = |name: &str| name == "md.a";
         let needs =
-            |names: &[&str]| Needs { without_line: true, metadata: Some(names.iter().map(|n| (*n).to_owned()).collect()), equal: Vec::new() };
+            |names: &[&str]| Needs { without_line: true, metadata: Some(names.iter().map(|n| (*n).to_owned()).collect()), ..Needs::default() };
         assert_eq!(columns_of(&Needs::default(), has), None);
         assert_eq!(columns_of(&needs(&[]), has).unwrap(), ["stream_id", "ts"]);
         assert_eq!(columns_of(&needs(&["a", "severity_number"]), has).unwrap(), ["stream_id", "ts", "md.a", "severity", "md_rest"]);

@@ -18,6 +18,7 @@ pub use unwrap::Unwrapper;
 use super::ast::{LabelTest, Stage, Unwrap};
 use super::parse::ParseError;
 use crate::logs::source::Needs;
+use crate::logs::tokens::Clause;
 use filter::Filter;
 use format::{LabelFormats, LineFormat};
 use line::LineFilter;
@@ -116,7 +117,7 @@ impl Pipeline {
     pub fn needs(&self, reads_line: bool) -> Needs {
         let labels_only = |s: &Step| matches!(s, Step::Filter(_) | Step::Drop(_) | Step::Keep(_));
         let without_line = !reads_line && self.prefilters.is_empty() && self.steps.iter().all(labels_only);
-        Needs { without_line, metadata: self.hints.metadata(), equal: self.required() }
+        Needs { without_line, metadata: self.hints.metadata(), equal: self.required(), texts: self.texts() }
     }
 
     /// Labels and values without which no entry passes; not behind a parser, which might set the label.
@@ -128,6 +129,13 @@ impl Pipeline {
             }
         }
         required
+    }
+
+    /// What the stored line of an entry that passes must contain.
+    fn texts(&self) -> Vec<Clause> {
+        let same_line = |s: &&Step| !matches!(s, Step::LineFormat(_) | Step::Unpack | Step::Decolorize(_));
+        let later = self.steps.iter().take_while(same_line).filter_map(|s| if let Step::Line(f) = s { Some(f) } else { None });
+        self.prefilters.iter().chain(later).filter_map(LineFilter::texts).collect()
     }
 
     /// An entry for [`Pipeline::process`].
