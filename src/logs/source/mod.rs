@@ -343,12 +343,7 @@ impl Selection {
     }
 
     /// The matching rows of a part that lie in `range`, too; in the order of the part. Of a block, only what is needed.
-    pub fn read(
-        &self,
-        part: usize,
-        range: TimeRange,
-        needs: &Needs,
-    ) -> Result<RowsIter<'_>, QueryError> {
+    pub fn read(&self, part: usize, range: TimeRange, needs: &Needs) -> Result<RowsIter<'_>, QueryError> {
         let range = TimeRange::new(range.start.max(self.range.start), range.end.min(self.range.end));
         let Part { source, erasers, wanted, allowed, .. } = &self.parts[part];
         match source {
@@ -372,7 +367,8 @@ impl Selection {
                     }
                 };
                 let batches = self.pieces(part, range, needs).into_iter().flat_map(move |(range, needs)| {
-                    read_block(block, wanted.iter().collect(), allowed.as_ref(), range, &needs).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+                    read_block(block, wanted.iter().collect(), allowed.as_ref(), range, &needs)
+                        .unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
                 });
                 let hides = |columns: &Columns, (row, stream): (u32, u32)| {
                     let labels = &self.streams[stream as usize];
@@ -488,8 +484,11 @@ mod tests {
     #[test]
     fn columns_are_those_that_hold_what_is_needed() {
         let has = |name: &str| name == "md.a";
-        let needs =
-            |names: &[&str]| Needs { without_line: true, metadata: Some(names.iter().map(|n| (*n).to_owned()).collect()), ..Needs::default() };
+        let needs = |names: &[&str]| Needs {
+            without_line: true,
+            metadata: Some(names.iter().map(|n| (*n).to_owned()).collect()),
+            ..Needs::default()
+        };
         assert_eq!(columns_of(&Needs::default(), has), None);
         assert_eq!(columns_of(&needs(&[]), has).unwrap(), ["stream_id", "ts"]);
         assert_eq!(columns_of(&needs(&["a", "severity_number"]), has).unwrap(), ["stream_id", "ts", "md.a", "severity", "md_rest"]);

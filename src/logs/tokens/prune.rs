@@ -1,5 +1,5 @@
-use super::{GRANULE_ROWS, GRANULES, KIND, LENGTH, NUMBER, SEGMENT, SEGMENT_GRANULES, TOKEN, TOKENS};
 use super::{Clause, character_bits, hash_of, is_token_byte, kind};
+use super::{GRANULE_ROWS, GRANULES, KIND, LENGTH, NUMBER, SEGMENT, SEGMENT_GRANULES, TOKEN, TOKENS};
 use crate::query::{Context, QueryError};
 use crate::storage::block::{Block, ReadError};
 use crate::storage::{Predicate, Scan, Value};
