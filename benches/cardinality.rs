@@ -8,12 +8,13 @@
 #[path = "loki/server.rs"]
 mod server;
 
+use monocle::runtime::{Clock, SystemClock};
 use server::{Answer, Result, Server, ask};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 const STREAMS_A_REQUEST: u64 = 1_000;
 const CONNECTIONS: usize = 4;
@@ -144,7 +145,7 @@ fn main() -> Result<()> {
     let streams: u64 = std::env::var("MONOCLE_BENCH_STREAMS").ok().map_or(Ok(1_000_000), |n| n.parse())?;
     let home = tempfile::tempdir()?;
     let data: PathBuf = home.path().join("data");
-    let now = u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos())?;
+    let now = u64::try_from(SystemClock.now())?;
     let server = Server::start(&data)?;
     push(&server, streams, now)?;
     measure(&server, "as pushed", streams, now)?;

@@ -5,12 +5,13 @@
 mod server;
 
 use futures_util::StreamExt;
+use monocle::runtime::{Clock, SystemClock};
 use server::{Result, Server, ask};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -21,7 +22,7 @@ const LOAD: Duration = Duration::from_secs(8);
 const MARK_EVERY: Duration = Duration::from_millis(50);
 
 fn now() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos())?)
+    Ok(u64::try_from(SystemClock.now())?)
 }
 
 fn load(first: u64) -> Result<String> {
