@@ -103,7 +103,7 @@ impl Cases<'_> {
     }
 
     fn message(&mut self, number: usize, depth: u32, out: &mut Vec<u8>) {
-        if depth < 12 && self.below(3) == 0 {
+        if depth <= 4 && self.below(2) == 0 {
             for at in 0..self.schema[number].len() {
                 let (tag, kind) = self.schema[number][at];
                 if self.below(8) != 0 {
@@ -111,7 +111,7 @@ impl Cases<'_> {
                 }
             }
         }
-        let most = if depth > 12 { 2 } else { 6 };
+        let most = if depth > 3 { 3 } else { 4 };
         for _ in 0..self.below(most) {
             let fields = &self.schema[number];
             let (tag, kind) = fields[self.below(fields.len() as u64) as usize];
@@ -203,8 +203,10 @@ impl Cases<'_> {
         let mut tags = vec![tag];
         let levels = 85 + self.below(20) as usize;
         while tags.len() < levels {
-            let fields: Vec<(u32, usize)> =
-                self.schema[inner].iter().filter_map(|(tag, kind)| if let Kind::Message(m) = kind { Some((*tag, *m)) } else { None }).collect();
+            let fields: Vec<(u32, usize)> = self.schema[inner]
+                .iter()
+                .filter_map(|(tag, kind)| if let Kind::Message(m) = kind { Some((*tag, *m)) } else { None })
+                .collect();
             // A message without messages in it: groups are bounded alike.
             let Some((tag, next)) = fields.get(self.below(fields.len().max(1) as u64) as usize) else { break };
             tags.push(*tag);

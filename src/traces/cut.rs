@@ -6,7 +6,7 @@ use super::schema;
 use super::span_ref::SpanRef;
 use super::trace::{TraceRow, assemble, nested_sets, parts_of};
 use crate::model::{TraceId, time};
-use crate::storage::{BlockDraft, TableDraft, TableOptions};
+use crate::storage::{BlockDraft, Portion, TableDraft, TableOptions};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use std::collections::BTreeSet;
@@ -47,46 +47,60 @@ fn days_of(chunks: &[Arc<Chunk>]) -> Vec<(RangeInclusive<i64>, bool)> {
     mixed.into_iter().chain(young.iter().map(|day| (*day..=*day, false))).collect()
 }
 
-fn draft(chunks: &Chunks, places: &[Place], days: RangeInclusive<i64>, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
+fn draft(chunks: &Chunks, places: &Arc<Vec<Place>>, days: RangeInclusive<i64>, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
     let readers: Vec<ChunkReader<'_>> = chunks.iter().map(|c| c.reader()).collect();
     let plan = Plan::choose(&sample(chunks, &readers, places, &days));
-    let mut tables = TableBatches::default();
-    for step in steps(chunks, places) {
-        let spans = spans_of(chunks, &readers, step, &days);
-        if !spans.is_empty() {
-            tables.add(&spans, &plan)?;
-        }
-    }
-    if tables.items == 0 {
-        return Ok(None);
-    }
-    Ok(Some(BlockDraft {
-        day: *days.end(),
-        mixed,
-        min_time: tables.min_time,
-        max_time: tables.max_time,
-        items: tables.items,
-        tables: tables.finish(&plan),
-    }))
+    drop(readers);
+    let day = *days.end();
+    let mut more = Steps { chunks: chunks.clone(), places: places.clone(), next: 0, days, plan, tables: TableBatches::default() };
+    let Some(first) = more.next().transpose()? else { return Ok(None) };
+    let Portion { min_time, max_time, items, tables } = first;
+    Ok(Some(BlockDraft { day, mixed, min_time, max_time, items, tables, more: Some(Box::new(more)) }))
 }
 
-/// Runs of places, each of whole traces and of about [`STEP_SPANS`] spans.
-fn steps<'a>(chunks: &'a Chunks, places: &'a [Place]) -> impl Iterator<Item = &'a [Place]> {
-    let mut rest = places;
-    std::iter::from_fn(move || {
-        let mut spans = 0;
-        let mut end = 0;
-        for trace in rest.chunk_by(|a, b| a.0 == b.0) {
-            end += trace.len();
-            spans += trace.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum::<usize>();
-            if spans >= STEP_SPANS {
-                break;
+/// The rows of a block, some [`STEP_SPANS`] at a time.
+struct Steps {
+    chunks: Chunks,
+    places: Arc<Vec<Place>>,
+    /// The place that comes next.
+    next: usize,
+    days: RangeInclusive<i64>,
+    plan: Plan,
+    tables: TableBatches,
+}
+
+impl Iterator for Steps {
+    type Item = Result<Portion, ArrowError>;
+
+    fn next(&mut self) -> Option<Result<Portion, ArrowError>> {
+        loop {
+            let end = self.next + step(&self.chunks, &self.places[self.next..]);
+            let step = &self.places[self.next..end];
+            if step.is_empty() {
+                return None;
+            }
+            self.next = end;
+            let readers: Vec<ChunkReader<'_>> = self.chunks.iter().map(|c| c.reader()).collect();
+            let spans = spans_of(&self.chunks, &readers, step, &self.days);
+            if !spans.is_empty() {
+                return Some(self.tables.add(&spans, &self.plan).map(|()| self.tables.portion(&self.plan)));
             }
         }
-        let (step, after) = rest.split_at(end);
-        rest = after;
-        (!step.is_empty()).then_some(step)
-    })
+    }
+}
+
+/// How many of the places make whole traces of about [`STEP_SPANS`] spans.
+fn step(chunks: &Chunks, places: &[Place]) -> usize {
+    let mut spans = 0;
+    let mut end = 0;
+    for trace in places.chunk_by(|a, b| a.0 == b.0) {
+        end += trace.len();
+        spans += trace.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum::<usize>();
+        if spans >= STEP_SPANS {
+            break;
+        }
+    }
+    end
 }
 
 fn rows(chunks: &Chunks, chunk: usize, part: usize) -> usize {
@@ -135,6 +149,8 @@ pub struct TableBatches {
     pub links_rows: u64,
     pub min_time: i64,
     pub max_time: i64,
+    /// Items that were taken away in portions.
+    portioned: u64,
 }
 
 impl TableBatches {
@@ -158,21 +174,21 @@ impl TableBatches {
         Ok(())
     }
 
-    fn finish(self, plan: &Plan) -> Vec<TableDraft> {
-        let table = |name, batches: Vec<RecordBatch>, options: TableOptions| {
-            let schema = batches.first().map(RecordBatch::schema);
-            schema.map(|schema| TableDraft { name, schema, batches, options })
+    /// Takes what came since the portion before.
+    fn portion(&mut self, plan: &Plan) -> Portion {
+        let table = |name, batches: &mut Vec<RecordBatch>, options: TableOptions| {
+            let batches: Vec<RecordBatch> = batches.drain(..).filter(|b| b.num_rows() > 0).collect();
+            let schema = batches.first().map(RecordBatch::schema)?;
+            Some(TableDraft { name, schema, batches, options })
         };
-        let mut tables = vec![
-            table(schema::SPANS, self.spans, schema::span_options(plan.distinct.iter().cloned())),
-            table(schema::TRACES, self.traces, schema::trace_options()),
+        let tables = [
+            table(schema::SPANS, &mut self.spans, schema::span_options(plan.distinct.iter().cloned())),
+            table(schema::TRACES, &mut self.traces, schema::trace_options()),
+            table(schema::EVENTS, &mut self.events, schema::event_options()),
+            table(schema::LINKS, &mut self.links, schema::link_options()),
         ];
-        if self.events_rows > 0 {
-            tables.push(table(schema::EVENTS, self.events, schema::event_options()));
-        }
-        if self.links_rows > 0 {
-            tables.push(table(schema::LINKS, self.links, schema::link_options()));
-        }
-        tables.into_iter().flatten().collect()
+        let items = self.items - std::mem::replace(&mut self.portioned, self.items);
+        // The times of all portions so far are those of the last one, too.
+        Portion { min_time: self.min_time, max_time: self.max_time, items, tables: tables.into_iter().flatten().collect() }
     }
 }

@@ -2,8 +2,8 @@ use super::plan::{Plan, column_type, text_of};
 use super::typed_json;
 use crate::model::{AttributeRef, ValueRef};
 use crate::traces::schema::{
-    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, link_fields, rest_entries, service_fields,
-    span_fields, timestamp, trace_fields,
+    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, link_fields, rest_entries, service_fields, span_fields,
+    timestamp, trace_fields,
 };
 use crate::traces::span_ref::SpanRef;
 use crate::traces::trace::{Nested, TraceRow};
@@ -96,10 +96,8 @@ impl<'a> AttributeColumns<'a> {
                     column += 1;
                 }
             }
-            let elsewhere = self.scope == AttributeScope::Resource
-                && first
-                && attribute.key == SERVICE_NAME_KEY
-                && text_of(&attribute.value).is_some();
+            let elsewhere =
+                self.scope == AttributeScope::Resource && first && attribute.key == SERVICE_NAME_KEY && text_of(&attribute.value).is_some();
             if !is_in_column && !elsewhere {
                 self.text.clear();
                 typed_json::write(&mut self.text, &attribute.value);
