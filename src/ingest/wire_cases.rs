@@ -216,7 +216,7 @@ impl Cases<'_> {
         let groups = if tags.len() < levels { levels - tags.len() } else { 0 };
         (0..groups).for_each(|_| key(19, 3, &mut content));
         (0..groups).for_each(|_| key(19, 4, &mut content));
-        if number % 2 == 0 && self.below(2) == 0 {
+        if number.is_multiple_of(2) && self.below(2) == 0 {
             key(18, 0, &mut content);
             content.push(1);
         }

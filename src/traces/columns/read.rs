@@ -13,7 +13,7 @@ use arrow_array::{
 use std::rc::Rc;
 use std::sync::Arc;
 
-fn text<'a>(column: Option<&'a StringArray>, row: usize) -> &'a str {
+fn text(column: Option<&StringArray>, row: usize) -> &str {
     column.map_or("", |c| c.value(row))
 }
 
@@ -26,7 +26,7 @@ fn count(column: Option<&Int64Array>, row: usize) -> u32 {
     column.map_or(0, |c| u32::try_from(c.value(row)).unwrap_or(u32::MAX))
 }
 
-fn bytes<'a>(column: Option<&'a BinaryArray>, row: usize) -> &'a [u8] {
+fn bytes(column: Option<&BinaryArray>, row: usize) -> &[u8] {
     column.map_or(&[], |c| c.value(row))
 }
 
