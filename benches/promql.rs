@@ -153,20 +153,6 @@ async fn many_series(server: &Server, count: u64) -> Result<()> {
     Ok(())
 }
 
-const HOUR_SERIES: u64 = 50_000;
-
-/// Counters of the hour before the last, one request a scrape of a thousand.
-async fn hour_in_the_head(server: &Server) -> Result<()> {
-    for n in 0..240 {
-        for from in (0..HOUR_SERIES).step_by(1_000) {
-            let points =
-                (from..from + 1_000).map(|i| point(vec![text("i", i.to_string())], DAY_START + DAY - 7_200 + n * 15, n * (i % 97 + 1)));
-            server.send(vec![counter("hour".to_owned(), points.collect())]).await?;
-        }
-    }
-    Ok(())
-}
-
 fn encoded(query: &str) -> String {
     percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
@@ -196,16 +182,6 @@ fn main() -> Result<()> {
             let (took, _) = server.time(&format!("/api/v1/query?query={query}&time={end}")).await?;
             writeln!(out, "| count({{__name__=~\"{pattern}\"}}) in the head | {:.1} ms |", took.as_secs_f64() * 1e3)?;
         }
-        let before = resident()?;
-        hour_in_the_head(&server).await?;
-        tokio::time::sleep(Duration::from_secs(12)).await;
-        let held = resident()?.saturating_sub(before);
-        writeln!(
-            out,
-            "| an hour of {HOUR_SERIES} counters in the head, each 15 s | {} MB | {} B a series |",
-            held >> 20,
-            held / HOUR_SERIES
-        )?;
         drop(server);
         let server = Server::new()?;
         day_in_a_block(&server).await?;

@@ -167,6 +167,23 @@ fn windows_are_open_to_the_left_and_staleness_ends_a_series() {
 }
 
 #[test]
+fn what_is_absent_has_the_labels_that_were_asked_for() {
+    let storage = One::new(SeriesData::new(Labels::empty()));
+    let engine = Engine::new(&storage, Options::default());
+    for (query, want) in [
+        ("absent(y{a=\"1\", b=~\"2\"})", "{a=\"1\"}"),
+        ("absent(((y{a=\"1\"} @ end())))", "{a=\"1\"}"),
+        ("absent_over_time((y{a=\"1\", c=\"2\", c!=\"3\"}[5m]))", "{a=\"1\"}"),
+        ("absent(-y{a=\"1\"})", "{}"),
+    ] {
+        match engine.instant(&parse(query).unwrap(), 0).unwrap().value {
+            QueryValue::Vector(found) => assert_eq!(found[0].labels.to_string(), want, "{query}"),
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_budget_of_samples_is_kept() {
     let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x")]));
     data.ts = (0..1_000).collect();

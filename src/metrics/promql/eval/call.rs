@@ -265,7 +265,7 @@ fn single(mut values: impl Iterator<Item = f64>) -> f64 {
 
 /// The labels that the selector demands by equality, each once.
 fn labels_of_absent(arg: &Expr) -> Labels {
-    let selector: &Selector = match &arg.kind {
+    let selector: &Selector = match &arg.bare().kind {
         Kind::Selector(selector) | Kind::Range { selector, .. } => selector,
         _ => return Labels::empty(),
     };
