@@ -256,4 +256,6 @@ fn matcher(name: String, op: MatchOp, value: String) -> Result<Matcher, ParseErr
 }
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;
