@@ -130,8 +130,8 @@ fn grouping() -> impl Strategy<Value = Grouping> {
 
 fn range() -> impl Strategy<Value = MetricExpr> {
     let conversion = prop::sample::select(vec![Conversion::None, Conversion::Bytes, Conversion::Duration("duration_seconds")]);
-    let unwrap = (name(), conversion, vec(label_filter(), 0..2))
-        .prop_map(|(label, conversion, filters)| Unwrap { label, conversion, filters });
+    let unwrap =
+        (name(), conversion, vec(label_filter(), 0..2)).prop_map(|(label, conversion, filters)| Unwrap { label, conversion, filters });
     let op = prop::sample::select(RangeOp::ALL.map(|(_, op)| op).to_vec());
     // Whole milliseconds: there is no shorter unit.
     let times = (1i64..1 << 40, prop_oneof![Just(0i64), -(1i64 << 35)..1 << 35]).prop_map(|(a, b)| (a * 1_000_000, b * 1_000_000));

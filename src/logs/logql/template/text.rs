@@ -2,6 +2,7 @@ use super::execute::OUTPUT_MAX_BYTES;
 use super::functions::text_argument;
 use super::value::Value;
 use base64::Engine as _;
+use std::time::{Duration, Instant};
 
 /// Functions over text.
 pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
@@ -48,11 +49,30 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         }
         "count" => {
             let regex = crate::model::regexp::compile(&s(0)?).map_err(|e| e.to_string())?;
-            return Ok(Value::Int(regex.find_iter(&s(1)?).count() as i64));
+            return count(&regex, &s(1)?).map(Value::Int);
         }
         other => return Err(format!("function {other:?} not defined")),
     };
     Ok(Value::Text(text))
+}
+
+/// Looking for all matches can take the square of the text's length, where each match is known only at the end of the text;
+/// so nobody waits for longer than this.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Matches between two looks at the time.
+const MATCHES: usize = 16;
+
+fn in_time(since: Instant, matches: usize) -> Result<(), String> {
+    if matches.is_multiple_of(MATCHES) && since.elapsed() > PATIENCE { Err("takes too long".into()) } else { Ok(()) }
+}
+
+fn count(regex: &regex::Regex, s: &str) -> Result<i64, String> {
+    let (since, mut count) = (Instant::now(), 0);
+    for _ in regex.find_iter(s) {
+        count += 1;
+        in_time(since, count)?;
+    }
+    Ok(count as i64)
 }
 
 const TOO_LONG: &str = "result is too long";
@@ -69,8 +89,9 @@ fn replaced(s: &str, old: &str, new: &str, most: usize) -> Result<String, String
 fn regex_replaced(regex: &regex::Regex, s: &str, replacement: &str, literal: bool) -> Result<String, String> {
     let groups = if literal { 0 } else { replacement.matches('$').count() };
     let mut out = String::new();
-    let mut last = 0;
-    for captures in regex.captures_iter(s) {
+    let (since, mut last) = (Instant::now(), 0);
+    for (at, captures) in regex.captures_iter(s).enumerate() {
+        in_time(since, at + 1)?;
         let Some(whole) = captures.get(0) else { continue };
         out.push_str(&s[last..whole.start()]);
         last = whole.end();
