@@ -16,7 +16,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const SHORT: usize = 100_000;
 const TIMES: usize = 10;
 /// Growth that is taken for more than linear.
-const SUSPICIOUS: f64 = 30.0;
+const SUSPICIOUS: f64 = 50.0;
 
 /// Stages, and a line of about so many bytes.
 type Case = (&'static str, &'static str, fn(usize) -> String);
