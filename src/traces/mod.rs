@@ -22,6 +22,7 @@ mod spec;
 mod tags;
 pub mod trace;
 pub mod traceql;
+mod values;
 mod vector;
 
 pub use head::Chunk;
