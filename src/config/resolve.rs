@@ -1,11 +1,11 @@
 use super::{Mistakes, Settings};
+use crate::metrics::scrape;
 use crate::model::number::parse_size;
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
 use crate::web::Tenancy;
-use crate::metrics::scrape;
 use crate::{derive, traces};
 use std::fmt;
 use std::path::PathBuf;
@@ -148,7 +148,8 @@ fn scraped(r: &mut Resolver, settings: &Settings, listeners: &Listeners, tenancy
     let interval = r.duration("scrape-interval", &settings.scrape_interval, "1m");
     let own = r.word("self-scrape", &settings.self_scrape, &[("off", false), ("on", true)]);
     let l = listeners;
-    let address = [&l.prometheus, &l.loki, &l.tempo, &l.web].into_iter().flatten().next().map_or("localhost".to_owned(), Endpoint::to_string);
+    let address =
+        [&l.prometheus, &l.loki, &l.tempo, &l.web].into_iter().flatten().next().map_or("localhost".to_owned(), Endpoint::to_string);
     let tables = settings.scrape.as_deref().unwrap_or_default();
     scrape::Config::read(tables, interval, tenancy == Tenancy::Header, own.then_some(address), &mut r.mistakes)
 }

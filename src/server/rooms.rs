@@ -1,9 +1,9 @@
 use super::ServeError;
 use crate::config::Config;
 use crate::derive::Deriver;
-use crate::metrics::scrape::Scraper;
-use crate::metrics::Writer;
 use crate::ingest::{Door, Limits};
+use crate::metrics::Writer;
+use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;

@@ -351,12 +351,20 @@ pub struct ScrapeMetrics {
 
 impl ScrapeMetrics {
     pub(super) fn register(registry: &mut Registry) -> ScrapeMetrics {
-        let m =
-            ScrapeMetrics { targets: Gauge::default(), scrapes: Family::default(), samples: Counter::default(), dropped: Family::default() };
+        let m = ScrapeMetrics {
+            targets: Gauge::default(),
+            scrapes: Family::default(),
+            samples: Counter::default(),
+            dropped: Family::default(),
+        };
         registry.register("scrape_targets", "Targets that are scraped", m.targets.clone());
         registry.register("scrapes", "Scrapes, by how they ended", m.scrapes.clone());
         registry.register("scraped_samples", "Samples of scrapes that are left by relabelling", m.samples.clone());
-        registry.register("scrape_dropped", "Scraped samples that were refused, and bodies that were not written, by reason", m.dropped.clone());
+        registry.register(
+            "scrape_dropped",
+            "Scraped samples that were refused, and bodies that were not written, by reason",
+            m.dropped.clone(),
+        );
         m
     }
 

@@ -90,9 +90,15 @@ pub struct Client {
 
 #[derive(Clone, Debug)]
 pub enum Auth {
-    Basic { username: String, password: Secret },
+    Basic {
+        username: String,
+        password: Secret,
+    },
     /// The scheme, such as `Bearer`, and what follows it.
-    Header { scheme: String, credentials: Secret },
+    Header {
+        scheme: String,
+        credentials: Secret,
+    },
 }
 
 /// Never printed.

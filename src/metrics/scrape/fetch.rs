@@ -193,7 +193,8 @@ async fn reveal(secret: &Secret) -> Result<String, String> {
             let (path, shown) = (path.clone(), path.display().to_string());
             let read = tokio::task::spawn_blocking(move || read_text(&path)).await.map_err(|e| e.to_string())?;
             let text = read.map_err(|e| format!("unable to read authorization credentials file: {e}"))?;
-            text.map(|t| t.trim().to_owned()).ok_or_else(|| format!("unable to read authorization credentials file {shown}: it does not exist"))
+            text.map(|t| t.trim().to_owned())
+                .ok_or_else(|| format!("unable to read authorization credentials file {shown}: it does not exist"))
         }
     }
 }

@@ -12,6 +12,8 @@ mod board;
 pub mod config;
 mod exposition;
 mod fetch;
+#[cfg(test)]
+mod fetch_tests;
 mod fields;
 mod output;
 mod relabel;

@@ -218,13 +218,28 @@ mod tests {
     fn every_action() {
         let given = [("a", "foo"), ("b", "bar"), ("c", "baz")];
         for (rule, want) in [
-            (json!({"source_labels": ["a"], "regex": "f(.*)", "target_label": "d", "replacement": "ch${1}-ch$1"}), Some(r#"{a="foo", b="bar", c="baz", d="choo-choo"}"#)),
-            (json!({"source_labels": ["a", "b"], "regex": "f(.*);(.*)r", "target_label": "a", "replacement": "b${1}${2}m"}), Some(r#"{a="boobam", b="bar", c="baz"}"#)),
-            (json!({"source_labels": ["a", "b"], "separator": "-", "target_label": "d"}), Some(r#"{a="foo", b="bar", c="baz", d="foo-bar"}"#)),
+            (
+                json!({"source_labels": ["a"], "regex": "f(.*)", "target_label": "d", "replacement": "ch${1}-ch$1"}),
+                Some(r#"{a="foo", b="bar", c="baz", d="choo-choo"}"#),
+            ),
+            (
+                json!({"source_labels": ["a", "b"], "regex": "f(.*);(.*)r", "target_label": "a", "replacement": "b${1}${2}m"}),
+                Some(r#"{a="boobam", b="bar", c="baz"}"#),
+            ),
+            (
+                json!({"source_labels": ["a", "b"], "separator": "-", "target_label": "d"}),
+                Some(r#"{a="foo", b="bar", c="baz", d="foo-bar"}"#),
+            ),
             // Without a match nothing changes, though the replacement names no group.
-            (json!({"source_labels": ["a"], "regex": "no", "target_label": "a", "replacement": "x"}), Some(r#"{a="foo", b="bar", c="baz"}"#)),
+            (
+                json!({"source_labels": ["a"], "regex": "no", "target_label": "a", "replacement": "x"}),
+                Some(r#"{a="foo", b="bar", c="baz"}"#),
+            ),
             (json!({"source_labels": ["a"], "regex": "foo", "target_label": "b", "replacement": ""}), Some(r#"{a="foo", c="baz"}"#)),
-            (json!({"source_labels": ["a"], "regex": "(f).*", "target_label": "${1}_x", "replacement": "1"}), Some(r#"{a="foo", b="bar", c="baz", f_x="1"}"#)),
+            (
+                json!({"source_labels": ["a"], "regex": "(f).*", "target_label": "${1}_x", "replacement": "1"}),
+                Some(r#"{a="foo", b="bar", c="baz", f_x="1"}"#),
+            ),
             (json!({"target_label": "d", "replacement": "fixed"}), Some(r#"{a="foo", b="bar", c="baz", d="fixed"}"#)),
             (json!({"action": "drop", "source_labels": ["a"], "regex": ".*o.*"}), None),
             (json!({"action": "drop", "source_labels": ["a"], "regex": "o"}), Some(r#"{a="foo", b="bar", c="baz"}"#)),
@@ -233,9 +248,15 @@ mod tests {
             (json!({"action": "dropequal", "source_labels": ["a"], "target_label": "a"}), None),
             (json!({"action": "dropequal", "source_labels": ["a"], "target_label": "b"}), Some(r#"{a="foo", b="bar", c="baz"}"#)),
             // md5("bar"), its last eight bytes as a number, modulo 1000.
-            (json!({"action": "hashmod", "source_labels": ["b"], "target_label": "d", "modulus": 1000}), Some(r#"{a="foo", b="bar", c="baz", d="922"}"#)),
+            (
+                json!({"action": "hashmod", "source_labels": ["b"], "target_label": "d", "modulus": 1000}),
+                Some(r#"{a="foo", b="bar", c="baz", d="922"}"#),
+            ),
             (json!({"action": "Uppercase", "source_labels": ["a"], "target_label": "a"}), Some(r#"{a="FOO", b="bar", c="baz"}"#)),
-            (json!({"action": "labelmap", "regex": "(a|b)", "replacement": "meta_$1"}), Some(r#"{a="foo", b="bar", c="baz", meta_a="foo", meta_b="bar"}"#)),
+            (
+                json!({"action": "labelmap", "regex": "(a|b)", "replacement": "meta_$1"}),
+                Some(r#"{a="foo", b="bar", c="baz", meta_a="foo", meta_b="bar"}"#),
+            ),
             (json!({"action": "labeldrop", "regex": "a|c"}), Some(r#"{b="bar"}"#)),
             (json!({"action": "labelkeep", "regex": "a"}), Some(r#"{a="foo"}"#)),
         ] {

@@ -127,6 +127,11 @@ impl Session {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.texts.len()
+    }
+
     fn end_missing(&mut self, now: i64, out: &mut Output) {
         let round = self.round;
         let mut missing: Vec<u32> = self.slots.iter().filter(|(_, slot)| slot.seen != round).map(|(at, _)| *at).collect();

@@ -33,7 +33,7 @@ pub(super) fn config(settings: &Tls) -> Result<ClientConfig, String> {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
     } else if let Some(path) = &settings.ca_file {
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(path)? {
+        for certificate in certificates("ca_file", path)? {
             roots.add(certificate).map_err(|e| format!("ca_file: {e}"))?;
         }
         builder.with_root_certificates(roots)
@@ -47,7 +47,7 @@ pub(super) fn config(settings: &Tls) -> Result<ClientConfig, String> {
     match (&settings.cert_file, &settings.key_file) {
         (Some(certificate), Some(key)) => {
             let key = PrivateKeyDer::from_pem_slice(file("key_file", key)?.as_bytes()).map_err(|e| format!("key_file: {e}"))?;
-            trusting.with_client_auth_cert(certificates(certificate)?, key).map_err(|e| format!("cert_file: {e}"))
+            trusting.with_client_auth_cert(certificates("cert_file", certificate)?, key).map_err(|e| format!("cert_file: {e}"))
         }
         _ => Ok(trusting.with_no_client_auth()),
     }
@@ -58,11 +58,11 @@ fn file(key: &str, path: &Path) -> Result<String, String> {
     text.ok_or_else(|| format!("{key}: {} does not exist", path.display()))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = file("certificates", path)?;
+fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = file(key, path)?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let found = read.map_err(|e| format!("{}: {e}", path.display()))?;
-    if found.is_empty() { Err(format!("{}: there are no certificates in it", path.display())) } else { Ok(found) }
+    let found = read.map_err(|e| format!("{key}: {}: {e}", path.display()))?;
+    if found.is_empty() { Err(format!("{key}: {}: there are no certificates in it", path.display())) } else { Ok(found) }
 }
 
 /// Takes any certificate: what `insecure_skip_verify` asks for.

@@ -5,9 +5,9 @@
 mod cursor;
 mod labels;
 mod protobuf;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use crate::metrics::rows::{MetricType, Value};
 use crate::model::Labels;
@@ -43,8 +43,7 @@ pub enum Form {
 }
 
 impl Protocol {
-    pub const ALL: [Protocol; 5] =
-        [Protocol::Protobuf, Protocol::OpenMetrics1, Protocol::OpenMetrics0, Protocol::Text1, Protocol::Text0];
+    pub const ALL: [Protocol; 5] = [Protocol::Protobuf, Protocol::OpenMetrics1, Protocol::OpenMetrics0, Protocol::Text1, Protocol::Text0];
 
     /// As `scrape_protocols` names it.
     pub const fn name(self) -> &'static str {

@@ -16,11 +16,7 @@ impl From<wire::Malformed> for Malformed {
     }
 }
 
-pub(super) fn read<E: From<Malformed>>(
-    body: &[u8],
-    wanted: Histograms,
-    take: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn read<E: From<Malformed>>(body: &[u8], wanted: Histograms, take: &mut dyn FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
     let mut rest = body;
     while !rest.is_empty() {
         let (message, after) = wire::delimited(rest).map_err(Malformed::from)?;

@@ -7,11 +7,7 @@ use super::{Exposed, Item, Malformed, Point, Series};
 use crate::metrics::rows::{MetricType, Value};
 use std::borrow::Cow;
 
-pub(super) fn read<E: From<Malformed>>(
-    text: &str,
-    open: bool,
-    take: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn read<E: From<Malformed>>(text: &str, open: bool, take: &mut dyn FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
     let mut reader = Reader { cursor: Cursor::new(text), open, kind: MetricType::Unknown };
     while let Some(item) = reader.next()? {
         take(item)?;
@@ -121,14 +117,13 @@ impl<'a> Reader<'a> {
             return Err(self.cursor.malformed("expected a blank and a value"));
         }
         let value = self.float("a value")?;
-        let mut point = Point {
-            series: Series::Text(series, self.kind),
-            ts: None,
-            start: 0,
-            value: Value::Float(value),
-            exemplars: Vec::new(),
-        };
-        if self.open { self.open_tail(&mut point)? } else { self.tail(&mut point)? }
+        let mut point =
+            Point { series: Series::Text(series, self.kind), ts: None, start: 0, value: Value::Float(value), exemplars: Vec::new() };
+        if self.open {
+            self.open_tail(&mut point)?
+        } else {
+            self.tail(&mut point)?
+        }
         if !self.cursor.skip(b'\n') && (self.open || !self.cursor.is_at_end()) {
             return Err(self.cursor.malformed("expected the end of the line"));
         }
