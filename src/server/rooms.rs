@@ -170,7 +170,8 @@ pub(super) fn build(
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();
-    let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
+    let metrics =
+        metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
     let mut scraper = None;
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let share = config.memory_bytes / SCRAPE_SHARE;
