@@ -4,6 +4,9 @@
 //! `\Q..\E` quotes, `[` inside a class and `{` without a count are literal, set operators inside a class do not exist.
 
 use regex::Regex;
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::{Extractor, Seq};
+use regex_syntax::hir::{Hir, HirKind};
 
 /// Compiled programs above this size are refused, so that one pattern cannot take the memory of a query.
 const SIZE_MAX_BYTES: usize = 16 << 20;
@@ -17,9 +20,97 @@ pub fn compile_anchored(pattern: &str) -> Result<Regex, RegexpError> {
     compile_rewritten(&format!("^(?s:{})$", rewrite(pattern)))
 }
 
+/// A pattern that is anchored at both ends, in the form that is quickest to try.
+#[derive(Debug, Clone)]
+pub enum Anchored {
+    /// It matches these texts, sorted, and no others.
+    Values(Vec<Box<str>>),
+    /// Whatever matches begins with `prefix`.
+    Regex { prefix: Box<str>, regex: Regex },
+}
+
+impl Anchored {
+    /// As [`compile_anchored`], with the same errors.
+    pub fn new(pattern: &str) -> Result<Anchored, RegexpError> {
+        let rewritten = rewrite(pattern);
+        let parsed = ParserBuilder::new().dot_matches_new_line(true).build().parse(&rewritten);
+        let Ok(parsed) = parsed else {
+            // What is faulty by itself may be none between the anchors.
+            compile_rewritten(&rewritten)?;
+            return Ok(Anchored::Regex { prefix: Box::default(), regex: compile_anchored(pattern)? });
+        };
+        let literals = literals(&parsed);
+        if let Some(values) = exact(&literals) {
+            return Ok(Anchored::Values(values));
+        }
+        let prefix = literals.longest_common_prefix().and_then(|p| std::str::from_utf8(p).ok()).unwrap_or_default();
+        Ok(Anchored::Regex { prefix: prefix.into(), regex: compile_anchored(pattern)? })
+    }
+
+    pub fn is_match(&self, text: &str) -> bool {
+        match self {
+            Anchored::Values(values) => values.binary_search_by(|v| (**v).cmp(text)).is_ok(),
+            Anchored::Regex { prefix, regex } => text.starts_with(&**prefix) && regex.is_match(text),
+        }
+    }
+}
+
+/// Texts that a pattern lists: at most so many, and so long.
+const VALUES_MAX: usize = 10_000;
+const VALUE_MAX_BYTES: usize = 1_000;
+
+fn literals(pattern: &Hir) -> Seq {
+    if !pattern.properties().look_set().is_empty() {
+        return Seq::infinite();
+    }
+    Extractor::new().limit_total(VALUES_MAX).limit_literal_len(VALUE_MAX_BYTES).extract(pattern)
+}
+
+/// The texts, if they are all that matches.
+fn exact(literals: &Seq) -> Option<Vec<Box<str>>> {
+    let all = literals.literals().filter(|all| all.iter().all(|l| l.is_exact()))?;
+    let mut values = all.iter().map(|l| std::str::from_utf8(l.as_bytes()).ok().map(Box::from)).collect::<Option<Vec<Box<str>>>>()?;
+    values.sort_unstable();
+    values.dedup();
+    Some(values)
+}
+
 /// As written: line filters and parsers of LogQL.
 pub fn compile(pattern: &str) -> Result<Regex, RegexpError> {
     compile_rewritten(&rewrite(pattern))
+}
+
+/// Alternatives of which more than this are not looked at.
+const ALTERNATIVES_MAX: usize = 32;
+
+/// Texts that whatever the pattern matches must contain: alternatives, of one of which it contains all. An alternative
+/// without texts may be anything.
+pub fn required_texts(regex: &Regex) -> Vec<Vec<String>> {
+    let Ok(hir) = regex_syntax::parse(regex.as_str()) else { return vec![Vec::new()] };
+    let mut top = &hir;
+    while let HirKind::Capture(capture) = top.kind() {
+        top = &capture.sub;
+    }
+    let texts = |hir: &Hir| {
+        let mut out = Vec::new();
+        required(hir, &mut out);
+        out
+    };
+    match top.kind() {
+        HirKind::Alternation(branches) if branches.len() <= ALTERNATIVES_MAX => branches.iter().map(texts).collect(),
+        _ => vec![texts(top)],
+    }
+}
+
+/// The parser bounds how deep this goes.
+fn required(hir: &Hir, out: &mut Vec<String>) {
+    match hir.kind() {
+        HirKind::Literal(literal) => out.extend(std::str::from_utf8(&literal.0).ok().map(str::to_owned)),
+        HirKind::Capture(capture) => required(&capture.sub, out),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub, out),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| required(part, out)),
+        _ => {}
+    }
 }
 
 fn compile_rewritten(pattern: &str) -> Result<Regex, RegexpError> {
@@ -150,6 +241,17 @@ fn is_count(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_match_must_contain() {
+        let texts = |pattern: &str| required_texts(&compile(pattern).unwrap());
+        assert_eq!(texts(r"user=\w+ (failed: )+.*port \d"), [["user=", " ", "failed: ", "port "]]);
+        assert_eq!(texts("(error|fatal .* disk)"), [vec!["error"], vec!["fatal ", " disk"]]);
+        assert_eq!(texts("(?i)error x?"), [[" "]]);
+        assert_eq!(texts("a(b|c)d*"), [["a"]]);
+        assert_eq!(texts(".*"), [Vec::<String>::new()]);
+    }
 
     #[test]
     fn re2_spellings_that_rust_reads_otherwise() {
@@ -160,6 +262,43 @@ mod tests {
         assert!(hit(r"\d+", "12") && !hit(r"\d", "٣") && hit(r"[\w-]+", "a-b_c") && hit(r"[^\s]+", "xy"));
         assert!(hit(r"\W", "é") && hit(r"[[:alpha:]]+", "abc") && hit(".+", "a\nb") && hit(r"\bfoo\b", "foo"));
         assert!(hit("", "") && hit("a|b", "b") && !hit("a|b", "ab"));
+    }
+
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof![Just("a"), Just("b"), Just("[ab]"), Just("é"), Just("."), Just("a*"), Just("b?"), Just("(?i)A"), Just("\\b"), Just("")]
+            .prop_map(str::to_owned)
+            .prop_recursive(4, 24, 4, |inner| {
+                prop_oneof![
+                    proptest::collection::vec(inner.clone(), 1..4).prop_map(|all| format!("({})", all.join("|"))),
+                    proptest::collection::vec(inner.clone(), 1..4).prop_map(|all| all.concat()),
+                    (inner, prop_oneof![Just("{2}"), Just("{0,2}"), Just("+"), Just("??")]).prop_map(|(i, n)| format!("(?:{i}){n}")),
+                ]
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_form_matches_what_the_pattern_does(pattern in part(), texts in proptest::collection::vec("[abAé]{0,5}", 20)) {
+            if let (Ok(quick), Ok(regex)) = (Anchored::new(&pattern), compile_anchored(&pattern)) {
+                for text in &texts {
+                    prop_assert_eq!(quick.is_match(text), regex.is_match(text), "{} on {}", pattern, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_texts_need_no_regex() {
+        let values = |pattern: &str| match Anchored::new(pattern).unwrap() {
+            Anchored::Values(values) => values.join(" "),
+            Anchored::Regex { prefix, .. } => format!("{prefix}..."),
+        };
+        for (pattern, want) in [("b|a|b", "a b"), ("x(1|22)?y", "x1y x22y xy"), ("5..", "5..."), ("abc.+|abd", "ab..."), (r"a\.b", "a.b")] {
+            assert_eq!(values(pattern), want, "{pattern}");
+        }
+        let many: Vec<String> = (0..500).map(|n| format!("pod-{n:04}")).collect();
+        assert_eq!(values(&many.join("|")).split(' ').count(), 500);
+        assert!(Anchored::new("a)(b").is_err());
     }
 
     #[test]

@@ -17,12 +17,15 @@ mod schema;
 mod shared;
 mod source;
 pub mod span;
+mod span_ref;
 mod spec;
 mod tags;
 pub mod trace;
 pub mod traceql;
+mod values;
 mod vector;
 
+pub use head::Chunk;
 pub use limits::Limits;
 pub use otlp::encoded_len;
 pub use spec::{Config, TracesSpec};

@@ -58,7 +58,7 @@ async fn the_request_is_prometheus_and_the_answer_may_be_compressed() {
     let packed = packed.finish().unwrap();
     let (address, requests) = serve(move |_| ok("content-encoding: gzip\r\n", &packed));
     let more = json!({"params": {"a": ["b c"]}, "basic_auth": {"username": "u", "password": "p"}, "http_headers": {"X-Own": "yes"}});
-    let fetched = fetch(&address, more, 1 << 20).await.unwrap();
+    let fetched = fetch(&address, more, 1 << 24).await.unwrap();
     assert_eq!((&fetched.body[..], fetched.content_type.as_deref()), (&b"a 1\n"[..], Some("text/plain")));
     let request = requests.recv().unwrap();
     for line in [
