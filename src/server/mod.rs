@@ -91,7 +91,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let Built { rooms, receivers, deriver } = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?;
+    let Built { rooms, receivers, deriver, scraper } = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
@@ -107,6 +107,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
     }
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
+    if let Some(scraper) = scraper {
+        tasks.spawn("scrape", scraper.run(tasks.shutdown.clone()));
+    }
     // Stopped after the listeners, so that what they still took is counted, too.
     let derived = Tasks::default();
     if let Some(deriver) = deriver {
