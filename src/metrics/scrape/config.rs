@@ -75,7 +75,6 @@ pub struct Exposition {
     pub escaping: &'static str,
     pub native_histograms: bool,
     pub always_classic: bool,
-    pub classic_to_custom: bool,
 }
 
 /// How a target is asked.
@@ -252,6 +251,9 @@ fn exposition(fields: &mut Fields<'_>) -> Exposition {
     let escapings = ["allow-utf-8", "underscores", "dots", "values"].map(|word| (word, word));
     // The first is the default: a target must not send what is not taken.
     let escapings = if names == Names::Legacy { &escapings[1..] } else { &escapings[..] };
+    if fields.flag("convert_classic_histograms_to_nhcb", false) {
+        fields.mistake("convert_classic_histograms_to_nhcb: can only be false: classic histograms are kept as they come".to_owned());
+    }
     Exposition {
         protocols,
         fallback,
@@ -259,7 +261,6 @@ fn exposition(fields: &mut Fields<'_>) -> Exposition {
         escaping: fields.word("metric_name_escaping_scheme", escapings),
         native_histograms,
         always_classic: fields.flag("always_scrape_classic_histograms", false),
-        classic_to_custom: fields.flag("convert_classic_histograms_to_nhcb", false),
     }
 }
 
