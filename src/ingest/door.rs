@@ -6,6 +6,7 @@ use crate::telemetry::IngestMetrics;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What became of a request.
@@ -131,8 +132,15 @@ fn no_memory() -> Failure {
 }
 
 fn failure_of(error: AppendError) -> Failure {
-    Failure::unavailable(error.to_string())
+    match error {
+        AppendError::TooLarge => Failure::new(FailureKind::TooLarge, error.to_string()),
+        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..Failure::unavailable(error.to_string()) },
+        _ => Failure::unavailable(error.to_string()),
+    }
 }
+
+/// Room on the disk takes its time.
+const DISK_RETRY: Duration = Duration::from_secs(5);
 
 fn reason_of(failure: &Failure) -> &'static str {
     match failure.kind {
@@ -153,7 +161,6 @@ mod tests {
     use crate::runtime::SystemClock;
     use crate::storage::tests::word_store;
     use crate::telemetry::Telemetry;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn bodies_that_wait_to_be_decoded_are_bounded_by_memory() {

@@ -19,8 +19,8 @@ pub struct Payload {
 /// Items of one request that were not accepted: replay skips exactly these, and the client is told their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// Positions of refused items in the order in which translation meets them; sorted, unique.
-    indexes: Vec<u32>,
+    /// Positions of refused items in the order in which translation meets them: a bit each, in words of 64 by their number.
+    marked: BTreeMap<u32, u64>,
     reasons: BTreeMap<Reason, (u64, String)>,
     /// Of what was left out without a word.
     unsaid: BTreeMap<Reason, u64>,
@@ -68,21 +68,26 @@ impl Refusals {
 
     /// Whether the item was not refused before.
     fn mark(&mut self, index: u32) -> bool {
-        match self.indexes.binary_search(&index) {
-            Ok(_) => false,
-            Err(at) => {
-                self.indexes.insert(at, index);
-                true
-            }
-        }
+        let word = self.marked.entry(index / 64).or_default();
+        let bit = 1 << (index % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
     }
 
-    pub fn indexes(&self) -> &[u32] {
-        &self.indexes
+    /// Sorted.
+    pub fn indexes(&self) -> Vec<u32> {
+        let bits = |(word, bits): (&u32, &u64)| (0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| word * 64 + bit).collect::<Vec<_>>();
+        self.marked.iter().flat_map(bits).collect()
     }
 
     pub fn contains(&self, index: u32) -> bool {
-        self.indexes.binary_search(&index).is_ok()
+        self.marked.get(&(index / 64)).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// Items that replay skips.
+    pub fn skipped(&self) -> usize {
+        self.marked.values().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Items whose sender is told.
@@ -169,7 +174,7 @@ mod tests {
         r.pass_over(3, Reason::TooOld);
         assert!(r.is_empty() && r.contains(3) && r.message().is_empty());
         r.refuse_all(2..5, Reason::InvalidLabel, || "bad label".into());
-        assert_eq!((r.len(), r.indexes()), (2, &[2, 3, 4][..]));
+        assert_eq!((r.len(), r.indexes()), (2, vec![2, 3, 4]));
         assert_eq!(r.messages(), ["bad label"]);
         assert_eq!(r.unsaid().collect::<Vec<_>>(), [("too_old", 1)]);
     }

@@ -28,12 +28,16 @@ impl<S: Spec> Generation<S> {
         if let Some(head) = self.heads.read().get(tenant) {
             return head.clone();
         }
+        self.open(now);
+        self.heads.write().entry(tenant.clone()).or_insert_with(|| Arc::new(spec.new_head(tenant))).clone()
+    }
+
+    /// From now on a cut is wanted.
+    pub fn open(&self, now: i64) {
         let mut opened_at = self.opened_at.lock();
         if *opened_at == 0 {
             *opened_at = now;
         }
-        drop(opened_at);
-        self.heads.write().entry(tenant.clone()).or_insert_with(|| Arc::new(spec.new_head(tenant))).clone()
     }
 
     pub fn existing(&self, tenant: &TenantId) -> Option<Arc<S::Head>> {

@@ -16,11 +16,12 @@ pub(super) struct State {
     pub oldest: Option<i64>,
 }
 
-/// Whether to cut now: half of a bound is used, or rows have waited long enough.
+/// Whether to cut now: half of a bound is used, or rows have waited long enough, or nobody knows how long because the clock
+/// was set back.
 pub(super) fn plan(state: &State, now: i64, cut_after: Duration) -> bool {
     let Some(oldest) = state.oldest else { return false };
-    let waited = u128::try_from(now.saturating_sub(oldest)).unwrap_or(0);
-    state.head_bytes >= state.head_max_bytes / 2 || state.wal_bytes >= state.wal_max_bytes / 2 || waited >= cut_after.as_nanos()
+    let has_waited = u128::try_from(now.saturating_sub(oldest)).map_or(true, |waited| waited >= cut_after.as_nanos());
+    state.head_bytes >= state.head_max_bytes / 2 || state.wal_bytes >= state.wal_max_bytes / 2 || has_waited
 }
 
 impl<S: Spec> Store<S> {
@@ -82,5 +83,6 @@ mod tests {
         assert!(plan(&state(50, 0, Some(5)), 6, minute));
         assert!(plan(&state(0, 50, Some(5)), 6, minute));
         assert!(plan(&state(0, 0, Some(5)), 5 + 60_000_000_000, minute));
+        assert!(plan(&state(0, 0, Some(5)), 4, minute), "the clock was set back");
     }
 }

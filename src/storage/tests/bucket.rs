@@ -3,7 +3,7 @@
 use super::*;
 use crate::runtime::Shutdown;
 use crate::storage::catalog::RemoteState;
-use crate::storage::tier::{Bucket, BucketConfig, Claim, DiskShares, OwnerError, Tier, attach, testing};
+use crate::storage::tier::{Bucket, BucketConfig, Claim, OwnerError, Tier, attach, testing};
 use crate::telemetry::Telemetry;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ impl House {
             layout,
             &catalog,
             self.bucket(),
-            DiskShares { blocks_max_bytes: 0, cache_max_bytes: 8 << 20 },
+            8 << 20,
             Telemetry::default().bucket,
         )
         .unwrap();
