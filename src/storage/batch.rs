@@ -178,4 +178,14 @@ mod tests {
         assert_eq!(r.messages(), ["bad label"]);
         assert_eq!(r.unsaid().collect::<Vec<_>>(), [("too_old", 1)]);
     }
+    /// From the back it was quadratic: minutes for what a request may hold.
+    #[test]
+    fn the_order_of_refusals_costs_nothing() {
+        let mut r = Refusals::default();
+        for index in (0..2_000_000).rev() {
+            r.pass_over(index, Reason::TooOld);
+        }
+        assert_eq!((r.skipped(), r.indexes().len()), (2_000_000, 2_000_000));
+        assert!(r.indexes().is_sorted() && r.contains(77) && !r.contains(2_000_000));
+    }
 }

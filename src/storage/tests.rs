@@ -69,7 +69,11 @@ impl Spec for WordSpec {
         WordHead::default()
     }
 
+    /// The body `unreadable` is.
     fn replay(&self, frame: &Frame) -> Result<WordRows, ReplayError> {
+        if &frame.body[..] == b"unreadable" {
+            return Err(ReplayError("it says so".into()));
+        }
         let rows = WordRows(parse(&frame.body, &frame.refused));
         rows.take_time();
         Ok(rows)
@@ -261,8 +265,13 @@ impl Process {
     }
 
     fn queue(&self, tenant: &str, body: &str) -> Result<store::Ticket, AppendError> {
+        self.queue_body(tenant, body, body)
+    }
+
+    /// A request whose frame says something else than its rows.
+    fn queue_body(&self, tenant: &str, rows: &str, body: &str) -> Result<store::Ticket, AppendError> {
         let payload = Payload { kind: 1, encoding: 0, received_at: 7, body: body.to_owned().into() };
-        let rows = WordRows(parse(body.as_bytes(), &[]));
+        let rows = WordRows(parse(rows.as_bytes(), &[]));
         let batch = Batch { tenant: TenantId::parse(tenant).unwrap(), payload, rows, refusals: Refusals::default() };
         self.store.append(Admitted::new(batch))
     }

@@ -286,9 +286,7 @@ mod tests {
             block(Signal::Logs, 3, 30, 0.9),
             block(Signal::Logs, 4, 30, 0.2),
         ];
-        let numbers = |held: &[HeldBlock], excess| {
-            plan(held.to_vec(), excess).iter().map(|b| b.id.0.timestamp_ms()).collect::<Vec<_>>()
-        };
+        let numbers = |held: &[HeldBlock], excess| plan(held.to_vec(), excess).iter().map(|b| b.id.0.timestamp_ms()).collect::<Vec<_>>();
         assert_eq!(numbers(&held, 0), [0; 0]);
         assert_eq!(numbers(&held, 30), [3]);
         assert_eq!(numbers(&held, 31), [3, 1]);

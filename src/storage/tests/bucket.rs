@@ -32,15 +32,7 @@ impl House {
         let (world, layout) = (World::real(), self.layout(name));
         let catalog = Arc::new(Catalog::open(&world, &layout).unwrap());
         let claim = attach(&world, &layout, &catalog, &self.bucket(), &Shutdown::default())?;
-        let tier = Tier::with_bucket(
-            world,
-            layout,
-            &catalog,
-            self.bucket(),
-            8 << 20,
-            Telemetry::default().bucket,
-        )
-        .unwrap();
+        let tier = Tier::with_bucket(world, layout, &catalog, self.bucket(), 8 << 20, Telemetry::default().bucket).unwrap();
         let process = open_tiered(tier.clone(), catalog.clone());
         process.store.recover().unwrap();
         tier.set_owned_for_test(claim == Claim::Owned);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a write is tried again while the disk is full.
-const ROOM_EVERY: Duration = Duration::from_millis(200);
+const ROOM_EVERY: Duration = Duration::from_millis(100);
 
 /// With [`SyncMode::Os`], what was written is synced at most so much later.
 const OS_SYNC_AFTER: Duration = Duration::from_secs(1);
@@ -183,12 +183,12 @@ impl Committer {
             }
             return Ok(());
         }
-        // Nothing of it counts, and the next one has its name.
+        // Nothing of it counts, and the next one has its name, and replaces it where it cannot be removed now.
         let path = segment.path.clone();
         self.segment = None;
         self.shared.written.lock().open_bytes = 0;
         match self.world.disk.remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if !is_full(&error) && error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }

@@ -93,8 +93,7 @@ impl Frame {
         let last = bytes.len().checked_sub(PREFIX + FIXED)?;
         let is_likely = |at: &usize| {
             let length = u32_at(bytes, *at) as usize;
-            (FIXED..=FRAME_MAX_BYTES).contains(&length)
-                && u64_at(bytes, at + PREFIX).is_some_and(|lsn| lsns.contains(&lsn))
+            (FIXED..=FRAME_MAX_BYTES).contains(&length) && u64_at(bytes, at + PREFIX).is_some_and(|lsn| lsns.contains(&lsn))
         };
         (from..=last).filter(is_likely).find(|at| matches!(Frame::parse(&bytes.slice(*at..)), Parsed::Frame { .. }))
     }

@@ -24,17 +24,16 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Creates the segment whose first frame will be `first`, and makes its name durable.
+    /// Creates the segment whose first frame will be `first`, and makes its name durable. One of that name is what a full
+    /// disk has left of another attempt.
     pub fn create(world: &World, layout: &Layout, signal: Signal, first: u64) -> io::Result<Segment> {
         let path = layout.segment(signal, first);
-        let mut file = world.disk.create(&path)?;
-        let named = file.write_all(&[&MAGIC[..], &first.to_le_bytes()].concat()).and_then(|()| world.disk.sync_dir(&layout.wal(signal)));
-        if let Err(error) = named {
-            // Another attempt must find the name free.
-            drop(file);
+        if world.disk.exists(&path) {
             world.disk.remove_file(&path)?;
-            return Err(error);
         }
+        let mut file = world.disk.create(&path)?;
+        file.write_all(&[&MAGIC[..], &first.to_le_bytes()].concat())?;
+        world.disk.sync_dir(&layout.wal(signal))?;
         Ok(Segment { file, path, first, bytes: HEADER_BYTES as u64, reserved: 0, kept: (0, first) })
     }
 
