@@ -283,7 +283,8 @@ impl<'o, 'w> Output<'o, 'w> {
         entry.hist_rows.1 += histograms as i64;
         self.rows = (self.rows.0 + floats as i64, self.rows.1 + histograms as i64);
         let mut part = SeriesBuffer::new(series.labels.clone(), series.id, series.created, 0);
-        (part.ts, part.values, part.starts, part.histograms) = (data.ts, data.values, data.starts, data.histograms);
+        part.histograms = data.histograms;
+        (part.ts, part.values, part.starts) = (data.ts.into_vec(), data.values.into_vec(), data.starts.into_vec());
         self.weight += floats + histograms * HISTOGRAM_WEIGHT;
         self.pending.push(part);
         if self.weight >= PENDING_SAMPLES { self.flush() } else { Ok(()) }

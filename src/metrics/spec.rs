@@ -2,6 +2,7 @@ use super::compact;
 use super::head::{MetricsHead, Registry};
 use super::otlp::{self, TranslationConfig};
 use super::rows::{Metadata, MetricRows};
+use super::select::SampleCache;
 use super::{remote_write, schema, select};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Failure, Signal, TenantId};
@@ -28,6 +29,8 @@ pub struct Config {
     pub translation: TranslationConfig,
     /// How far back an instant selector looks for a sample.
     pub lookback: Duration,
+    /// Bytes of decoded samples of blocks that are kept for the next queries.
+    pub sample_cache_bytes: u64,
     /// Samples one query may hold.
     pub query_samples_max: u64,
 }
@@ -40,6 +43,7 @@ impl Default for Config {
             future_max: Duration::from_secs(600),
             translation: TranslationConfig::default(),
             lookback: Duration::from_secs(300),
+            sample_cache_bytes: 64 << 20,
             query_samples_max: 50_000_000,
         }
     }
@@ -78,15 +82,22 @@ pub struct MetricsSpec {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     registries: Mutex<HashMap<TenantId, Arc<Registry>>>,
+    samples: Arc<SampleCache>,
 }
 
 impl MetricsSpec {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> MetricsSpec {
-        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default() }
+        let samples = Arc::new(SampleCache::new(config.sample_cache_bytes));
+        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), samples }
     }
 
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// Decoded samples of blocks, of all tenants.
+    pub fn samples(&self) -> &Arc<SampleCache> {
+        &self.samples
     }
 
     /// Families that were described apart from their series, in no order.

@@ -170,7 +170,8 @@ pub(super) fn build(
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();
-    let metrics = metrics::Config { retention: config.retention_metrics, ..metrics::Config::default() };
+    let metrics =
+        metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });

@@ -120,7 +120,7 @@ fn custom_histograms(block: &BTreeMap<Labels, SeriesData>) -> BTreeMap<Labels, S
         let mut builder = labels.to_builder();
         let labels = builder.remove("le").set(METRIC_NAME, base).build();
         let times = parts.entry(labels).or_default();
-        for (ts, value) in data.ts.iter().zip(&data.values) {
+        for (ts, value) in data.ts.iter().zip(data.values.iter()) {
             let part = times.entry(*ts).or_default();
             match kind {
                 "_bucket" => part.buckets.push((bound.unwrap_or(f64::NAN), *value)),

@@ -80,7 +80,7 @@ impl Api {
         let run = move || {
             let view = store.view(&tenant);
             let missing = view.missing.clone();
-            let found = work(&Querier::new(view, inner))?;
+            let found = work(&Querier::new(view, inner, store.spec().samples().clone()))?;
             Ok((found, missing.warning()))
         };
         let (found, warning) = self.pool.run(&context, run).await?;

@@ -252,9 +252,14 @@ impl Registry {
             .iter()
             .filter(|m| !m.matches_empty())
             .min_by_key(|m| (m.op != MatchOp::Equal, inner.posting_length(m), m.name != METRIC_NAME));
+        // A list of postings satisfies its own matcher, so that a pattern is tried once a value and not once a series.
+        let others: Vec<&Matcher> = matchers.iter().filter(|m| narrowing.is_none_or(|n| !std::ptr::eq(*m, n))).collect();
         let matches = |reference: &u32| {
+            if others.is_empty() {
+                return true;
+            }
             let Some(entry) = inner.entries.get(reference) else { return false };
-            matchers.iter().all(|m| m.matches(entry.labels.value(&m.name)))
+            others.iter().all(|m| m.matches(entry.labels.value(&m.name)))
         };
         let mut found: Vec<u32> = match narrowing {
             Some(matcher) => inner.postings_of(matcher).into_iter().filter(|r| matches(r)).collect(),

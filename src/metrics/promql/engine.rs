@@ -1,11 +1,12 @@
 use super::annotations::Annotations;
 use super::ast::{Expr, Kind, ValueType};
 use super::duration::{self, Times};
-use super::eval::{Cell, Evaluator, Extension, Grid, Series, Value};
+use super::eval::{Cell, Evaluator, Extension, Grid, Series, Value, Window};
 use super::storage::Storage;
 use crate::metrics::histogram::Histogram;
 use crate::model::Labels;
 use crate::query::QueryError;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Switches and bounds of the engine. Times in milliseconds.
@@ -162,15 +163,19 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
     if range.extension != Extension::None {
         return Err(QueryError::Execution("anchored and smoothed modifiers need a function around them".to_owned()));
     }
-    let mut result = Vec::new();
-    range.map(grid, |data, window| {
-        result.push(MatrixSeries {
-            labels: data.labels.clone(),
-            floats: window.ts.iter().copied().zip(window.values.iter().copied()).collect(),
-            histograms: window.histograms.iter().map(|h| (h.ts, h.histogram.clone())).collect(),
-        });
-        None
+    let result = RefCell::new(Vec::new());
+    range.map(grid, |data| {
+        let result = &result;
+        move |window: &Window<'_>| {
+            result.borrow_mut().push(MatrixSeries {
+                labels: data.labels.clone(),
+                floats: window.ts.iter().copied().zip(window.values.iter().copied()).collect(),
+                histograms: window.histograms.iter().map(|h| (h.ts, h.histogram.clone())).collect(),
+            });
+            None
+        }
     });
+    let mut result = result.into_inner();
     result.sort_by(|a: &MatrixSeries, b| a.labels.cmp(&b.labels));
     Ok(result)
 }

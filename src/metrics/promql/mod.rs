@@ -12,6 +12,7 @@ mod lexer;
 mod parser;
 mod pretty;
 mod printer;
+mod run;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use engine::{Answer, Engine, MatrixSeries, Options, Point, QueryValue, Vecto
 pub use functions::{FUNCTIONS, Function};
 pub use parser::{ParseError, parse, parse_selector};
 pub use pretty::pretty;
+pub use run::Run;
 pub use storage::{Interval, SeriesData, Storage};

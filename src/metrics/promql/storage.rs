@@ -1,3 +1,4 @@
+use super::run::Run;
 use crate::metrics::rows::HistogramSample;
 use crate::model::{Labels, Matcher};
 use crate::query::QueryError;
@@ -40,16 +41,16 @@ pub struct SeriesData {
     pub labels: Labels,
     /// Orders series by their creation.
     pub created: i64,
-    pub ts: Vec<i64>,
-    pub values: Vec<f64>,
+    pub ts: Run<i64>,
+    pub values: Run<f64>,
     /// Start times, 0 if unknown; empty if no sample has one.
-    pub starts: Vec<i64>,
+    pub starts: Run<i64>,
     pub histograms: Vec<HistogramSample>,
 }
 
 impl SeriesData {
     pub fn new(labels: Labels) -> SeriesData {
-        SeriesData { labels, created: 0, ts: Vec::new(), values: Vec::new(), starts: Vec::new(), histograms: Vec::new() }
+        SeriesData { labels, created: 0, ts: Run::default(), values: Run::default(), starts: Run::default(), histograms: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -69,9 +70,9 @@ impl SeriesData {
         SeriesData {
             labels: self.labels.clone(),
             created: self.created,
-            ts: self.ts.drain(..floats).collect(),
-            values: self.values.drain(..floats).collect(),
-            starts: self.starts.drain(..starts).collect(),
+            ts: self.ts.split_front(floats),
+            values: self.values.split_front(floats),
+            starts: self.starts.split_front(starts),
             histograms: self.histograms.drain(..histograms).collect(),
         }
     }
@@ -89,6 +90,11 @@ impl SeriesData {
         self.histograms.retain(|h| keep(h.ts));
     }
 
+    /// Makes its samples its own.
+    pub fn unshare(&mut self) {
+        (self.ts, self.values, self.starts) = (self.ts.to_vec().into(), self.values.to_vec().into(), self.starts.to_vec().into());
+    }
+
     /// Memory it takes.
     pub fn bytes(&self) -> u64 {
         let histograms: usize = self.histograms.iter().map(|h| h.histogram.heap_bytes()).sum();
@@ -103,13 +109,19 @@ impl SeriesData {
     /// Joins samples that were accepted later: of samples with equal times those of `self` stay.
     pub fn append_later(&mut self, later: SeriesData) {
         self.created = self.created.min(later.created);
+        if self.is_empty() {
+            *self = SeriesData { created: self.created, ..later };
+            return;
+        }
         if !later.starts.is_empty() || !self.starts.is_empty() {
             self.starts.resize(self.ts.len(), 0);
             self.starts.extend(later.starts.iter().copied().chain(std::iter::repeat(0)).take(later.ts.len()));
         }
         let in_order = self.ts.last().zip(later.ts.first()).is_none_or(|(a, b)| a < b);
-        self.ts.extend(later.ts);
-        self.values.extend(later.values);
+        if !later.ts.is_empty() {
+            self.ts.extend(later.ts.iter().copied());
+            self.values.extend(later.values.iter().copied());
+        }
         if !in_order {
             let mut order: Vec<usize> = (0..self.ts.len()).collect();
             order.sort_by_key(|i| self.ts[*i]);
@@ -137,7 +149,7 @@ mod tests {
         SeriesData {
             ts: samples.iter().map(|s| s.0).collect(),
             values: samples.iter().map(|s| s.1).collect(),
-            starts: starts.to_vec(),
+            starts: starts.to_vec().into(),
             ..SeriesData::new(Labels::empty())
         }
     }
@@ -146,6 +158,6 @@ mod tests {
     fn of_equal_times_the_earlier_accepted_stays() {
         let mut a = series(&[(1, 1.0), (3, 3.0)], &[]);
         a.append_later(series(&[(2, 2.0), (3, 9.0), (4, 4.0)], &[1, 1, 1]));
-        assert_eq!((a.ts, a.values, a.starts), (vec![1, 2, 3, 4], vec![1.0, 2.0, 3.0, 4.0], vec![0, 1, 0, 1]));
+        assert_eq!((&*a.ts, &*a.values, &*a.starts), (&[1, 2, 3, 4][..], &[1.0, 2.0, 3.0, 4.0][..], &[0, 1, 0, 1][..]));
     }
 }

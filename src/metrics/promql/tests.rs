@@ -139,8 +139,8 @@ impl Storage for One {
 #[test]
 fn windows_are_open_to_the_left_and_staleness_ends_a_series() {
     let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x_total")]));
-    data.ts = vec![0, 60_000, 120_000, 180_000];
-    data.values = vec![1.0, 2.0, 3.0, f64::from_bits(crate::metrics::STALE_NAN)];
+    data.ts = vec![0, 60_000, 120_000, 180_000].into();
+    data.values = vec![1.0, 2.0, 3.0, f64::from_bits(crate::metrics::STALE_NAN)].into();
     let storage = One(data);
     let engine = Engine::new(&storage, Options::default());
     let at = |query: &str, ms: i64| match engine.instant(&parse(query).unwrap(), ms).unwrap().value {
@@ -165,7 +165,7 @@ fn windows_are_open_to_the_left_and_staleness_ends_a_series() {
 fn a_budget_of_samples_is_kept() {
     let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x")]));
     data.ts = (0..1_000).collect();
-    data.values = vec![1.0; 1_000];
+    data.values = vec![1.0; 1_000].into();
     let storage = One(data);
     let engine = Engine::new(&storage, Options { samples_max: 999, ..Options::default() });
     let failure = engine.instant(&parse("x").unwrap(), 1_000).unwrap_err();

@@ -1,13 +1,14 @@
 //! Samples of one block.
 
+use super::cache::{Piece, SampleCache};
 use super::erase::{Eraser, Hidden};
 use super::series::{SeriesRow, SeriesTable};
 use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
-use crate::metrics::promql::{Interval, SeriesData};
+use crate::metrics::promql::{Interval, Run, SeriesData};
 use crate::metrics::rows::{HistogramSample, Value};
 use crate::metrics::{decimal, schema};
-use crate::model::Matcher;
+use crate::model::{Labels, Matcher};
 use crate::query::{Context, QueryError};
 use crate::storage::Scan;
 use crate::storage::block::{Block, ReadError};
@@ -24,6 +25,7 @@ pub(super) fn read_samples(
     erasers: &[Eraser],
     (matchers, interval): (&[Matcher], Interval),
     context: &Context,
+    cache: &SampleCache,
     mut take: impl FnMut(SeriesData),
 ) -> Result<(), QueryError> {
     context.check()?;
@@ -33,15 +35,20 @@ pub(super) fn read_samples(
         return Ok(());
     }
     let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData { created: r.created, ..SeriesData::new(r.labels.clone()) }).collect();
-    let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
-    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
-        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
-        columns.copy(at, interval, &mut series[into]);
-        if into % 64 == 0 {
-            context.check()?;
+    let mut from = 0;
+    while from < rows.len() {
+        let piece = rows[from].piece;
+        let to = from + rows[from..].iter().take_while(|r| r.piece == piece).count();
+        context.check()?;
+        if let Some(piece_rows) = piece.and_then(|p| table.pieces.get(p as usize)) {
+            let key = (block.meta().id, piece_rows.start);
+            let piece = cache.piece(key, || read_piece(block, piece_rows))?;
+            share(&piece, &rows[from..to], interval, &mut series[from..to]);
+        } else {
+            read_floats(block, &rows[from..to], interval, context, &mut series[from..to])?;
         }
-        Ok(())
-    })?;
+        from = to;
+    }
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.hist_rows.clone()).collect();
     read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
         for row in at {
@@ -60,6 +67,54 @@ pub(super) fn read_samples(
         take(data);
     }
     Ok(())
+}
+
+/// Gives series their samples within the interval: shared with the piece if they are most of it, else copied, so that a query
+/// holds at most twice what it accounts for.
+fn share(piece: &Piece, rows: &[&SeriesRow], interval: Interval, series: &mut [SeriesData]) {
+    let part = |row: &SeriesRow| {
+        let positions = piece.positions(&row.rows);
+        let times = &piece.ts[positions.clone()];
+        let within = |passes: &dyn Fn(i64) -> bool| positions.start + times.partition_point(|t| passes(*t));
+        within(&|t| t < interval.from)..within(&|t| t <= interval.to)
+    };
+    let parts: Vec<Range<usize>> = rows.iter().map(|row| part(row)).collect();
+    let copied = 2 * parts.iter().map(Range::len).sum::<usize>() < piece.ts.len();
+    for (data, part) in series.iter_mut().zip(parts) {
+        data.ts = Run::shared(piece.ts.clone(), part.clone());
+        data.values = Run::shared(piece.values.clone(), part.clone());
+        data.starts = piece.starts(part);
+        if copied {
+            data.unshare();
+        }
+    }
+}
+
+fn read_piece(block: &Arc<Block>, rows: &Range<u64>) -> Result<Piece, QueryError> {
+    let mut data = SeriesData::new(Labels::empty());
+    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, std::slice::from_ref(rows), |batch, at, _| {
+        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
+        columns.copy_all(at, &mut data);
+        Ok(())
+    })?;
+    Ok(Piece::new(rows.start, data))
+}
+
+/// Floats of series that are in no piece.
+fn read_floats(
+    block: &Arc<Block>,
+    rows: &[&SeriesRow],
+    interval: Interval,
+    context: &Context,
+    series: &mut [SeriesData],
+) -> Result<(), QueryError> {
+    let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.rows.clone()).collect();
+    read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
+        context.check()?;
+        let Some(columns) = SampleColumns::of(batch) else { return Ok(()) };
+        columns.copy(at, interval, &mut series[into]);
+        Ok(())
+    })
 }
 
 /// What [`SampleColumns`] reads.
@@ -151,10 +206,14 @@ impl<'a> SampleColumns<'a> {
         let times = &self.ts.values()[rows.clone()];
         let from = rows.start + times.partition_point(|t| *t < interval.from);
         let to = rows.start + times.partition_point(|t| *t <= interval.to);
-        into.ts.extend_from_slice(&self.ts.values()[from..to]);
-        into.values.extend((from..to).map(|row| self.value(row)));
+        self.copy_all(from..to, into);
+    }
+
+    fn copy_all(&self, rows: Range<usize>, into: &mut SeriesData) {
+        into.ts.extend(self.ts.values()[rows.clone()].iter().copied());
+        into.values.extend(rows.clone().map(|row| self.value(row)));
         if let Some(starts) = self.starts {
-            into.starts.extend((from..to).map(|row| if starts.is_valid(row) { starts.value(row) } else { 0 }));
+            into.starts.extend(rows.map(|row| if starts.is_valid(row) { starts.value(row) } else { 0 }));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Series of a View: those of blocks and heads, joined by label set, with the earlier accepted of equal samples.
 
 pub(super) mod block;
+mod cache;
 mod erase;
 pub(super) mod exemplars;
 pub(super) mod series;
 
 use super::head::SeriesBuffer;
-use super::promql::{Interval, SeriesData, Storage};
+use super::promql::{Interval, Run, SeriesData, Storage};
 use super::rows::{HistogramSample, Metadata};
 use super::spec::MetricsSpec;
 use crate::model::time::MILLI;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use block::block_newest;
+pub use cache::SampleCache;
 pub use erase::{Eraser, Hidden, may_erase};
 use series::SeriesTable;
 
@@ -43,11 +45,12 @@ pub struct SeriesFacts<'a> {
 pub struct Querier {
     view: View<MetricsSpec>,
     context: Context,
+    cache: Arc<SampleCache>,
 }
 
 impl Querier {
-    pub fn new(view: View<MetricsSpec>, context: Context) -> Querier {
-        Querier { view, context }
+    pub fn new(view: View<MetricsSpec>, context: Context, cache: Arc<SampleCache>) -> Querier {
+        Querier { view, context, cache }
     }
 
     /// The deletes that hide samples of the block.
@@ -102,7 +105,8 @@ impl Storage for Querier {
         let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
         for block in self.view.blocks_in(nanos(interval)) {
             let erasers = self.erasers(block);
-            block::read_samples(block, &erasers, (matchers, interval), &self.context, |data| add(&mut joined, data))?;
+            let asked = (matchers, interval);
+            block::read_samples(block, &erasers, asked, &self.context, &self.cache, |data| add(&mut joined, data))?;
         }
         for head in &self.view.heads {
             self.context.check()?;
@@ -133,12 +137,12 @@ fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
     let range = series.ts.partition_point(|t| *t < interval.from)..series.ts.partition_point(|t| *t <= interval.to);
     let mut histograms: Vec<HistogramSample> = series.histograms;
     histograms.retain(|h| interval.contains(h.ts));
-    let starts = if series.starts.is_empty() { Vec::new() } else { series.starts[range.clone()].to_vec() };
+    let starts = if series.starts.is_empty() { Run::default() } else { series.starts[range.clone()].to_vec().into() };
     SeriesData {
         labels: series.labels,
         created: series.created,
-        ts: series.ts[range.clone()].to_vec(),
-        values: series.values[range].to_vec(),
+        ts: series.ts[range.clone()].to_vec().into(),
+        values: series.values[range].to_vec().into(),
         starts,
         histograms,
     }

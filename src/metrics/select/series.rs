@@ -19,6 +19,8 @@ pub struct SeriesRow {
     pub id: i64,
     /// Orders series by their creation.
     pub created: i64,
+    /// Number of the piece in which its rows of `samples` are decoded and kept; none if it has none, or too many.
+    pub piece: Option<u32>,
     pub labels: Labels,
     /// Its rows of `samples` and of `hist`.
     pub rows: Range<u64>,
@@ -32,7 +34,15 @@ pub struct SeriesRow {
 #[derive(Debug, Default)]
 pub struct SeriesTable {
     pub rows: Vec<SeriesRow>,
+    /// Rows of `samples` that each piece holds.
+    pub pieces: Vec<Range<u64>>,
 }
+
+/// Rows of samples that are decoded together: whole series, at least so many unless the block ends.
+const PIECE_ROWS: u64 = 16_384;
+
+/// Rows of one series that are decoded whole: a day at one a second. Of a series with more, a query reads what it needs.
+const PIECE_ROWS_MAX: u64 = 90_000;
 
 impl SeriesTable {
     pub fn of(block: &Arc<Block>) -> Result<Arc<SeriesTable>, ReadError> {
@@ -47,7 +57,8 @@ impl SeriesTable {
                 decode(&batch?, &mut known, &mut rows);
             }
         }
-        Ok(SeriesTable { rows })
+        let pieces = into_pieces(&mut rows);
+        Ok(SeriesTable { rows, pieces })
     }
 
     /// Series that satisfy all matchers, in order.
@@ -61,8 +72,36 @@ impl SeriesTable {
             }
             None => 0..self.rows.len(),
         };
-        self.rows[range].iter().filter(|r| matchers.iter().all(|m| m.matches(r.labels.value(&m.name))))
+        // Rows are sorted by name, so that a pattern on it is tried once a name.
+        let (of_name, others): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| m.name == METRIC_NAME);
+        let mut last: Option<(&str, bool)> = None;
+        self.rows[range].iter().filter(move |r| {
+            let name = r.labels.value(METRIC_NAME);
+            let hit = match last {
+                Some((known, hit)) if known == name => hit,
+                _ => of_name.iter().all(|m| m.matches(name)),
+            };
+            last = Some((name, hit));
+            hit && others.iter().all(|m| m.matches(r.labels.value(&m.name)))
+        })
     }
+}
+
+/// Groups neighbouring series, and tells each of its group.
+fn into_pieces(rows: &mut [SeriesRow]) -> Vec<Range<u64>> {
+    let mut pieces: Vec<Range<u64>> = Vec::new();
+    for row in rows.iter_mut() {
+        let count = row.rows.end - row.rows.start;
+        if count == 0 || count > PIECE_ROWS_MAX {
+            continue;
+        }
+        match pieces.last_mut() {
+            Some(piece) if piece.end == row.rows.start && piece.end - piece.start < PIECE_ROWS => piece.end = row.rows.end,
+            _ => pieces.push(row.rows.clone()),
+        }
+        row.piece = u32::try_from(pieces.len() - 1).ok();
+    }
+    pieces
 }
 
 /// Rows of the table `series`, in order.
@@ -93,6 +132,7 @@ pub fn decode(batch: &RecordBatch, known: &mut HashSet<Arc<Metadata>>, rows: &mu
             id: ids.value(row),
             // Blocks that do not tell are older than those that do.
             created: created.map_or(0, |c| c.value(row)),
+            piece: None,
             labels: labels.build(),
             rows: range(start.value(row), count.value(row)),
             hist_rows: range(hist_start.value(row), hist_count.value(row)),

@@ -4,6 +4,7 @@ mod checksum;
 mod describe;
 mod fields;
 mod meta;
+mod pages;
 mod parse;
 mod pruning;
 mod read;

@@ -1,43 +1,43 @@
 //! Which parts of a table a scan need not read: row groups by statistics and bloom filters, pages by the page index,
 //! rows by their values.
 
+use super::pages::Pages;
 use super::read::TableFile;
 use crate::storage::{Predicate, Scan, Value};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType, TimestampNanosecondType};
-use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_schema::{ArrowError, DataType, TimeUnit};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection, RowSelector};
+use arrow_array::{Array, BooleanArray};
+use arrow_schema::{DataType, TimeUnit};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::Result;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
 use std::sync::Arc;
 
 type Builder = ParquetRecordBatchReaderBuilder<TableFile>;
 
-pub(super) fn apply(builder: Builder, scan: &Scan) -> Result<Builder> {
-    let predicates = known(&builder, scan);
-    let groups = surviving_groups(&builder, &predicates)?;
-    let ranges = match (&scan.rows, surviving_pages(&builder, &groups, &predicates)) {
+/// What of a table a scan has to look at.
+pub(super) struct Plan {
+    pub groups: Vec<usize>,
+    /// Rows of these groups; `None` is all.
+    pub selection: Option<RowSelection>,
+    /// What a row must satisfy: columns by their index, each with its test.
+    pub predicates: Vec<(usize, Predicate)>,
+}
+
+pub(super) fn plan(builder: &Builder, scan: &Scan) -> Result<Plan> {
+    let predicates = known(builder, scan);
+    let groups = surviving_groups(builder, &predicates)?;
+    let ranges = match (&scan.rows, surviving_pages(builder, &groups, &predicates)) {
         (Some(asked), Some(pages)) => Some(intersect(asked, &pages)),
         (asked, pages) => asked.clone().or(pages),
     };
-    let selection = ranges.map(|ranges| select(&builder, &groups, &ranges));
-    let mut builder = builder.with_row_groups(groups);
-    if let Some(selection) = selection {
-        builder = builder.with_row_selection(selection);
-    }
-    if !predicates.is_empty() {
-        let filter = row_filter(&builder, predicates);
-        builder = builder.with_row_filter(filter);
-    }
-    Ok(builder)
+    let selection = ranges.map(|ranges| select(builder, &groups, &ranges));
+    Ok(Plan { groups, selection, predicates })
 }
 
 /// Predicates whose column the table has, with the column's index.
@@ -100,7 +100,7 @@ pub(super) fn distinct(file: &TableFile, metadata: &ParquetMetaData, group: usiz
         return Ok(None);
     }
     let total = usize::try_from(rows.num_rows()).unwrap_or(0);
-    let mut pages = SerializedPageReader::new(Arc::new(file.clone()), chunk, total, None)?;
+    let mut pages = Pages::new(Arc::new(file.clone()), chunk, total, None)?;
     let Some(Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN | Encoding::PLAIN_DICTIONARY, .. }) =
         pages.get_next_page()?
     else {
@@ -263,17 +263,8 @@ fn select(builder: &Builder, groups: &[usize], ranges: &[Range<u64>]) -> RowSele
     selectors.into()
 }
 
-fn row_filter(builder: &Builder, predicates: Vec<(usize, Predicate)>) -> RowFilter {
-    let filters = predicates.into_iter().map(|(field, predicate)| {
-        let mask = ProjectionMask::roots(builder.parquet_schema(), [field]);
-        let test = move |batch: RecordBatch| evaluate(batch.column(0).as_ref(), &predicate);
-        Box::new(ArrowPredicateFn::new(mask, test)) as Box<dyn parquet::arrow::arrow_reader::ArrowPredicate>
-    });
-    RowFilter::new(filters.collect())
-}
-
 /// One flag a row; a null row is false. A type that no predicate is meant for keeps every row.
-fn evaluate(column: &dyn Array, predicate: &Predicate) -> std::result::Result<BooleanArray, ArrowError> {
+pub(super) fn evaluate(column: &dyn Array, predicate: &Predicate) -> BooleanArray {
     let integers: Option<&[i64]> = match column.data_type() {
         DataType::Int64 => Some(column.as_primitive::<Int64Type>().values()),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(column.as_primitive::<TimestampNanosecondType>().values()),
@@ -285,25 +276,25 @@ fn evaluate(column: &dyn Array, predicate: &Predicate) -> std::result::Result<Bo
             Predicate::Between { min, max, .. } => (*min..=*max).contains(&n),
             Predicate::OneOf { values, .. } => values.contains(&Value::Int(n)),
         };
-        return Ok(integers.iter().enumerate().map(|(i, n)| Some(column.is_valid(i) && test(*n))).collect());
+        return integers.iter().enumerate().map(|(i, n)| Some(column.is_valid(i) && test(*n))).collect();
     }
-    let Predicate::OneOf { values, .. } = predicate else { return Ok(BooleanArray::from(vec![true; column.len()])) };
+    let Predicate::OneOf { values, .. } = predicate else { return BooleanArray::from(vec![true; column.len()]) };
     let wanted: Vec<&[u8]> = values.iter().filter_map(bytes_of).collect();
     let test = |i: usize, bytes: &[u8]| Some(column.is_valid(i) && wanted.contains(&bytes));
     match column.data_type() {
-        DataType::Utf8 => Ok((0..column.len()).map(|i| test(i, column.as_string::<i32>().value(i).as_bytes())).collect()),
-        DataType::FixedSizeBinary(_) => Ok((0..column.len()).map(|i| test(i, column.as_fixed_size_binary().value(i))).collect()),
+        DataType::Utf8 => (0..column.len()).map(|i| test(i, column.as_string::<i32>().value(i).as_bytes())).collect(),
+        DataType::FixedSizeBinary(_) => (0..column.len()).map(|i| test(i, column.as_fixed_size_binary().value(i))).collect(),
         DataType::Dictionary(_, inner) if **inner == DataType::Utf8 => {
             let dictionary = column.as_any_dictionary();
             let hits: Vec<bool> =
                 dictionary.values().as_string::<i32>().iter().map(|v| v.is_some_and(|v| wanted.contains(&v.as_bytes()))).collect();
             if hits.is_empty() {
-                return Ok(BooleanArray::from(vec![false; column.len()]));
+                return BooleanArray::from(vec![false; column.len()]);
             }
             let keys = dictionary.normalized_keys();
-            Ok(keys.iter().enumerate().map(|(i, key)| Some(column.is_valid(i) && hits.get(*key).copied().unwrap_or(false))).collect())
+            keys.iter().enumerate().map(|(i, key)| Some(column.is_valid(i) && hits.get(*key).copied().unwrap_or(false))).collect()
         }
-        _ => Ok(BooleanArray::from(vec![true; column.len()])),
+        _ => BooleanArray::from(vec![true; column.len()]),
     }
 }
 

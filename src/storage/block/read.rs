@@ -1,4 +1,5 @@
-use super::pruning;
+use super::pages::Groups;
+use super::pruning::{self, Plan};
 use super::{BlockMeta, TableMeta};
 use crate::runtime::ReadFile;
 use crate::storage::tier::Tier;
@@ -7,8 +8,10 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowGroups, RowSelection,
+};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 use std::any::Any;
@@ -187,19 +190,38 @@ impl Table {
     pub fn scan(&self, scan: &Scan) -> Result<impl Iterator<Item = Result<RecordBatch, ReadError>> + use<>, ReadError> {
         let error = self.error();
         let footer = if scan.dictionaries { self.footer.with_dictionaries() } else { &self.footer.plain };
+        let reader = self.read(footer, scan).map_err(|e| error(&e))?;
+        Ok(reader.map(move |batch| batch.map_err(|e| error(&e))))
+    }
+
+    fn read(&self, footer: &ArrowReaderMetadata, scan: &Scan) -> parquet::errors::Result<ParquetRecordBatchReader> {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone());
-        let builder = pruning::apply(builder, scan).map_err(|e| error(&e))?;
-        let builder = match &scan.columns {
+        let Plan { groups, mut selection, predicates } = pruning::plan(&builder, scan)?;
+        let groups = Groups { file: Arc::new(self.file.clone()), metadata: footer.metadata().clone(), indices: groups };
+        let batch_rows = if scan.batch_rows == 0 { BATCH_ROWS } else { scan.batch_rows };
+        let batch_rows = batch_rows.min(groups.num_rows());
+        let columns = builder.parquet_schema();
+        let open = |mask: ProjectionMask, selection: Option<RowSelection>| {
+            let levels = parquet_to_arrow_field_levels(columns, mask, Some(footer.schema().fields()))?;
+            ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, batch_rows, selection)
+        };
+        for (field, predicate) in &predicates {
+            if selection.as_ref().is_some_and(|rows| !rows.selects_any()) {
+                break;
+            }
+            let tested = open(ProjectionMask::roots(columns, [*field]), selection.clone())?;
+            let passed = tested.map(|batch| Ok(pruning::evaluate(batch?.column(0), predicate)));
+            let passed = RowSelection::from_filters(&passed.collect::<parquet::errors::Result<Vec<_>>>()?);
+            selection = Some(selection.map_or_else(|| passed.clone(), |rows| rows.and_then(&passed)));
+        }
+        let mask = match &scan.columns {
             Some(names) => {
                 let wanted = self.schema().fields().iter().enumerate().filter(|(_, f)| names.iter().any(|n| n == f.name()));
-                let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(i, _)| i));
-                builder.with_projection(mask)
+                ProjectionMask::roots(columns, wanted.map(|(i, _)| i))
             }
-            None => builder,
+            None => ProjectionMask::all(),
         };
-        let batch_rows = if scan.batch_rows == 0 { BATCH_ROWS } else { scan.batch_rows };
-        let reader = builder.with_batch_size(batch_rows).build().map_err(|e| error(&e))?;
-        Ok(reader.map(move |batch| batch.map_err(|e| error(&e))))
+        open(mask, selection)
     }
 
     fn error(&self) -> impl Fn(&dyn std::fmt::Display) -> ReadError + use<> {

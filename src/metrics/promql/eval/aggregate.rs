@@ -1,7 +1,8 @@
 //! Aggregations (contracts/prometheus.md 4.4).
 
 use super::order::Greatest;
-use super::{Cell, Evaluator, Grid, Result, Series, Value};
+use super::series::ABSENT;
+use super::{Cell, Evaluator, Grid, Result, Series, Value, is_absent};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::histogram::{Histogram, sum};
 use crate::metrics::kahan::{KahanSum, mean};
@@ -69,6 +70,13 @@ impl Evaluator<'_> {
             let mut out = Series::new(labels.clone(), grid.count);
             // A name that `by` asks for goes if all of the group drop it.
             out.drop_name = members.iter().any(|m| series[*m].drop_name);
+            if let Some(values) = reduce_floats(aggregation.op, members.iter().map(|m| &series[*m]), grid.count) {
+                out.values = values;
+                if !out.is_empty() {
+                    result.push(out);
+                }
+                continue;
+            }
             let mut floats = Vec::with_capacity(members.len());
             for (step, param) in param.iter().enumerate() {
                 floats.clear();
@@ -215,6 +223,49 @@ fn greatest(op: AggregateOp, k: usize, values: impl Iterator<Item = (usize, f64)
         greatest.offer(value, |least, new| if least.1.is_nan() { !new.1.is_nan() } else { less(least.1, new.1) && !new.1.is_nan() });
     }
     greatest.into_sorted()
+}
+
+/// Aggregations that take one series after the other, with what they know of each step: bit for bit what they give if they
+/// take one step after the other, and without a jump in memory from value to value. `None` for others, and if there are
+/// histograms.
+fn reduce_floats<'a>(op: AggregateOp, members: impl Iterator<Item = &'a Series> + Clone, count: usize) -> Option<Vec<f64>> {
+    if members.clone().any(|s| !s.histograms.is_empty()) {
+        return None;
+    }
+    let each = |visit: &mut dyn FnMut(usize, f64)| {
+        for one in members.clone() {
+            one.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)).for_each(|(step, value)| visit(step, *value));
+        }
+    };
+    let mut out = vec![ABSENT; count];
+    match op {
+        AggregateOp::Sum => {
+            let mut sums: Vec<Option<KahanSum>> = vec![None; count];
+            for one in members {
+                for (sum, value) in sums.iter_mut().zip(&one.values).filter(|(_, v)| !is_absent(**v)) {
+                    sum.get_or_insert_default().add(*value);
+                }
+            }
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = sum.map_or(ABSENT, |s| s.value());
+            }
+        }
+        AggregateOp::Count => each(&mut |step, _| out[step] = if is_absent(out[step]) { 1.0 } else { out[step] + 1.0 }),
+        AggregateOp::Group => each(&mut |step, _| out[step] = 1.0),
+        // ABSENT is a NaN, so that the first value always takes its place.
+        AggregateOp::Min => each(&mut |step, value| {
+            if out[step].is_nan() || value < out[step] {
+                out[step] = value;
+            }
+        }),
+        AggregateOp::Max => each(&mut |step, value| {
+            if out[step].is_nan() || value > out[step] {
+                out[step] = value;
+            }
+        }),
+        _ => return None,
+    }
+    Some(out)
 }
 
 /// The parameter of `topk` and its like as a count; below 1 there is nothing to keep.

@@ -1,7 +1,7 @@
 //! Function calls.
 
 use super::series::{ABSENT, without_name};
-use super::{Cell, Evaluator, Extension, Grid, Result, Series, Value, is_absent, merge_equal};
+use super::{Cell, Evaluator, Extension, Grid, Result, Series, Value, Window, is_absent, merge_equal};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, ValueType};
 use crate::metrics::promql::functions::over_time::{Call, range_function};
@@ -9,6 +9,7 @@ use crate::metrics::promql::functions::{Function, histogram, math, time};
 use crate::model::number::general_float;
 use crate::model::{Labels, LabelsBuilder, MatchOp};
 use crate::query::QueryError;
+use std::cell::RefCell;
 
 impl Evaluator<'_> {
     pub(super) fn call(&self, expr: &Expr, function: &Function, args: &[Expr], grid: Grid) -> Result<Value> {
@@ -65,33 +66,31 @@ impl Evaluator<'_> {
         let range = self.range_vector(&args[position], grid)?;
         check_extension(name, range.extension)?;
         if name == "absent_over_time" {
-            let present = range.map(grid, |_, _| Some(Cell::Float(1.0)));
+            let present = range.map(grid, |_| |_: &Window<'_>| Some(Cell::Float(1.0)));
             return Ok(absent(labels_of_absent(&args[position]), &present, grid));
         }
         self.storage.reserve((range.series.len() * grid.count * 8) as u64)?;
-        let scalar = |at: usize, step: usize| scalars.get(at).map_or(0.0, |s| s[step]);
-        let mut failure = None;
-        let mut since_check = 0usize;
-        let series = range.map(grid, |data, window| {
-            since_check += 1;
-            if since_check.is_multiple_of(4_096)
-                && failure.is_none()
+        let scalar = &|at: usize, step: usize| scalars.get(at).map_or(0.0, |s| s[step]);
+        let failure = RefCell::new(None);
+        let position = args[0].bare().span.start;
+        let series = range.map(grid, |data| {
+            if failure.borrow().is_none()
                 && let Err(error) = self.storage.check()
             {
-                failure = Some(error);
+                failure.replace(Some(error));
             }
-            if failure.is_some() {
-                return None;
+            let failed = failure.borrow().is_some();
+            let mut call = Call::new(&self.notes, position, data.labels.value(METRIC_NAME));
+            call.use_start_timestamps = self.options.use_start_timestamps;
+            move |window: &Window<'_>| {
+                if failed {
+                    return None;
+                }
+                call.scalars = [scalar(0, window.step), scalar(1, window.step)];
+                function(&call, window)
             }
-            let call = Call {
-                notes: &self.notes,
-                position: args[0].bare().span.start,
-                name: data.labels.value(METRIC_NAME),
-                scalars: [scalar(0, window.step), scalar(1, window.step)],
-                use_start_timestamps: self.options.use_start_timestamps,
-            };
-            function(&call, window)
         });
+        let failure = failure.into_inner();
         match failure {
             Some(error) => Err(error),
             None if matches!(name, "last_over_time" | "first_over_time") => Ok(series),

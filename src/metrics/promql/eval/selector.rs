@@ -1,6 +1,6 @@
 //! Selectors and subqueries as samples: one read for the whole grid.
 
-use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series, Value};
+use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series, Value, Window};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::histogram::{Histogram, ResetHint};
 use crate::metrics::is_stale;
@@ -83,9 +83,9 @@ impl Evaluator<'_> {
     /// Values between the samples on either side of each step.
     fn smoothed_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
         let range = self.extended(selector, 0, grid, Extension::Smoothed { lookback: self.options.lookback })?;
-        Ok(range.map(grid, |data, window| {
+        Ok(range.map(grid, |data| {
             let call = Call::new(&self.notes, expr.span.start, data.labels.value(METRIC_NAME));
-            extended::value_at(&call, window)
+            move |window: &Window<'_>| extended::value_at(&call, window)
         }))
     }
 
@@ -215,11 +215,9 @@ fn tell_resets(data: &mut SeriesData) {
 /// Drops samples up to `from`.
 fn cut_until(data: &mut SeriesData, from: i64) {
     let floats = data.ts.partition_point(|ts| *ts <= from);
-    data.ts.drain(..floats);
-    data.values.drain(..floats);
-    if !data.starts.is_empty() {
-        data.starts.drain(..floats);
-    }
+    data.ts.skip(floats);
+    data.values.skip(floats);
+    data.starts.skip(floats);
     data.histograms.retain(|h| h.ts > from);
 }
 

@@ -55,6 +55,8 @@ pub struct Window<'a> {
     pub data: &'a SeriesData,
     pub floats: Range<usize>,
     pub hist: Range<usize>,
+    /// Positions in the series of values that are below the one before them, which is in the window, too.
+    pub drops: &'a [usize],
     pub extension: Extension,
 }
 
@@ -122,48 +124,83 @@ impl RangeVector {
         (to.saturating_sub(self.range), to)
     }
 
-    /// Calls `apply` with every window of every series, which has samples; its results become the series' values.
+    /// Calls what `each` makes of a series with every window of it that has samples; the results become the series' values.
     /// Windows move forward, so that every sample is passed once.
-    pub fn map(&self, grid: Grid, mut apply: impl FnMut(&SeriesData, &Window<'_>) -> Option<Cell>) -> Vec<Series> {
+    pub fn map<'s, A>(&'s self, grid: Grid, mut each: impl FnMut(&'s SeriesData) -> A) -> Vec<Series>
+    where
+        A: FnMut(&Window<'_>) -> Option<Cell>,
+    {
         let mut result = Vec::with_capacity(self.series.len());
+        let mut drops = Vec::new();
         for (at, data) in self.series.iter().enumerate() {
             let mut series = Series::new(data.labels.clone(), grid.count);
             series.drop_name = self.drop_name.get(at).copied().unwrap_or(false);
-            let (mut low, mut high, mut hist_low, mut hist_high) = (0, 0, 0, 0);
-            let mut any = false;
-            for (step, now) in grid.times().enumerate() {
-                let (from, to) = self.bounds(now);
-                advance(&mut high, data.ts.len(), |i| data.ts[i] <= to);
-                advance(&mut low, high, |i| data.ts[i] <= from);
-                advance(&mut hist_high, data.histograms.len(), |i| data.histograms[i].ts <= to);
-                advance(&mut hist_low, hist_high, |i| data.histograms[i].ts <= from);
-                let window = Window {
-                    ts: &data.ts[low..high],
-                    values: &data.values[low..high],
-                    starts: if data.starts.is_empty() { &[] } else { &data.starts[low..high] },
-                    histograms: &data.histograms[hist_low..hist_high],
-                    from,
-                    to,
-                    now,
-                    step,
-                    data,
-                    floats: low..high,
-                    hist: hist_low..hist_high,
-                    extension: self.extension,
-                };
-                if window.is_empty() && !matches!(self.extension, Extension::Smoothed { .. }) {
-                    continue;
-                }
-                if let Some(cell) = apply(data, &window) {
-                    series.set(step, cell);
-                    any = true;
-                }
-            }
-            if any {
+            find_drops(&data.values, &mut drops);
+            if self.map_series(data, &drops, grid, &mut series, each(data)) {
                 result.push(series);
             }
         }
         result
+    }
+
+    fn map_series(
+        &self,
+        data: &SeriesData,
+        drops: &[usize],
+        grid: Grid,
+        series: &mut Series,
+        mut apply: impl FnMut(&Window<'_>) -> Option<Cell>,
+    ) -> bool {
+        let (ts, values, starts, histograms) = (&data.ts[..], &data.values[..], &data.starts[..], &data.histograms[..]);
+        let smoothed = matches!(self.extension, Extension::Smoothed { .. });
+        let (mut low, mut high, mut hist_low, mut hist_high) = (0, 0, 0, 0);
+        let (mut drop_low, mut drop_high) = (0, 0);
+        let mut any = false;
+        for (step, now) in grid.times().enumerate() {
+            let (from, to) = self.bounds(now);
+            advance(&mut high, ts.len(), |i| ts[i] <= to);
+            advance(&mut low, high, |i| ts[i] <= from);
+            advance(&mut hist_high, histograms.len(), |i| histograms[i].ts <= to);
+            advance(&mut hist_low, hist_high, |i| histograms[i].ts <= from);
+            advance(&mut drop_high, drops.len(), |i| drops[i] < high);
+            advance(&mut drop_low, drop_high, |i| drops[i] <= low);
+            if low == high && hist_low == hist_high && !smoothed {
+                continue;
+            }
+            let window = Window {
+                ts: &ts[low..high],
+                values: &values[low..high],
+                starts: if starts.is_empty() { &[] } else { &starts[low..high] },
+                histograms: &histograms[hist_low..hist_high],
+                from,
+                to,
+                now,
+                step,
+                data,
+                floats: low..high,
+                hist: hist_low..hist_high,
+                drops: &drops[drop_low..drop_high],
+                extension: self.extension,
+            };
+            if let Some(cell) = apply(&window) {
+                series.set(step, cell);
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+fn find_drops(values: &[f64], drops: &mut Vec<usize>) {
+    const GROUP: usize = 64;
+    drops.clear();
+    let pairs = values.len().saturating_sub(1);
+    for from in (0..pairs).step_by(GROUP) {
+        let group = &values[from..(from + GROUP + 1).min(values.len())];
+        // Most groups have none, and that is found without a branch a pair.
+        if group.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0])) {
+            drops.extend(group.windows(2).enumerate().filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| from + at + 1));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::metrics::histogram;
 use crate::metrics::kahan::{KahanSum, mean};
 use crate::metrics::promql::annotations::Annotations;
 use crate::metrics::promql::eval::{Cell, Timed, Window};
-use std::cell::RefCell;
+use std::cell::{self, RefCell};
 
 /// One call of a range function on one series.
 pub struct Call<'a> {
@@ -18,12 +18,14 @@ pub struct Call<'a> {
     /// Scalar arguments at the step.
     pub scalars: [f64; 2],
     pub use_start_timestamps: bool,
+    /// Whether the name was looked at: once a series is enough.
+    pub told_name: cell::Cell<bool>,
 }
 
 impl<'a> Call<'a> {
     /// A call without scalar arguments.
     pub fn new(notes: &'a RefCell<Annotations>, position: usize, name: &'a str) -> Call<'a> {
-        Call { notes, position, name, scalars: [0.0; 2], use_start_timestamps: false }
+        Call { notes, position, name, scalars: [0.0; 2], use_start_timestamps: false, told_name: cell::Cell::new(false) }
     }
 
     pub fn warn(&self, message: String) {
@@ -47,8 +49,12 @@ impl<'a> Call<'a> {
 
     /// Tells of counters that are not named like one.
     pub fn check_counter_name(&self, counter: bool) {
+        if !counter || self.told_name.get() {
+            return;
+        }
+        self.told_name.set(true);
         let like_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|s| self.name.ends_with(s));
-        if counter && !self.name.is_empty() && !like_counter {
+        if !self.name.is_empty() && !like_counter {
             self.info(format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {:?}", self.name));
         }
     }

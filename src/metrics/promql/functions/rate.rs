@@ -50,11 +50,16 @@ fn float_difference(call: &Call<'_>, w: &Window<'_>, kind: Kind) -> Option<(f64,
     let began = began(call, w, kind, w.starts.first().copied().unwrap_or(0), w.ts[0]);
     let mut result = last - first;
     if kind.counter {
-        let timed = |at: usize| Timed { ts: w.ts[at], start: w.starts[at], cell: Cell::Float(w.values[at]) };
-        for at in 1..w.values.len() {
-            let by_start = || !w.starts.is_empty() && start_resets(call, &timed(at - 1), &timed(at));
-            if w.values[at] < w.values[at - 1] || by_start() {
-                result += w.values[at - 1];
+        if call.use_start_timestamps && !w.starts.is_empty() {
+            let timed = |at: usize| Timed { ts: w.ts[at], start: w.starts[at], cell: Cell::Float(w.values[at]) };
+            for at in 1..w.values.len() {
+                if w.values[at] < w.values[at - 1] || start_resets(call, &timed(at - 1), &timed(at)) {
+                    result += w.values[at - 1];
+                }
+            }
+        } else {
+            for at in w.drops {
+                result += w.data.values[at - 1];
             }
         }
     }
