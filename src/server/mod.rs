@@ -66,6 +66,9 @@ const LAST_COLLECTION: Duration = Duration::from_secs(3);
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
 
+/// The part of the memory that footers and other decoded parts of blocks may take.
+const KEPT_SHARE: u64 = 16;
+
 /// Serves until SIGTERM or SIGINT, then flushes everything.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let started = Instant::now();
@@ -85,6 +88,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let catalog = Arc::new(Catalog::open(&world, &layout)?);
     let tasks = Tasks::default();
     let tier = bucket::open(&config, disk.max(), &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
+    let tier = tier.keeping(config.memory_bytes / KEPT_SHARE);
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {
         parallel: cores().saturating_sub(1).max(1),

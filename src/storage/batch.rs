@@ -1,5 +1,6 @@
 use super::Spec;
 use crate::model::{Reason, TenantId};
+use crate::runtime::Reservation;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -140,11 +141,17 @@ pub type Notice = Box<dyn FnOnce() + Send>;
 pub struct Admitted<S: Spec> {
     pub(super) batch: Batch<S>,
     pub(super) watch: Option<Watch<S>>,
+    pub(super) memory: Option<Reservation>,
 }
 
 impl<S: Spec> Admitted<S> {
     pub fn new(batch: Batch<S>) -> Admitted<S> {
-        Admitted { batch, watch: None }
+        Admitted { batch, watch: None, memory: None }
+    }
+
+    /// Memory for the request, which is given back when the head has its rows.
+    pub fn holding(self, memory: Reservation) -> Admitted<S> {
+        Admitted { memory: Some(memory), ..self }
     }
 
     pub fn watched_by(self, watch: Option<Watch<S>>) -> Admitted<S> {

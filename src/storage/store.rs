@@ -232,7 +232,7 @@ impl<S: Spec> Store<S> {
     /// Admits, numbers and queues a batch. Blocks for as long as other appends are being admitted, and perhaps to read
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
-        let Admitted { mut batch, watch } = admitted;
+        let Admitted { mut batch, watch, memory } = admitted;
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
@@ -287,6 +287,7 @@ impl<S: Spec> Store<S> {
             let notice = watch.and_then(|watch| watch(&tenant, &rows));
             drop(claim);
             head.apply(rows);
+            drop(memory);
             generation.leave();
             if let Some(notice) = notice {
                 notice();

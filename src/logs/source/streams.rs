@@ -1,7 +1,7 @@
 use crate::logs::schema;
 use crate::model::{Labels, LabelsBuilder};
 use crate::storage::Scan;
-use crate::storage::block::{Block, ReadError};
+use crate::storage::block::{Block, Kept, ReadError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
@@ -56,7 +56,14 @@ impl StreamTable {
     }
 }
 
-/// Read once and kept with the block.
+impl Kept for StreamTable {
+    fn bytes(&self) -> u64 {
+        let runs = self.runs.iter().map(|run| size_of::<Run>() + run.labels.heap_bytes()).sum::<usize>();
+        (runs + self.by_id.len() * 2 * size_of::<(i64, u32)>()) as u64
+    }
+}
+
+/// Read once and kept for a while.
 pub fn stream_table(block: &Arc<Block>) -> Result<Arc<StreamTable>, ReadError> {
     block.derived("logs.streams", || {
         let mut runs = Vec::new();

@@ -16,7 +16,7 @@ pub mod testing;
 mod tombstones;
 mod upload;
 
-use super::block::{BlockId, BlockMeta, TableMeta};
+use super::block::{BlockId, BlockMeta, KeptParts, TableMeta};
 use super::catalog::{Catalog, RemoteState};
 use super::layout::Layout;
 use crate::model::Signal;
@@ -56,12 +56,25 @@ pub struct Tier {
     world: World,
     layout: Layout,
     remote: Option<Arc<Remote>>,
+    kept: Arc<KeptParts>,
 }
+
+/// Memory for what is decoded of blocks, unless [`Tier::keeping`] says otherwise.
+const KEPT_BYTES: u64 = 64 << 20;
 
 impl Tier {
     /// All files are here.
     pub fn new(world: World, layout: Layout) -> Tier {
-        Tier { world, layout, remote: None }
+        Tier { world, layout, remote: None, kept: Arc::new(KeptParts::new(KEPT_BYTES)) }
+    }
+
+    /// With memory for so much of what is decoded of blocks.
+    pub fn keeping(self, bytes: u64) -> Tier {
+        Tier { kept: Arc::new(KeptParts::new(bytes)), ..self }
+    }
+
+    pub fn kept(&self) -> &KeptParts {
+        &self.kept
     }
 
     /// With a bucket, of which the catalog knows what it holds. Of what only the bucket has, `cache_max_bytes` that queries have
@@ -95,7 +108,7 @@ impl Tier {
             columns: Mutex::default(),
             tombstones: Mutex::default(),
         };
-        Ok(Tier { world, layout, remote: Some(Arc::new(remote)) })
+        Ok(Tier { remote: Some(Arc::new(remote)), ..Tier::new(world, layout) })
     }
 
     pub fn world(&self) -> &World {
