@@ -328,11 +328,6 @@ impl<S: Spec> Store<S> {
         }
         self.stop_merging();
         drop(self.lane.write());
-        if let Some(lane) = self.lane.read().as_ref().filter(|lane| lane.check_room() == Err(LaneRefusal::NoRoom)) {
-            // The cut would wait for frames that cannot be written, which nobody was told are.
-            lane.stop();
-            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
-        }
         let cut = self.cut();
         if let Some(lane) = &*self.lane.read() {
             lane.stop();
@@ -430,6 +425,11 @@ impl<S: Spec> Store<S> {
             .iter()
             .map(|g| g.stats())
             .fold(HeadStats::default(), |a, b| HeadStats { rows: a.rows + b.rows, bytes: a.bytes + b.bytes })
+    }
+
+    /// Frames that were taken wait for room on the disk.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.lane.read().as_ref().is_some_and(|lane| lane.check_room() == Err(LaneRefusal::NoRoom))
     }
 
     pub(super) fn wal_bytes(&self) -> u64 {

@@ -5,6 +5,10 @@ use crate::model::TenantId;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a wait asks whether it is worth it.
+const GIVE_UP_EVERY: Duration = Duration::from_millis(100);
 
 /// The heads of all tenants over one run of LSNs.
 pub struct Generation<S: Spec> {
@@ -75,11 +79,15 @@ impl<S: Spec> Generation<S> {
         }
     }
 
-    /// Blocks until every frame of a sealed generation is applied.
-    pub fn wait_applied(&self) {
+    /// Blocks until every frame of a sealed generation is applied, which it returns, or until it is time to `give_up`.
+    pub fn wait_applied(&self, give_up: impl Fn() -> bool) -> bool {
         let mut in_flight = self.in_flight.lock();
         while *in_flight > 0 {
-            self.applied.wait(&mut in_flight);
+            let is_late = self.applied.wait_for(&mut in_flight, GIVE_UP_EVERY).timed_out();
+            if is_late && *in_flight > 0 && give_up() {
+                return false;
+            }
         }
+        true
     }
 }

@@ -3,6 +3,7 @@ use crate::storage::block::{BlockMeta, WalRange, write_block};
 use crate::storage::catalog::{CatalogEdit, SignalFields};
 use crate::storage::head::Generation;
 use crate::storage::{Head, Spec, Store};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,10 @@ impl<S: Spec> Store<S> {
     }
 
     fn cut_generation(&self, generation: &Arc<Generation<S>>, end: u64) -> Result<(), MaintenanceError> {
-        generation.wait_applied();
+        if !generation.wait_applied(|| self.is_stalled()) {
+            // The next cut takes it.
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the write-ahead log waits for room on the disk").into());
+        }
         let started = Instant::now();
         let signal = self.signal_of();
         let wal = WalRange { from: generation.from, to: end };

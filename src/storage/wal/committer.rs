@@ -199,9 +199,9 @@ impl Committer {
         let tell = |jobs: &mut VecDeque<Job>| {
             jobs.iter_mut().filter_map(Job::waiter).for_each(|waiter| waiter.tell(Err(NotCommitted::NoRoom)));
         };
-        tell(jobs);
         let mut queue = self.shared.queue.lock();
         queue.stalled = true;
+        tell(jobs);
         let until = Instant::now() + ROOM_EVERY;
         loop {
             tell(&mut queue.jobs);
