@@ -2,7 +2,8 @@
 //! nothing. `cargo bench --bench logql`.
 //!
 //! `MONOCLE_BENCH_BYTES` lines are made (1 GiB by default) and cut into blocks as a running server cuts them. With
-//! `MONOCLE_BENCH_DATA` they stay in that directory and are used again. CPU time is this process's, all threads.
+//! `MONOCLE_BENCH_DATA` they stay in that directory and are used again. With `MONOCLE_BENCH_MERGE` the blocks are merged first,
+//! so that there is a token index. CPU time is this process's, all threads.
 
 #[path = "logql/data.rs"]
 mod data;
@@ -17,6 +18,7 @@ use monocle::query::Context;
 use monocle::runtime::{Clock, ManualClock, OsDisk, World};
 use monocle::storage::catalog::Catalog;
 use monocle::storage::layout::Layout;
+use monocle::storage::maintenance::CompactConfig;
 use monocle::storage::tier::Tier;
 use monocle::storage::wal::{LaneConfig, SyncMode};
 use monocle::storage::{Admitted, Batch, Payload, Refusals, Store, StoreConfig, View};
@@ -40,7 +42,7 @@ const BLOCK_BYTES: u64 = 128 << 20;
 const SECOND: i64 = 1_000_000_000;
 
 /// A query, and what it is there to show.
-const QUERIES: [(&str, &str); 14] = [
+const QUERIES: [(&str, &str); 16] = [
     ("literal, no match", r#"{env="production"} |= "no such thing anywhere""#),
     ("literal, no match, count", r#"sum(count_over_time({env="production"} |= "no such thing anywhere" [5m]))"#),
     ("regexp with a literal, no match", r#"{env="production"} |~ "user=\\w+ .*fatal port \\d+""#),
@@ -54,6 +56,8 @@ const QUERIES: [(&str, &str); 14] = [
     ("by level, no line read", r#"sum by (detected_level) (count_over_time({env="production"} [5m]))"#),
     ("newest 100", r#"{env="production"}"#),
     ("needle of an id", r#"{env="production"} |= "4f2a7c19d03b88e1""#),
+    ("word that is not there", r#"{env="production"} |= "panicked""#),
+    ("part of a word that is not there", r#"sum(count_over_time({env="production"} |= "segfaul" [5m]))"#),
     ("trace id in metadata", r#"{env="production"} | trace_id = "4f2a7c19d03b88e14f2a7c19d03b88e1""#),
 ];
 
@@ -68,8 +72,20 @@ fn main() -> Result<()> {
     if store.view(&tenant).blocks.is_empty() {
         fill(&store, &tenant, bytes)?;
     }
+    let merge = std::env::var_os("MONOCLE_BENCH_MERGE").is_some();
+    if merge && store.view(&tenant).blocks.iter().any(|b| b.meta().level == 0) {
+        let (started, before) = (Instant::now(), cpu_time()?);
+        store.compact(&CompactConfig { bytes_max: PLENTY_BYTES, inputs_max: 24 })?;
+        let (cpu, took) = ((cpu_time()? - before).as_secs_f64(), started.elapsed().as_secs_f64());
+        writeln!(std::io::stdout().lock(), "merged in {cpu:.1} CPU-s, {took:.1} s")?;
+    }
     let view = store.view(&tenant);
     let mut out = std::io::stdout().lock();
+    for name in ["logs", "tokens"] {
+        let tables = view.blocks.iter().filter_map(|b| b.meta().table(name));
+        let (rows, bytes) = tables.fold((0, 0), |(rows, bytes), t| (rows + t.rows, bytes + t.bytes));
+        writeln!(out, "table {name}: {rows} rows, {:.1} MB", bytes as f64 / 1e6)?;
+    }
     writeln!(out, "{} blocks, {:.1} MB in {}\n", view.blocks.len(), size(&Layout::new(home).blocks())? as f64 / 1e6, home.display())?;
     writeln!(out, "| query | | kept | lines read | MB of lines read | CPU ms | wall ms | MB/s of raw lines a CPU-s |")?;
     writeln!(out, "|---|---|---|---|---|---|---|---|")?;

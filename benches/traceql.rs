@@ -114,6 +114,11 @@ fn questions(traces: u64) -> Vec<Question> {
         expect: expect.to_owned(),
     };
     let order_id = shop::order_id(order);
+    let values = |name, tag: &str, query: &str, expect: &str| Question {
+        name,
+        path: format!("/api/v2/search/tag/{tag}/values?q={}&{times}&limit=5000", encode(query)),
+        expect: expect.to_owned(),
+    };
     vec![
         Question { name: "trace by id", path: format!("/api/v2/traces/{hex}"), expect: order_id.clone() },
         search("equality, one span has it", &format!("{{ span.app.order.id = \"{order_id}\" }}"), 20, &trimmed),
@@ -129,6 +134,10 @@ fn questions(traces: u64) -> Vec<Question> {
         range("roots, Drilldown", "{ nestedSetParent < 0 } | quantile_over_time(duration, 0.9) by (resource.service.name)", "frontend"),
         range("by two attributes", "{ kind = server } | rate() by (span.http.route, span.http.response.status_code)", "http.route"),
         search("everything, newest 20", "{}", 20, "spanSets"),
+        range("compare, Drilldown", "{ kind = server } | compare({ status = error }, 10)", "__meta_type"),
+        values("values of a tag", "span.http.route", "", "/"),
+        values("values of a tag, of one service", "span.http.route", "{ resource.service.name = \"frontend\" }", "/"),
+        values("values of a rich tag", "span.user.id", "", "user-"),
         search("regex", "{ span.user.id =~ \"user-77.1\" && duration > 50ms }", 20, "user.id"),
         search("events", "{ event.exception.type = \"NoSuchException\" }", 20, "\"traces\":[]"),
     ]

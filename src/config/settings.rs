@@ -119,6 +119,14 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_ATTRIBUTE_MAX_BYTES", value_name = "SIZE")]
     pub attribute_max_bytes: Option<String>,
 
+    /// Clients of one tenant that may follow log lines at the same time [default: 10]
+    #[arg(long, env = "MONOCLE_TAILS_MAX", value_name = "COUNT")]
+    pub tails_max: Option<String>,
+
+    /// How long a delete of log lines can be taken back; they are hidden at once, and go out of the files after it [default: 1d]
+    #[arg(long, env = "MONOCLE_DELETE_CANCEL_WITHIN", value_name = "AGE")]
+    pub delete_cancel_within: Option<String>,
+
     /// Whether span metrics and the service graph are derived from spans: on or off [default: on]
     #[arg(long, env = "MONOCLE_DERIVE", value_name = "MODE")]
     pub derive: Option<String>,
@@ -196,6 +204,8 @@ impl Settings {
             trace_max_spans,
             request_max_spans,
             attribute_max_bytes,
+            tails_max,
+            delete_cancel_within,
             derive,
             derive_interval,
             derive_dimensions,

@@ -3,8 +3,8 @@
 use super::logql::ast::{LogExpr, Stage};
 use super::logql::parse_delete;
 use super::logql::pipeline::{LabelSet, Pipeline};
-use super::source::{Columns, Run, matches, stream_table};
-use crate::model::{Labels, Matcher};
+use super::source::{Columns, Run, each_stream, matches};
+use crate::model::{Labels, Matcher, TimeRange};
 use crate::storage::Tombstone;
 use crate::storage::block::Block;
 use std::sync::Arc;
@@ -86,8 +86,13 @@ impl Eraser {
 /// Whether the block has a stream that the tombstone selects, with entries in its times; its lines are not read. A block
 /// that cannot be read may.
 pub fn may_erase(tombstone: &Tombstone, block: &Arc<Block>) -> bool {
-    let Ok(table) = stream_table(block) else { return true };
     let eraser = Eraser::new(Arc::new(tombstone.clone()));
-    let overlaps = |run: &Run| run.min_ts <= tombstone.max_time && tombstone.min_time <= run.max_ts;
-    table.runs().iter().any(|run| overlaps(run) && eraser.selects(&run.labels))
+    let Some(selector) = &*eraser.selector else { return false };
+    let times = TimeRange::new(tombstone.min_time, tombstone.max_time.saturating_add(1));
+    let mut any = false;
+    let read = each_stream(block, times, &selector.matchers, |_| {
+        any = true;
+        Ok(())
+    });
+    any || read.is_err()
 }

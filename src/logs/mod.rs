@@ -1,6 +1,7 @@
 //! Logs: OTLP and Loki push in, Loki's HTTP API with LogQL out.
 //!
 //! `entry` is what a request becomes, whatever protocol it spoke; `schema` what a chunk of the head and a block hold;
+//! `tokens` says where in a merged block a text can be;
 //! `source` reads both alike; `logql` is the language; `api` the routes. `otlp` and `push` only translate.
 
 pub mod api;
@@ -21,6 +22,7 @@ mod schema;
 mod source;
 mod spec;
 mod tail;
+mod tokens;
 
 pub use config::Config;
 pub use entry::{Entry, LogRows, Pair, StreamEntries};

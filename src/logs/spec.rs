@@ -1,11 +1,12 @@
 use super::config::Config;
 use super::entry::LogRows;
 use super::head::LogsHead;
+use super::tokens::TokensSidecar;
 use super::{compact, erase, otlp, push, schema};
 use crate::ingest::{Encoding, Limits};
 use crate::model::{Failure, Reason, Signal, TenantId, time};
 use crate::runtime::Clock;
-use crate::storage::block::{Block, BlockWriter};
+use crate::storage::block::{Block, BlockWriter, Sidecar};
 use crate::storage::wal::Frame;
 use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Rows as _, Spec, Tombstone};
 use bytes::Bytes;
@@ -108,6 +109,10 @@ impl Spec for LogsSpec {
 
     fn merge(&self, merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
         compact::merge(merge, out)
+    }
+
+    fn sidecars(&self, level: u8) -> Vec<Box<dyn Sidecar>> {
+        if level == 0 { Vec::new() } else { vec![Box::new(TokensSidecar::default())] }
     }
 
     fn may_erase(&self, tombstone: &Tombstone, block: &Arc<Block>) -> bool {

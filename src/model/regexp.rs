@@ -4,6 +4,7 @@
 //! `\Q..\E` quotes, `[` inside a class and `{` without a count are literal, set operators inside a class do not exist.
 
 use regex::Regex;
+use regex_syntax::hir::{Hir, HirKind};
 
 /// Compiled programs above this size are refused, so that one pattern cannot take the memory of a query.
 const SIZE_MAX_BYTES: usize = 16 << 20;
@@ -20,6 +21,39 @@ pub fn compile_anchored(pattern: &str) -> Result<Regex, RegexpError> {
 /// As written: line filters and parsers of LogQL.
 pub fn compile(pattern: &str) -> Result<Regex, RegexpError> {
     compile_rewritten(&rewrite(pattern))
+}
+
+/// Alternatives of which more than this are not looked at.
+const ALTERNATIVES_MAX: usize = 32;
+
+/// Texts that whatever the pattern matches must contain: alternatives, of one of which it contains all. An alternative
+/// without texts may be anything.
+pub fn required_texts(regex: &Regex) -> Vec<Vec<String>> {
+    let Ok(hir) = regex_syntax::parse(regex.as_str()) else { return vec![Vec::new()] };
+    let mut top = &hir;
+    while let HirKind::Capture(capture) = top.kind() {
+        top = &capture.sub;
+    }
+    let texts = |hir: &Hir| {
+        let mut out = Vec::new();
+        required(hir, &mut out);
+        out
+    };
+    match top.kind() {
+        HirKind::Alternation(branches) if branches.len() <= ALTERNATIVES_MAX => branches.iter().map(texts).collect(),
+        _ => vec![texts(top)],
+    }
+}
+
+/// The parser bounds how deep this goes.
+fn required(hir: &Hir, out: &mut Vec<String>) {
+    match hir.kind() {
+        HirKind::Literal(literal) => out.extend(std::str::from_utf8(&literal.0).ok().map(str::to_owned)),
+        HirKind::Capture(capture) => required(&capture.sub, out),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub, out),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| required(part, out)),
+        _ => {}
+    }
 }
 
 fn compile_rewritten(pattern: &str) -> Result<Regex, RegexpError> {
@@ -150,6 +184,16 @@ fn is_count(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_match_must_contain() {
+        let texts = |pattern: &str| required_texts(&compile(pattern).unwrap());
+        assert_eq!(texts(r"user=\w+ (failed: )+.*port \d"), [["user=", " ", "failed: ", "port "]]);
+        assert_eq!(texts("(error|fatal .* disk)"), [vec!["error"], vec!["fatal ", " disk"]]);
+        assert_eq!(texts("(?i)error x?"), [[" "]]);
+        assert_eq!(texts("a(b|c)d*"), [["a"]]);
+        assert_eq!(texts(".*"), [Vec::<String>::new()]);
+    }
 
     #[test]
     fn re2_spellings_that_rust_reads_otherwise() {

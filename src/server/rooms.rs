@@ -178,7 +178,12 @@ pub(super) fn build(
         let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));
         (query, metrics::api::otlp_routes(api))
     })?;
-    let logs = logs::Config { retention: config.retention_logs, ..logs::Config::default() };
+    let logs = logs::Config {
+        retention: config.retention_logs,
+        tails_max: config.tails_max,
+        delete_cancel_within: config.delete_cancel_within,
+        ..logs::Config::default()
+    };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         let query = logs::api::query_routes(api.clone()).merge(logs::api::admin_routes(api.clone(), super::admin_allowed(config)));

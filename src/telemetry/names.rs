@@ -279,13 +279,25 @@ fn gauge(n: u64) -> i64 {
 #[derive(Clone)]
 pub struct QueryMetrics {
     seconds: SecondsByApi,
+    tails: Gauge,
+    tail_missed: Counter,
 }
 
 impl QueryMetrics {
     pub(super) fn register(registry: &mut Registry) -> QueryMetrics {
-        let m = QueryMetrics { seconds: Family::new_with_constructor(seconds) };
+        let m = QueryMetrics { seconds: Family::new_with_constructor(seconds), tails: Gauge::default(), tail_missed: Counter::default() };
         registry.register_with_unit("query_duration", "Time to answer a query", Unit::Seconds, m.seconds.clone());
+        registry.register("tails", "Clients that follow log lines as they come in", m.tails.clone());
+        registry.register("tail_missed_entries", "Log lines that clients too slow for them were told they missed", m.tail_missed.clone());
         m
+    }
+
+    pub fn tails(&self, count: usize) {
+        self.tails.set(gauge(count as u64));
+    }
+
+    pub fn tail_missed(&self, entries: u64) {
+        self.tail_missed.inc_by(entries);
     }
 
     /// `outcome` is `ok` or the kind of the failure.

@@ -21,6 +21,7 @@ mod spec;
 mod tags;
 pub mod trace;
 pub mod traceql;
+mod values;
 mod vector;
 
 pub use limits::Limits;

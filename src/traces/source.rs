@@ -190,15 +190,14 @@ impl Sources {
         let mut ids = Vec::new();
         for (number, index) in scene.indexes() {
             ctx.check()?;
-            if self.sources[number].overlaps(range) {
-                ids.extend(
-                    (0..index.len()).filter(|at| index.overlaps(*at, range) && !index.is_deleted(*at)).map(|at| (index.id(at), number, at)),
-                );
-            }
+            // A trace may overlap the range though none of its parts does.
+            let may = |at: usize| index.overlaps(at, range) || scene.shared(number).is_some_and(|shared| shared.get(at));
+            ids.extend((0..index.len()).filter(|at| may(*at) && !index.is_deleted(*at)).map(|at| (index.id(at), number, at)));
         }
         ids.sort_unstable();
         ids.dedup_by_key(|(id, ..)| *id);
-        let mut traces: Vec<TraceRef> = ids.into_iter().filter_map(|(_, number, at)| scene.trace(number, at)).collect();
+        let traces = ids.into_iter().filter_map(|(_, number, at)| scene.trace(number, at));
+        let mut traces: Vec<TraceRef> = traces.filter(|trace| range.overlaps(trace.start, trace.end)).collect();
         ctx.reserve(traces.iter().map(TraceRef::bytes).sum())?;
         traces.sort_by(|a, b| b.start.cmp(&a.start).then(a.trace_id.cmp(&b.trace_id)));
         Ok(traces)

@@ -2,9 +2,9 @@
 
 use super::columns::Projection;
 use super::schema::AttributeScope;
-use super::source::{Sources, steps};
+use super::source::{Sources, TraceRef, steps};
 use super::span::Span;
-use super::traceql::ast::{Body, Expr, Field, Op, Scope, Spanset, Stage};
+use super::traceql::ast::{Body, Expr, Field, Op, Scope, Spanset, Stage, Static};
 use super::traceql::eval::{Filter, Look, Subject, TraceFacts, Value, need, need_expr};
 use super::traceql::{check, parse};
 use crate::model::{Attribute, TimeRange};
@@ -91,21 +91,24 @@ fn groups(expr: &Expr) -> usize {
     }
 }
 
-/// Gives every span of the range that satisfies the filter to `each`, which tells whether to go on.
+/// Gives every span of those traces that overlap the range and satisfies the filter to `each`, which tells whether to go on.
 fn spans(
     ctx: &Context,
     sources: &Sources,
-    range: TimeRange,
+    (traces, range): (&[TraceRef], TimeRange),
     filter: &Lenient,
     mut projection: Projection,
     mut each: impl FnMut(Subject<'_>) -> bool,
 ) -> Result<(), QueryError> {
+    // For when it ends.
+    projection.add_columns(&["duration"]);
     let compiled = filter.0.as_ref().map(Filter::new);
     if let Some(expr) = &filter.0 {
         need_expr(&mut projection, expr);
     }
-    for step in steps(&sources.traces(ctx, range)?, STEP) {
-        for trace in sources.load(ctx, step, &projection)? {
+    for step in steps(traces, STEP) {
+        // The time of a trace that was looked for may be that of a duplicate that does not count.
+        for trace in sources.load(ctx, step, &projection)?.into_iter().filter(|t| range.overlaps(t.start(), t.end())) {
             ctx.check()?;
             let facts = TraceFacts::new(&trace);
             for index in 0..trace.spans.len() {
@@ -131,7 +134,7 @@ pub fn names(ctx: &Context, sources: &Sources, range: TimeRange, filter: &Lenien
     let mut projection = Projection::none();
     scopes.iter().for_each(|scope| projection.add_all_attributes(*scope));
     let mut names = Names::new();
-    spans(ctx, sources, range, filter, projection, |subject| {
+    spans(ctx, sources, (&sources.traces(ctx, range)?, range), filter, projection, |subject| {
         for scope in scopes {
             let names = names.entry(*scope).or_default();
             each_attribute(subject.span(), *scope, |attribute| {
@@ -155,6 +158,48 @@ fn each_attribute<'a>(span: &'a Span, scope: AttributeScope, mut each: impl FnMu
     }
 }
 
+/// Values, each once.
+#[derive(Debug, Default)]
+pub struct Distinct {
+    found: BTreeMap<String, Value<'static>>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Distinct {
+    pub fn new(limit: usize) -> Distinct {
+        Distinct { limit, ..Distinct::default() }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= self.limit || self.bytes >= VALUES_MAX_BYTES
+    }
+
+    /// How many more there may be.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.found.len())
+    }
+
+    /// Of a list, its elements.
+    pub fn add(&mut self, value: Value<'_>) {
+        match value {
+            Value::Array(values) => values.into_iter().for_each(|value| self.add(value)),
+            Value::Nil => {}
+            value => {
+                let key = value.key();
+                if !self.is_full() && self.bytes + key.len() <= VALUES_MAX_BYTES && !self.found.contains_key(&key) {
+                    self.bytes += key.len();
+                    self.found.insert(key, value.into_owned());
+                }
+            }
+        }
+    }
+
+    pub fn absorb(&mut self, other: Distinct) {
+        other.found.into_values().for_each(|value| self.add(value));
+    }
+}
+
 /// The distinct values of a field, at most `limit`, in order of their text.
 pub fn values(
     ctx: &Context,
@@ -164,48 +209,47 @@ pub fn values(
     field: &Field,
     limit: usize,
 ) -> Result<Vec<Value<'static>>, QueryError> {
+    let mut distinct = Distinct::new(limit);
+    let expr = filter.0.clone().unwrap_or(Expr::Static(Static::Bool(true)));
+    let traces = super::values::of_blocks(ctx, sources, range, expr, &parts(field), &mut distinct)?;
     let mut projection = Projection::none();
     need(&mut projection, field);
-    let mut found: BTreeMap<String, Value<'static>> = BTreeMap::new();
-    let mut bytes = 0;
-    spans(ctx, sources, range, filter, projection, |subject| {
-        each_value(subject, field, &mut |value| {
-            let key = value.key();
-            if value != Value::Nil && found.len() < limit && bytes + key.len() <= VALUES_MAX_BYTES && !found.contains_key(&key) {
-                bytes += key.len();
-                found.insert(key, value.into_owned());
-            }
-        });
-        found.len() < limit && bytes < VALUES_MAX_BYTES
+    spans(ctx, sources, (&traces, range), filter, projection, |subject| {
+        each_value(subject, field, &mut |value| distinct.add(value));
+        !distinct.is_full()
     })?;
-    Ok(found.into_values().collect())
+    Ok(distinct.found.into_values().collect())
 }
 
-/// Of an unscoped attribute, the values of span, resource and instrumentation, whichever hides the other.
+/// An unscoped attribute stands for those of span, resource and instrumentation, whichever hides the other.
+fn parts(field: &Field) -> Vec<Field> {
+    match field {
+        Field::Attribute { scope: Scope::Any, parent: false, name } => {
+            let scoped = |scope| Field::Attribute { scope, parent: false, name: name.clone() };
+            [Scope::Span, Scope::Resource, Scope::Instrumentation].map(scoped).to_vec()
+        }
+        field => vec![field.clone()],
+    }
+}
+
 fn each_value<'a>(subject: Subject<'a>, field: &Field, each: &mut impl FnMut(Value<'a>)) {
     let span = subject.span();
-    let mut flat = |value: Value<'a>| match value {
-        Value::Array(values) => values.into_iter().for_each(&mut *each),
-        value => each(value),
-    };
-    match field {
-        Field::Attribute { scope, name, .. } => {
-            let scopes = match scope {
-                Scope::Any => &[AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation][..],
-                scope => scope.attribute_scopes(),
-            };
-            for scope in scopes {
-                each_attribute(span, *scope, |attribute| {
-                    if attribute.key == *name {
-                        flat(Value::of_attribute(&attribute.value));
-                    }
-                });
+    for field in parts(field) {
+        match &field {
+            Field::Attribute { scope: scope @ (Scope::Event | Scope::Link), name, .. } => {
+                for scope in scope.attribute_scopes() {
+                    each_attribute(span, *scope, |attribute| {
+                        if attribute.key == *name {
+                            each(Value::of_attribute(&attribute.value));
+                        }
+                    });
+                }
             }
+            Field::Intrinsic(_) if field.is_of_event() => {
+                span.events.iter().for_each(|event| each(Value::String(event.name.as_str().into())));
+            }
+            field => each(subject.get(field)),
         }
-        Field::Intrinsic(_) if field.is_of_event() => {
-            span.events.iter().for_each(|event| flat(Value::String(event.name.as_str().into())));
-        }
-        Field::Intrinsic(_) => flat(subject.get(field)),
     }
 }
 

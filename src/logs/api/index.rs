@@ -1,18 +1,21 @@
 //! Statistics and volumes from the streams alone (contracts/loki.md 1.9).
 
 use super::answer::{push_object, push_sample, stats as stats_object};
+use super::distinct::Distinct;
 use super::labels::{closed, selector};
 use super::params::{bounds, count, step};
 use super::{Api, invalid, json};
 use crate::logs::logql::eval::Stats;
-use crate::logs::source::{Run, each_run, matches};
+use crate::logs::source::{Run, each_run};
+use crate::logs::spec::LogsSpec;
 use crate::model::{Labels, MatchOp, Matcher, TimeRange, time::MILLI};
-use crate::query::QueryError;
+use crate::query::{Context, QueryError};
 use crate::storage::View;
 use crate::web::Params;
 use axum::extract::State;
 use axum::response::Response;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The part of `run` that lies in `range`, if its entries are spread evenly.
@@ -28,36 +31,37 @@ fn share(run: &Run, range: TimeRange) -> f64 {
     }
 }
 
-#[derive(Default)]
+/// Streams that are counted exactly; of more, the number is an estimate (within 2 % nearly always).
+const COUNTED_STREAMS_MAX: usize = 1 << 16;
+
 struct Totals {
-    streams: BTreeSet<Labels>,
+    streams: Distinct,
     chunks: u64,
     bytes: f64,
     entries: f64,
 }
 
-fn totals(view: &View<crate::logs::LogsSpec>, params: &Params, now: i64) -> Result<Totals, QueryError> {
+fn totals(view: &View<LogsSpec>, ctx: &Context, params: &Params, now: i64) -> Result<Totals, QueryError> {
     let (start, end) = bounds(params, now)?;
     let (matchers, range) = (selector(params.get("query"))?, closed(start, end));
-    let mut totals = Totals::default();
-    each_run(view, range, |run| {
-        if matches(&run.labels, &matchers) {
-            let share = share(run, range);
-            totals.streams.insert(run.labels.clone());
-            totals.chunks += 1;
-            totals.bytes += share * run.bytes as f64;
-            totals.entries += share * (run.rows.end - run.rows.start) as f64;
-        }
+    let mut totals = Totals { streams: Distinct::new(COUNTED_STREAMS_MAX), chunks: 0, bytes: 0.0, entries: 0.0 };
+    each_run(view, range, &matchers, ctx, |run| {
+        let share = share(run, range);
+        totals.streams.add(run.id.cast_unsigned());
+        totals.chunks += 1;
+        totals.bytes += share * run.bytes as f64;
+        totals.entries += share * (run.rows.end - run.rows.start) as f64;
+        Ok(())
     })?;
     Ok(totals)
 }
 
 pub async fn stats(State(api): State<Api>, params: Params) -> Response {
     let (now, asked) = (api.clock.now(), params.clone());
-    api.answer(&params, move |view, _| {
-        let t = totals(view, &asked, now)?;
+    api.answer(&params, move |view, ctx| {
+        let t = totals(view, ctx, &asked, now)?;
         let (bytes, entries) = (t.bytes.round() as u64, t.entries.round() as u64);
-        Ok(json(format!(r#"{{"streams":{},"chunks":{},"bytes":{bytes},"entries":{entries}}}"#, t.streams.len(), t.chunks)))
+        Ok(json(format!(r#"{{"streams":{},"chunks":{},"bytes":{bytes},"entries":{entries}}}"#, t.streams.count(), t.chunks)))
     })
     .await
 }
@@ -65,9 +69,9 @@ pub async fn stats(State(api): State<Api>, params: Params) -> Response {
 /// Everything is one shard.
 pub async fn shards(State(api): State<Api>, params: Params) -> Response {
     let (now, asked) = (api.clock.now(), params.clone());
-    api.answer(&params, move |view, _| {
-        let t = totals(view, &asked, now)?;
-        let (streams, chunks, bytes, entries) = (t.streams.len(), t.chunks, t.bytes.round() as u64, t.entries.round() as u64);
+    api.answer(&params, move |view, ctx| {
+        let t = totals(view, ctx, &asked, now)?;
+        let (streams, chunks, bytes, entries) = (t.streams.count(), t.chunks, t.bytes.round() as u64, t.entries.round() as u64);
         Ok(json(format!(
             r#"{{"shards":[{{"bounds":{{"min":0,"max":18446744073709551615}},"stats":{{"streams":{streams},"chunks":{chunks},"bytes":{bytes},"entries":{entries}}}}}],"chunk_groups":null}}"#
         )))
@@ -120,34 +124,72 @@ impl Volume {
     /// Bytes of each group in each of `buckets`; the largest groups first, then by name.
     fn collect(
         &self,
-        view: &View<crate::logs::LogsSpec>,
-        buckets: &[TimeRange],
+        (view, ctx): (&View<LogsSpec>, &Context),
+        buckets: &Buckets,
         max: usize,
     ) -> Result<Vec<(Labels, Vec<f64>)>, QueryError> {
         let mut found: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
-        each_run(view, self.range, |run| {
-            if !matches(&run.labels, &self.matchers) {
-                return;
-            }
+        each_run(view, self.range, &self.matchers, ctx, |run| {
             for group in self.groups(&run.labels) {
-                // One more than `max` tells that there are too many: the others are not kept.
-                if found.len() > max {
-                    return;
+                if !found.contains_key(&group) {
+                    if found.len() >= max {
+                        let message = format!("the query hit the max number of series limit (limit: {max} series)");
+                        return Err(QueryError::TooMuch(message));
+                    }
+                    ctx.reserve((group.heap_bytes() + 8 * buckets.count) as u64)?;
                 }
-                let volumes = found.entry(group).or_insert_with(|| vec![0.0; buckets.len()]);
-                for (volume, bucket) in volumes.iter_mut().zip(buckets) {
-                    *volume += share(run, *bucket) * run.bytes as f64;
+                let volumes = found.entry(group).or_insert_with(|| vec![0.0; buckets.count]);
+                for at in buckets.overlapping(run) {
+                    volumes[at] += share(run, buckets.range(at)) * run.bytes as f64;
                 }
             }
+            Ok(())
         })?;
-        if found.len() > max {
-            return Err(QueryError::TooMuch(format!("the query hit the max number of series limit (limit: {max} series)")));
-        }
         let mut sorted: Vec<(Labels, Vec<f64>)> = found.into_iter().collect();
         let total = |v: &[f64]| v.iter().sum::<f64>();
         sorted.sort_by(|a, b| total(&b.1).total_cmp(&total(&a.1)).then_with(|| a.0.to_string().cmp(&b.0.to_string())));
         sorted.truncate(self.limit);
         Ok(sorted)
+    }
+}
+
+/// A time range in equal parts, of which the last may be shorter; `step` 0 for one part.
+struct Buckets {
+    whole: TimeRange,
+    /// The range's last instant.
+    end: i64,
+    step: i64,
+    count: usize,
+}
+
+impl Buckets {
+    fn new(whole: TimeRange, step: i64) -> Buckets {
+        let end = whole.end.saturating_sub(1);
+        let length = end.saturating_sub(whole.start);
+        // A range of one instant has one bucket, too.
+        let count = if step == 0 { 1 } else { (length / step + i64::from(length % step != 0)).max(1) };
+        Buckets { whole, end, step, count: usize::try_from(count).unwrap_or(1) }
+    }
+
+    fn range(&self, at: usize) -> TimeRange {
+        if self.step == 0 || self.end == self.whole.start {
+            return self.whole;
+        }
+        let start = self.whole.start.saturating_add(self.step.saturating_mul(at as i64));
+        TimeRange::new(start, start.saturating_add(self.step).min(self.end))
+    }
+
+    fn overlapping(&self, run: &Run) -> Range<usize> {
+        let bucket = |ts: i64| {
+            let after = ts.saturating_sub(self.whole.start).max(0);
+            if self.step == 0 { 0 } else { usize::try_from(after / self.step).unwrap_or(0).min(self.count - 1) }
+        };
+        bucket(run.min_ts)..bucket(run.max_ts) + 1
+    }
+
+    /// A bucket's sample stands just before the next one starts, the last one at the end of the range.
+    fn time(&self, at: usize) -> i64 {
+        if at + 1 == self.count { self.end } else { self.range(at).end - MILLI }
     }
 }
 
@@ -161,26 +203,12 @@ pub async fn volume_range(State(api): State<Api>, params: Params) -> Response {
 
 async fn volumes(api: &Api, params: &Params, ranged: bool) -> Response {
     let (now, max, asked) = (api.clock.now(), api.config().volume_series_max, params.clone());
-    api.answer(params, move |view, _| {
+    api.answer(params, move |view, ctx| {
         let volume = Volume::parse(&asked, now)?;
         let (start, end) = (volume.range.start, volume.range.end.saturating_sub(1));
-        let mut buckets = vec![volume.range];
-        if ranged {
-            let step = step(&asked, start, end)?;
-            buckets.clear();
-            let mut at = start;
-            while at < end {
-                buckets.push(TimeRange::new(at, at.saturating_add(step).min(end)));
-                at = at.saturating_add(step);
-            }
-            // A range of one instant has one bucket, too.
-            if buckets.is_empty() {
-                buckets.push(volume.range);
-            }
-        }
-        let groups = volume.collect(view, &buckets, max)?;
-        // A bucket's sample stands just before the next one starts, the last one at the end of the range.
-        let time = |at: usize| if at + 1 == buckets.len() { end } else { buckets[at].end - MILLI };
+        let step = if ranged { step(&asked, start, end)? } else { 0 };
+        let buckets = Buckets::new(volume.range, step);
+        let groups = volume.collect((view, ctx), &buckets, max)?;
         let several = groups.iter().any(|(_, v)| v.iter().filter(|b| **b > 0.0).count() > 1);
         let mut out = format!(r#"{{"status":"success","data":{{"resultType":"{}","result":["#, if several { "matrix" } else { "vector" });
         for (i, (labels, volumes)) in groups.iter().enumerate() {
@@ -193,13 +221,13 @@ async fn volumes(api: &Api, params: &Params, ranged: bool) -> Response {
                     if i > 0 {
                         out.push(',');
                     }
-                    push_sample(&mut out, time(at), bytes.round());
+                    push_sample(&mut out, buckets.time(at), bytes.round());
                 }
                 out.push_str("]}");
             } else {
                 out.push_str(r#","value":"#);
                 let (at, bytes) = samples.next_back().map_or((0, 0.0), |(at, bytes)| (at, *bytes));
-                push_sample(&mut out, time(at), bytes.round());
+                push_sample(&mut out, buckets.time(at), bytes.round());
                 out.push('}');
             }
         }

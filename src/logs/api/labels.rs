@@ -4,14 +4,16 @@ use super::answer::{push_object, push_strings};
 use super::params::bounds;
 use super::{Api, invalid, json};
 use crate::logs::logql::parse_selector;
-use crate::logs::source::{each_run, matches};
+use crate::logs::source::each_run;
 use crate::logs::spec::LogsSpec;
-use crate::model::{Matcher, TimeRange};
+use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::storage::View;
 use crate::web::Params;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// The matchers of an optional selector; none for `{}`, too.
@@ -27,43 +29,59 @@ pub fn closed(start: i64, end: i64) -> TimeRange {
     TimeRange::new(start, end.saturating_add(1))
 }
 
-/// The first texts in their order, of as many as there may be: never holds more than it lists.
-pub struct FirstTexts {
-    texts: BTreeSet<String>,
+/// The first of things in their order, of as many as there may be: never holds more than it lists.
+pub struct First<T> {
+    things: BTreeSet<T>,
     max: usize,
     has_more: bool,
 }
 
-impl FirstTexts {
-    fn new(max: usize) -> FirstTexts {
-        FirstTexts { texts: BTreeSet::new(), max, has_more: false }
+pub type FirstTexts = First<String>;
+
+impl<T: Ord> First<T> {
+    fn new(max: usize) -> First<T> {
+        First { things: BTreeSet::new(), max, has_more: false }
     }
 
-    fn add(&mut self, text: &str) {
-        if self.texts.contains(text) {
+    fn add<Q: Ord + ToOwned<Owned = T> + ?Sized>(&mut self, thing: &Q)
+    where
+        T: Borrow<Q>,
+    {
+        if self.things.len() >= self.max {
+            match self.things.last().map(|last| last.borrow().cmp(thing)) {
+                Some(Ordering::Equal) => return,
+                Some(Ordering::Greater) if self.things.contains(thing) => return,
+                Some(Ordering::Greater) => drop(self.things.pop_last()),
+                _ => {
+                    self.has_more = true;
+                    return;
+                }
+            }
+            self.has_more = true;
+        } else if self.things.contains(thing) {
             return;
         }
-        if self.texts.len() >= self.max {
-            self.has_more = true;
-            if self.texts.last().is_none_or(|last| last.as_str() <= text) {
-                return;
-            }
-            self.texts.pop_last();
-        }
-        self.texts.insert(text.to_owned());
+        self.things.insert(thing.to_owned());
     }
 
+    /// Says so if there are more than are listed.
+    fn warning(&self, of: &str) -> String {
+        if !self.has_more {
+            return String::new();
+        }
+        format!(r#","warnings":["there are more than {max} {of}: only the first {max} are listed"]"#, max = self.max)
+    }
+}
+
+impl FirstTexts {
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.texts.iter().map(String::as_str)
+        self.things.iter().map(String::as_str)
     }
 
     /// An answer without results has no `data`.
     fn answer(&self) -> String {
-        let mut out = String::from(r#"{"status":"success""#);
-        if self.has_more {
-            out.push_str(&format!(r#","warnings":["there are more than {max} values: only the first {max} are listed"]"#, max = self.max));
-        }
-        if !self.texts.is_empty() {
+        let mut out = format!(r#"{{"status":"success"{}"#, self.warning("values"));
+        if !self.things.is_empty() {
             out.push_str(r#","data":"#);
             push_strings(&mut out, self.texts());
         }
@@ -97,21 +115,19 @@ pub fn each_name(
     let (start, end) = bounds(params, now)?;
     let matchers = selector(params.get("query"))?;
     let mut found = FirstTexts::new(max);
-    each_run(view, closed(start, end), |run| {
-        if !matches(&run.labels, &matchers) {
-            return;
-        }
+    each_run(view, closed(start, end), &matchers, ctx, |run| {
         match of {
             Some(name) => run.labels.get(name).into_iter().for_each(|value| found.add(value)),
             None => run.labels.iter().for_each(|(name, _)| found.add(name)),
         }
+        Ok(())
     })?;
-    ctx.check()?;
     Ok(found)
 }
 
+/// At most as many as a label endpoint lists, with a warning if there are more.
 pub async fn series(State(api): State<Api>, params: Params) -> Response {
-    let (now, asked) = (api.clock.now(), params.clone());
+    let (now, max, asked) = (api.clock.now(), api.config().label_values_max, params.clone());
     api.answer(&params, move |view, ctx| {
         let (start, end) = bounds(&asked, now)?;
         let groups: Vec<&str> = asked.all("match").chain(asked.all("match[]")).collect();
@@ -123,15 +139,18 @@ pub async fn series(State(api): State<Api>, params: Params) -> Response {
             }
             selectors.push(matchers);
         }
-        let mut found = BTreeSet::new();
-        each_run(view, closed(start, end), |run| {
-            if selectors.is_empty() || selectors.iter().any(|s| matches(&run.labels, s)) {
-                found.insert(run.labels.clone());
-            }
-        })?;
-        ctx.check()?;
-        let mut out = String::from(r#"{"status":"success","data":["#);
-        for (i, labels) in found.iter().enumerate() {
+        if selectors.is_empty() {
+            selectors.push(Vec::new());
+        }
+        let mut found = First::<Labels>::new(max);
+        for matchers in &selectors {
+            each_run(view, closed(start, end), matchers, ctx, |run| {
+                found.add(&run.labels);
+                Ok(())
+            })?;
+        }
+        let mut out = format!(r#"{{"status":"success"{},"data":["#, found.warning("series"));
+        for (i, labels) in found.things.iter().enumerate() {
             if i > 0 {
                 out.push(',');
             }

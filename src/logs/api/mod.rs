@@ -3,6 +3,7 @@
 mod answer;
 mod deletes;
 mod detected;
+mod distinct;
 mod index;
 mod labels;
 mod legacy;
@@ -47,7 +48,7 @@ pub struct Api {
 impl Api {
     /// From now on what `door` accepts is followed, so there is one for a process.
     pub fn new(door: Arc<Door<LogsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
-        let tails = Arc::<Tails>::default();
+        let tails = Tails::new(telemetry.clone());
         door.observe(tails.clone());
         let patterns = Arc::new(Patterns::start());
         door.observe(patterns.clone());

@@ -163,7 +163,12 @@ async fn look_back(api: &Api, asked: &Asked) -> Result<Vec<FoundEntry>, QueryErr
 async fn fill(api: Api, mut tail: Tail, tenant: TenantId, log: Arc<LogExpr>, outbox: Arc<Outbox>, before: (Vec<FoundEntry>, Instant)) {
     let (mut before, looked_at) = before;
     let mut keeps_up = true;
-    while let Some(mut arrival) = tail.arrival().await {
+    loop {
+        if !keeps_up {
+            // A client that takes nothing costs nothing: what comes meanwhile is counted where it comes in.
+            outbox.room().await;
+        }
+        let Some(mut arrival) = tail.arrival().await else { break };
         tail.sift(&mut arrival);
         let overlaps = arrival.applied_at <= looked_at + OVERLAP;
         let (ctx, log, now) = (api.pool.context(tenant.clone()), log.clone(), api.clock.now());

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 mod deletes;
+mod many;
 mod patterns;
 mod tail;
 

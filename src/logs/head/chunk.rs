@@ -47,7 +47,7 @@ impl Chunk {
     }
 
     fn new(batch: RecordBatch, runs: Vec<Run>) -> Result<Chunk, ArrowError> {
-        let bytes = batch.get_array_memory_size() as u64;
+        let bytes = (batch.get_array_memory_size() + runs.iter().map(Run::heap_bytes).sum::<usize>()) as u64;
         Ok(Chunk { columns: Columns::read(&batch)?, batch, runs, bytes })
     }
 

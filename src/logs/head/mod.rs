@@ -8,7 +8,7 @@ pub use chunk::Chunk;
 pub use cut::{dense_labels, logs_options, sort_key};
 
 use super::entry::LogRows;
-use super::source::stream_table;
+use super::source::kept_streams;
 use crate::model::{Labels, Reason};
 use crate::storage::block::Block;
 use crate::storage::{BlockDraft, Head, HeadStats, Refusals};
@@ -16,6 +16,9 @@ use arrow_schema::ArrowError;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Memory of one id in use.
+const ID_BYTES: usize = 48;
 
 #[derive(Default)]
 pub struct LogsHead {
@@ -45,6 +48,9 @@ impl LogsHead {
             && a.merges_with(b)
         {
             let merged = Arc::new(a.merge(b)?);
+            // A stream that both have is there once now.
+            let separate = a.bytes() + b.bytes();
+            state.stats.bytes = (state.stats.bytes + merged.bytes()).saturating_sub(separate);
             let keep = state.chunks.len() - 2;
             state.chunks.truncate(keep);
             state.chunks.push(merged);
@@ -63,8 +69,10 @@ impl Head for LogsHead {
             if self.ids.lock().contains_key(&id) {
                 continue;
             }
-            // A block that cannot be read is reported by queries; here it only means one check less.
-            let other = blocks.iter().filter_map(|b| stream_table(b).ok()).find_map(|t| t.labels_of(id).cloned());
+            // A block that cannot be read is reported by queries; here it only means one check less, as does one with very many
+            // streams: whoever reads or merges blocks tells streams with one id apart.
+            let tables = blocks.iter().filter_map(|b| kept_streams(b).ok().flatten());
+            let other = tables.into_iter().find_map(|t| t.labels_of(id).cloned());
             if let Some(labels) = other {
                 self.ids.lock().entry(id).or_insert(labels);
             }
@@ -99,7 +107,9 @@ impl Head for LogsHead {
     }
 
     fn stats(&self) -> HeadStats {
-        self.state.lock().stats
+        let mut stats = self.state.lock().stats;
+        stats.bytes += (self.ids.lock().len() * ID_BYTES) as u64;
+        stats
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {

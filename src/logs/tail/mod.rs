@@ -18,6 +18,7 @@ use crate::model::{Labels, Matcher, TenantId, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::runtime::{Budget, Reservation};
 use crate::storage::{Notice, Rows as _, View};
+use crate::telemetry::QueryMetrics;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -40,16 +41,10 @@ pub struct Missed {
 }
 
 impl Missed {
-    pub fn add(&mut self, ts: i64, labels: &Labels) {
+    fn add(&mut self, ts: i64, labels: &Labels) {
         self.count += 1;
         if self.named.len() < NAMED_MAX {
             self.named.push((ts, labels.clone()));
-        }
-    }
-
-    fn add_all(&mut self, streams: &[StreamEntries]) {
-        for stream in streams {
-            stream.entries.iter().for_each(|e| self.add(e.ts, &stream.labels));
         }
     }
 
@@ -57,6 +52,34 @@ impl Missed {
         self.count += other.count;
         let room = NAMED_MAX - self.named.len();
         self.named.extend(other.named.into_iter().take(room));
+    }
+}
+
+/// What a tail has missed and its client was not told yet.
+pub struct MissedLog {
+    missed: Mutex<Missed>,
+    telemetry: QueryMetrics,
+}
+
+impl MissedLog {
+    fn new(telemetry: QueryMetrics) -> Arc<MissedLog> {
+        Arc::new(MissedLog { missed: Mutex::default(), telemetry })
+    }
+
+    pub fn add(&self, ts: i64, labels: &Labels) {
+        self.missed.lock().add(ts, labels);
+        self.telemetry.tail_missed(1);
+    }
+
+    fn absorb(&self, other: Missed) {
+        if other.count > 0 {
+            self.telemetry.tail_missed(other.count);
+            self.missed.lock().absorb(other);
+        }
+    }
+
+    pub fn take(&self) -> Missed {
+        std::mem::take(&mut self.missed.lock())
     }
 }
 
@@ -74,7 +97,7 @@ struct Follower {
     matchers: Vec<Matcher>,
     room: Arc<Budget>,
     sender: mpsc::Sender<Arrival>,
-    missed: Arc<Mutex<Missed>>,
+    missed: Arc<MissedLog>,
 }
 
 impl Follower {
@@ -94,9 +117,7 @@ impl Follower {
             }
             copied.push(StreamEntries { labels: stream.labels.clone(), entries });
         }
-        if missed.count > 0 {
-            self.missed.lock().absorb(missed);
-        }
+        self.missed.absorb(missed);
         copied.retain(|s| !s.entries.is_empty());
         (!copied.is_empty()).then_some((copied, room))
     }
@@ -104,15 +125,19 @@ impl Follower {
     fn deliver(&self, arrival: Arrival) {
         // A closed channel is a tail that is about to be taken off the list.
         if let Err(mpsc::error::TrySendError::Full(arrival)) = self.sender.try_send(arrival) {
-            self.missed.lock().add_all(&arrival.streams);
+            let mut missed = Missed::default();
+            for stream in &arrival.streams {
+                stream.entries.iter().for_each(|e| missed.add(e.ts, &stream.labels));
+            }
+            self.missed.absorb(missed);
         }
     }
 }
 
 /// The tails of all tenants.
-#[derive(Default)]
 pub struct Tails {
     state: RwLock<State>,
+    telemetry: QueryMetrics,
 }
 
 #[derive(Default)]
@@ -129,6 +154,10 @@ pub struct TooManyTails {
 }
 
 impl Tails {
+    pub fn new(telemetry: QueryMetrics) -> Arc<Tails> {
+        Arc::new(Tails { state: RwLock::default(), telemetry })
+    }
+
     /// A new tail, of which a tenant may have `max`.
     pub fn follow(self: &Arc<Tails>, tenant: &TenantId, matchers: &[Matcher], max: usize) -> Result<Tail, TooManyTails> {
         let mut state = self.state.write();
@@ -138,10 +167,11 @@ impl Tails {
         let (sender, arrivals) = mpsc::channel(WAITING_MAX);
         let id = state.next_id;
         state.next_id += 1;
-        let missed = Arc::<Mutex<Missed>>::default();
+        let missed = MissedLog::new(self.telemetry.clone());
         let room = Budget::new(WAITING_MAX_BYTES);
         let follower = Follower { id, tenant: tenant.clone(), matchers: matchers.to_vec(), room, sender, missed: missed.clone() };
         state.followers.push(Arc::new(follower));
+        self.telemetry.tails(state.followers.len());
         Ok(Tail { id, arrivals, missed, seen: Seen::default(), tails: self.clone() })
     }
 }
@@ -165,7 +195,7 @@ impl Observer<LogsSpec> for Tails {
 pub struct Tail {
     id: u64,
     arrivals: mpsc::Receiver<Arrival>,
-    missed: Arc<Mutex<Missed>>,
+    missed: Arc<MissedLog>,
     seen: Seen,
     tails: Arc<Tails>,
 }
@@ -175,7 +205,7 @@ impl Tail {
         self.arrivals.recv().await
     }
 
-    pub fn missed(&self) -> Arc<Mutex<Missed>> {
+    pub fn missed(&self) -> Arc<MissedLog> {
         self.missed.clone()
     }
 
@@ -203,7 +233,9 @@ impl Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        self.tails.state.write().followers.retain(|f| f.id != self.id);
+        let mut state = self.tails.state.write();
+        state.followers.retain(|f| f.id != self.id);
+        self.tails.telemetry.tails(state.followers.len());
     }
 }
 

@@ -1,4 +1,4 @@
-use super::Missed;
+use super::{Missed, MissedLog};
 use crate::logs::logql::eval::FoundEntry;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const WAITING_MAX_BYTES: usize = 8 << 20;
 pub struct Outbox {
     delay: Duration,
     waiting: Mutex<Waiting>,
-    missed: Arc<Mutex<Missed>>,
+    missed: Arc<MissedLog>,
     /// Something was added, or room was made.
     added: Notify,
     taken: Notify,
@@ -49,16 +49,15 @@ fn bytes_of(entry: &FoundEntry) -> usize {
 }
 
 impl Outbox {
-    pub fn new(delay: Duration, missed: Arc<Mutex<Missed>>) -> Outbox {
+    pub fn new(delay: Duration, missed: Arc<MissedLog>) -> Outbox {
         Outbox { delay, waiting: Mutex::default(), missed, added: Notify::new(), taken: Notify::new() }
     }
 
     /// `false`, and nothing is taken in, if there is no room.
     fn try_add(&self, entry: &mut Option<FoundEntry>) -> bool {
         let mut waiting = self.waiting.lock();
-        let max = if self.delay.is_zero() { WAITING_MAX } else { HELD_MAX };
         let Some(bytes) = entry.as_ref().map(bytes_of) else { return true };
-        if waiting.entries.len() >= max || (waiting.bytes + bytes > WAITING_MAX_BYTES && !waiting.entries.is_empty()) {
+        if !waiting.has_room(bytes, self.delay) {
             return false;
         }
         if let Some(entry) = entry.take() {
@@ -89,11 +88,22 @@ impl Outbox {
             if let Some(entry) = entry {
                 all = false;
                 let labels = entry.labels.iter().map(|(n, v, _)| (n.as_str(), v.as_str()));
-                self.missed.lock().add(entry.ts, &crate::model::Labels::from_sorted(labels));
+                self.missed.add(entry.ts, &crate::model::Labels::from_sorted(labels));
             }
         }
         self.added.notify_one();
         all
+    }
+
+    /// Waits until the client has made room.
+    pub async fn room(&self) {
+        loop {
+            let taken = self.taken.notified();
+            if self.waiting.lock().has_room(0, self.delay) {
+                return;
+            }
+            taken.await;
+        }
     }
 
     /// Nothing more will be added: [`Outbox::due`] ends when everything is sent.
@@ -110,7 +120,7 @@ impl Outbox {
                 let mut waiting = self.waiting.lock();
                 let now = Instant::now();
                 let entries = waiting.take(now);
-                let missed = std::mem::take(&mut *self.missed.lock());
+                let missed = self.missed.take();
                 if !entries.is_empty() || missed.count > 0 {
                     drop(waiting);
                     self.taken.notify_one();
@@ -130,6 +140,11 @@ impl Outbox {
 }
 
 impl Waiting {
+    fn has_room(&self, bytes: usize, delay: Duration) -> bool {
+        let max = if delay.is_zero() { WAITING_MAX } else { HELD_MAX };
+        self.entries.len() < max && (self.bytes + bytes <= WAITING_MAX_BYTES || self.entries.is_empty())
+    }
+
     /// Everything up to the newest entry that is due, in order of time, as far as one frame holds it.
     fn take(&mut self, now: Instant) -> Vec<FoundEntry> {
         let Some(newest) = self.entries.iter().rev().find(|(_, (due, _))| *due <= now).map(|(key, _)| *key) else { return Vec::new() };
@@ -154,6 +169,10 @@ impl Waiting {
 mod tests {
     use super::*;
 
+    fn log() -> Arc<MissedLog> {
+        MissedLog::new(crate::telemetry::Telemetry::default().query)
+    }
+
     fn entry(ts: i64) -> FoundEntry {
         FoundEntry { ts, line: ts.to_string(), labels: vec![] }
     }
@@ -164,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn entries_are_held_back_and_put_in_order() {
-        let outbox = Outbox::new(Duration::from_millis(200), Arc::default());
+        let outbox = Outbox::new(Duration::from_millis(200), log());
         let started = Instant::now();
         outbox.add(vec![entry(5), entry(7)], started).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -179,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_are_bounded_and_what_finds_no_room_is_missed() {
-        let outbox = Outbox::new(Duration::ZERO, Arc::default());
+        let outbox = Outbox::new(Duration::ZERO, log());
         let patience = Instant::now() + Duration::from_millis(20);
         assert!(!outbox.add((0..1_005).map(entry).collect(), patience).await);
         let due = outbox.due().await.unwrap();
@@ -193,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_reads_makes_room() {
-        let outbox = Arc::new(Outbox::new(Duration::ZERO, Arc::default()));
+        let outbox = Arc::new(Outbox::new(Duration::ZERO, log()));
         let reader = tokio::spawn({
             let outbox = outbox.clone();
             async move {

@@ -31,7 +31,7 @@ fn accept(tails: &Arc<Tails>, rows: &LogRows) {
 
 #[tokio::test]
 async fn a_tail_gets_its_own_streams_and_a_tenant_has_only_so_many() {
-    let tails = Arc::new(Tails::default());
+    let tails = Tails::new(crate::telemetry::Telemetry::default().query);
     let mut tail = tails.follow(&tenant(), &matchers(), 1).unwrap();
     let refused = tails.follow(&tenant(), &matchers(), 1).err().unwrap();
     assert_eq!(refused.to_string(), "max concurrent tail requests limit exceeded, count > limit (2 > 1)");
@@ -53,21 +53,21 @@ async fn a_tail_gets_its_own_streams_and_a_tenant_has_only_so_many() {
 
 #[tokio::test]
 async fn what_nobody_takes_is_missed_and_bounded_in_bytes() {
-    let tails = Arc::new(Tails::default());
+    let tails = Tails::new(crate::telemetry::Telemetry::default().query);
     let mut tail = tails.follow(&tenant(), &matchers(), 1).unwrap();
     let line = "x".repeat(1 << 20);
     for ts in 0..20 {
         accept(&tails, &rows(&[("x", &[(ts, &line)])]));
     }
     // Each entry is a little more than its line.
-    let missed = std::mem::take(&mut *tail.missed().lock());
+    let missed = tail.missed().take();
     assert_eq!((missed.count, missed.named[0].0), (13, 7));
     for _ in 0..7 {
         drop(tail.arrival().await.unwrap());
     }
     accept(&tails, &rows(&[("x", &[(99, "there is room again")])]));
     assert_eq!(tail.arrival().await.unwrap().streams[0].entries[0].ts, 99);
-    assert_eq!(tail.missed().lock().count, 0);
+    assert_eq!(tail.missed().take().count, 0);
 }
 
 #[test]

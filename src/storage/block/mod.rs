@@ -18,7 +18,7 @@ pub use kept::{Kept, KeptParts};
 pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
 pub(super) use meta::{signal_text, tenant_text};
 pub use read::{Block, ReadError, Table};
-pub use write::{BlockWriter, Facts, Sidecar, WriteError, relabel, write_block};
+pub use write::{BlockWriter, Facts, Sidecar, SidecarTable, WriteError, relabel, write_block};
 
 /// The key of a table's footer under which the block's facts stand, so that the catalog can be rebuilt from the files.
 pub const FOOTER_KEY: &str = "monocle.block";

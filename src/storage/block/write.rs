@@ -80,11 +80,20 @@ pub struct BlockWriter<'a> {
 
 /// A table that is made of the rows of another one as they are written: an index, say.
 pub trait Sidecar {
-    /// Told of rows of `table`, the first of which is row `first_row`.
-    fn rows(&mut self, table: &str, first_row: u64, batch: &RecordBatch) -> Result<(), WriteError>;
+    fn table(&self) -> SidecarTable;
 
-    /// The table, when all rows are written; `None` if it is not worth having.
-    fn finish(&mut self) -> Result<Option<TableDraft>, WriteError>;
+    /// Told of the next rows of `table`; gives rows of its own that are complete, so that it need not hold them.
+    fn rows(&mut self, table: &str, batch: &RecordBatch) -> Result<Vec<RecordBatch>, WriteError>;
+
+    /// Its last rows, when all others are written.
+    fn finish(&mut self) -> Result<Option<RecordBatch>, WriteError>;
+}
+
+/// What a sidecar writes. A sidecar without rows has no file.
+pub struct SidecarTable {
+    pub name: &'static str,
+    pub schema: SchemaRef,
+    pub options: TableOptions,
 }
 
 struct OpenTable {
@@ -137,24 +146,35 @@ impl<'a> BlockWriter<'a> {
     pub fn write(&mut self, name: &'static str, batch: &RecordBatch) -> Result<(), WriteError> {
         let unknown = || WriteError::Arrow(arrow_schema::ArrowError::SchemaError(format!("table {name} was not opened")));
         let table = self.tables.iter_mut().find(|t| t.name == name).ok_or_else(unknown)?;
-        for sidecar in &mut self.sidecars {
-            sidecar.rows(name, table.rows, batch)?;
-        }
         // The columns are the same; only the numbers in the metadata of the schema are new.
         table.writer.write(&RecordBatch::try_new(table.schema.clone(), retyped(&table.schema, batch)?)?)?;
         table.rows += batch.num_rows() as u64;
         if table.writer.in_progress_size() > ROW_GROUP_BYTES {
             table.writer.flush()?;
         }
-        Ok(())
+        let mut sidecars = std::mem::take(&mut self.sidecars);
+        let written = sidecars.iter_mut().try_for_each(|sidecar| {
+            let rows = sidecar.rows(name, batch)?;
+            rows.iter().try_for_each(|rows| self.write_sidecar(sidecar.as_ref(), rows))
+        });
+        self.sidecars = sidecars;
+        written
+    }
+
+    fn write_sidecar(&mut self, sidecar: &dyn Sidecar, rows: &RecordBatch) -> Result<(), WriteError> {
+        let SidecarTable { name, schema, options } = sidecar.table();
+        if !self.is_open(name) {
+            self.open(name, &schema, &options)?;
+        }
+        // Here no sidecar is attached, so this goes no deeper.
+        self.write(name, rows)
     }
 
     /// Makes the block durable under its final name.
     pub fn finish(mut self, facts: Facts) -> Result<BlockMeta, WriteError> {
         for mut sidecar in std::mem::take(&mut self.sidecars) {
-            if let Some(TableDraft { name, schema, batches, options }) = sidecar.finish()? {
-                self.open(name, &schema, &options)?;
-                batches.iter().try_for_each(|batch| self.write(name, batch))?;
+            if let Some(rows) = sidecar.finish()? {
+                self.write_sidecar(sidecar.as_ref(), &rows)?;
             }
         }
         let Facts { day, mixed, min_time, max_time, items } = facts;

@@ -14,6 +14,24 @@ pub fn parse_trace_id(text: &str) -> Result<TraceId, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_id_is_read_back_however_it_is_written(bytes in any::<[u8; 16]>(), zeros in 0usize..32, upper in any::<bool>()) {
+            let hex = TraceId(bytes).to_hex();
+            let digits = hex.trim_start_matches('0');
+            let text = format!("{}{digits}", "0".repeat(zeros.min(32 - digits.len())));
+            let text = if upper { text.to_uppercase() } else { text };
+            prop_assert_eq!(parse_trace_id(&text).map_err(|e| e.message), Ok(TraceId(bytes)));
+        }
+
+        #[test]
+        fn any_other_text_is_refused(text in "\\PC{0,40}") {
+            let hex = text.len() <= 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            prop_assert_eq!(parse_trace_id(&text).is_ok(), hex);
+        }
+    }
 
     #[test]
     fn short_ids_are_padded_and_others_refused() {

@@ -105,6 +105,8 @@ pub fn query_routes(api: Api) -> Router {
         .route("/tempopb.StreamingQuerier/{method}", post(streaming::call))
         .route("/api/echo", get(status::echo))
         .route("/api/status/buildinfo", get(status::build_info))
+        .route("/status/version", get(status::version))
+        .route("/status/usage-stats", get(status::usage_stats))
         .with_state(api)
 }
 

@@ -190,8 +190,11 @@ pub async fn values_v2(State(api): State<Api>, Path(name): Path<String>, params:
 
 /// The values of a field of TraceQL.
 pub async fn typed_values(api: &Api, name: &str, params: &Params) -> Result<Vec<TypedValue>, ApiError> {
-    let field = parse_field(name)
-        .map_err(|e| ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {e}")))?;
+    let field = parse_field(name).map_err(|mut error| {
+        // The reference reads the name between braces, and counts them.
+        error.at.column += usize::from(error.at.line == 1);
+        ApiError::bad_request(format!("please provide a valid tagName: failed to parse identifier {name}: {error}"))
+    })?;
     let range = time::tags_range(params, api.clock.now())?;
     let (filter, max) = (filter(params)?, limit(params, "limit"));
     if let Some(mut values) = fixed(&field, params.non_empty("q").is_some()) {

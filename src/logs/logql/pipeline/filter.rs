@@ -3,8 +3,7 @@ use super::{Entry, errors};
 use crate::logs::logql::ast::{Comparison, LabelFilter};
 use crate::logs::logql::convert;
 use crate::logs::logql::parse::ParseError;
-use crate::logs::schema::Binary;
-use crate::model::{MatchOp, Matcher, TraceId};
+use crate::model::{MatchOp, Matcher};
 
 /// A label filter (contracts/loki.md 3.5).
 pub enum Filter {
@@ -34,15 +33,18 @@ impl Filter {
         })
     }
 
-    /// The trace id that an entry must have to be kept, if it is one in its stored form.
-    pub fn trace_id(&self) -> Option<TraceId> {
+    /// Adds labels and values, none of them empty, that an entry must have to be kept. A name that ends as those of labels
+    /// that lost their place is none of them: it may mean a label of another name.
+    pub fn required(&self, out: &mut Vec<(String, String)>) {
         match self {
-            Filter::Matcher(m) if m.op == MatchOp::Equal => match Binary::of(&m.name, &m.value) {
-                Some(Binary::Trace(id)) => Some(id),
-                _ => None,
-            },
-            Filter::And(a, b) => a.trace_id().or_else(|| b.trace_id()),
-            _ => None,
+            Filter::Matcher(m) if m.op == MatchOp::Equal && !m.value.is_empty() && !m.name.ends_with("_extracted") => {
+                out.push((m.name.clone(), m.value.clone()));
+            }
+            Filter::And(a, b) => {
+                a.required(out);
+                b.required(out);
+            }
+            _ => {}
         }
     }
 

@@ -3,6 +3,8 @@ use super::pattern::Pattern;
 use crate::logs::logql::ast::{self, LineOp, LineOperand};
 use crate::logs::logql::parse::ParseError;
 use crate::logs::logql::print;
+use crate::logs::tokens::{Clause, Text};
+use crate::model::regexp;
 use memchr::memmem::Finder;
 
 /// A line filter (contracts/loki.md 3.3): operands joined by `or`; a negative one drops lines that match any.
@@ -33,6 +35,26 @@ impl LineFilter {
             tests.push(Test::Contains(Box::new(Finder::new("").into_owned())));
         }
         Ok(LineFilter { negative: filter.op.negative(), tests })
+    }
+
+    /// The texts of lines that it keeps; `None` if they may be any.
+    pub fn texts(&self) -> Option<Clause> {
+        if self.negative {
+            return None;
+        }
+        let mut alternatives = Vec::new();
+        for test in &self.tests {
+            match test {
+                Test::Contains(finder) => alternatives.push(vec![Text::of(std::str::from_utf8(finder.needle()).ok()?)]),
+                Test::Regex(re) => {
+                    let texts = |texts: Vec<String>| texts.iter().map(|t| Text::of(t)).collect();
+                    alternatives.extend(regexp::required_texts(re).into_iter().map(texts));
+                }
+                Test::Pattern(pattern) => alternatives.push(pattern.literals().map(Text::of).collect()),
+                Test::Ip(_) => return None,
+            }
+        }
+        alternatives.iter().all(|texts: &Vec<Text>| texts.iter().any(Text::tells)).then_some(alternatives)
     }
 
     pub fn keeps(&self, line: &str) -> bool {

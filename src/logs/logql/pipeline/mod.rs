@@ -18,7 +18,7 @@ pub use unwrap::Unwrapper;
 use super::ast::{LabelTest, Stage, Unwrap};
 use super::parse::ParseError;
 use crate::logs::source::Needs;
-use crate::model::TraceId;
+use crate::logs::tokens::Clause;
 use filter::Filter;
 use format::{LabelFormats, LineFormat};
 use line::LineFilter;
@@ -117,13 +117,25 @@ impl Pipeline {
     pub fn needs(&self, reads_line: bool) -> Needs {
         let labels_only = |s: &Step| matches!(s, Step::Filter(_) | Step::Drop(_) | Step::Keep(_));
         let without_line = !reads_line && self.prefilters.is_empty() && self.steps.iter().all(labels_only);
-        Needs { without_line, metadata: self.hints.metadata(), trace_id: self.trace_id() }
+        Needs { without_line, metadata: self.hints.metadata(), equal: self.required(), texts: self.texts() }
     }
 
-    /// A trace id without which no entry passes; not behind a parser, which might set the label.
-    fn trace_id(&self) -> Option<TraceId> {
-        let untouched = self.steps.iter().take_while(|s| matches!(s, Step::Filter(_) | Step::Line(_)));
-        untouched.filter_map(|s| if let Step::Filter(f) = s { f.trace_id() } else { None }).next()
+    /// Labels and values without which no entry passes; not behind a parser, which might set the label.
+    fn required(&self) -> Vec<(String, String)> {
+        let mut required = Vec::new();
+        for step in self.steps.iter().take_while(|s| matches!(s, Step::Filter(_) | Step::Line(_))) {
+            if let Step::Filter(filter) = step {
+                filter.required(&mut required);
+            }
+        }
+        required
+    }
+
+    /// What the stored line of an entry that passes must contain.
+    fn texts(&self) -> Vec<Clause> {
+        let same_line = |s: &&Step| !matches!(s, Step::LineFormat(_) | Step::Unpack | Step::Decolorize(_));
+        let later = self.steps.iter().take_while(same_line).filter_map(|s| if let Step::Line(f) = s { Some(f) } else { None });
+        self.prefilters.iter().chain(later).filter_map(LineFilter::texts).collect()
     }
 
     /// An entry for [`Pipeline::process`].

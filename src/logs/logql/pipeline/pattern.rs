@@ -73,6 +73,10 @@ impl Pattern {
         }
     }
 
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|n| if let Node::Literal(literal) = n { Some(literal.as_str()) } else { None })
+    }
+
     /// Each wildcard takes one byte or more, and nothing may be left over.
     pub fn matches_whole(&self, line: &str) -> bool {
         let mut rest = line;

@@ -68,6 +68,11 @@ fn field() -> impl Strategy<Value = &'static str> {
     ])
 }
 
+/// What values are asked of.
+fn valued() -> impl Strategy<Value = &'static str> {
+    prop_oneof![field(), select(vec!["name", "rootName", "event:name", "span.a", "resource.b", ".b", "event.a"])]
+}
+
 fn condition() -> impl Strategy<Value = String> {
     let literal = select(vec!["\"x\"", "\"y\"", "\"shop\"", "1", "2.5", "true", "nil"]);
     let equality = (field(), select(vec!["=", "!="]), literal).prop_map(|(f, op, v)| format!("{f} {op} {v}"));
@@ -176,7 +181,7 @@ async fn answer(house: &House, path: &str, key: &str) -> (StatusCode, Value) {
     (status, value)
 }
 
-async fn compare(spans: Vec<Span>, cuts: Vec<usize>, searches: Vec<String>, metrics: Vec<String>) {
+async fn compare(spans: Vec<Span>, cuts: Vec<usize>, searches: Vec<String>, metrics: Vec<String>, values: Vec<(&str, String)>) {
     let (head, blocks) = (House::new(), House::new());
     for (i, span) in spans.iter().enumerate() {
         put(&head, span).await;
@@ -186,13 +191,18 @@ async fn compare(spans: Vec<Span>, cuts: Vec<usize>, searches: Vec<String>, metr
         }
     }
     let encode = |query: &str| form_urlencoded::byte_serialize(query.as_bytes()).collect::<String>();
-    let searches = searches.iter().map(|q| (q, format!("/api/search?q={}&start=1773144005&end=1773144015&spss=50", encode(q)), "traces"));
+    let search = |query: &str| format!("/api/search?q={}&start=1773144005&end=1773144015&spss=50", encode(query));
+    let searches = searches.iter().map(|q| (q, search(q), "traces"));
     let metrics =
         metrics.iter().map(|q| (q, format!("/api/metrics/query_range?q={}&start=1773144003&end=1773144018&step=4s", encode(q)), "series"));
-    for (query, path, key) in searches.chain(metrics) {
+    let values = values
+        .iter()
+        .map(|(field, q)| (q, format!("/api/v2/search/tag/{field}/values?q={}&start=1773144005&end=1773144015", encode(q)), "tagValues"));
+    for (query, path, key) in searches.chain(metrics).chain(values) {
         let expected = answer(&head, &path, key).await;
-        // A query that fails on the data may be spared the spans that it fails on.
-        if expected.0 == StatusCode::OK {
+        // A query that fails on the data may be spared the spans that it fails on; a filter of values leaves them out.
+        let fails = key == "tagValues" && answer(&head, &search(query), "traces").await.0 != StatusCode::OK;
+        if expected.0 == StatusCode::OK && !fails {
             assert_eq!(answer(&blocks, &path, key).await, expected, "{query}\ncuts after {cuts:?} of {spans:#?}");
         }
     }
@@ -203,8 +213,9 @@ proptest! {
     #[test]
     fn answers_are_those_of_spans_put_together(
         spans in vec(spans(), 1..30), cuts in vec(0usize..30, 0..4), searches in vec(pipeline(), 12), metrics in vec(metrics(), 12),
+        values in vec((valued(), prop_oneof![1 => Just(String::new()), 3 => filter()]), 12),
     ) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(compare(spans, cuts, searches, metrics));
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(compare(spans, cuts, searches, metrics, values));
     }
 }
 

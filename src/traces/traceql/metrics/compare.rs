@@ -61,11 +61,40 @@ impl Comparison {
     }
 }
 
+/// Counts that the values of one attribute on one side have, all intervals together. An attribute with more values than
+/// that, an id of an order say, forgets those it has seen least often; its totals stay exact.
+const COUNTS_MAX: usize = 1 << 16;
+
+/// Values of an attribute that are counted at least, however many intervals there are: far more than can be asked for.
+const VALUES_MIN: usize = 4096;
+
 /// The values of one attribute on one side, each with its count in every interval.
 #[derive(Default)]
 struct Spread {
     values: HashMap<String, (Value<'static>, Vec<u64>)>,
     total: Vec<u64>,
+}
+
+impl Spread {
+    /// Forgets the half that was seen least often.
+    fn forget(&mut self, ctx: &Context) {
+        let seen = |counts: &[u64]| counts.iter().sum::<u64>();
+        let mut all: Vec<u64> = self.values.values().map(|(_, counts)| seen(counts)).collect();
+        let middle = all.len() / 2;
+        let (_, least, _) = all.select_nth_unstable(middle);
+        let least = *least;
+        self.values.retain(|key, (_, counts)| {
+            let stays = seen(counts) > least;
+            if !stays {
+                ctx.release(value_bytes(key, counts.len()));
+            }
+            stays
+        });
+    }
+}
+
+fn value_bytes(key: &str, intervals: usize) -> u64 {
+    128 + key.len() as u64 + 8 * intervals as u64
 }
 
 /// Of the baseline and of the selection, by the text of the attribute.
@@ -114,7 +143,10 @@ impl Counting<'_> {
         for value in values {
             let key = value.key();
             if !spread.values.contains_key(&key) {
-                ctx.reserve(128 + key.len() as u64 + 8 * count as u64)?;
+                if spread.values.len() >= (COUNTS_MAX / count.max(1)).max(VALUES_MIN) {
+                    spread.forget(ctx);
+                }
+                ctx.reserve(value_bytes(&key, count))?;
                 spread.values.insert(key.clone(), (value.into_owned(), vec![0; count]));
             }
             if let Some((_, counts)) = spread.values.get_mut(&key) {
