@@ -38,6 +38,23 @@ pub struct Fault {
     pub kind: io::ErrorKind,
     /// The first of them, if it is a write, comes through by half.
     pub torn: bool,
+    /// What is below this path works all the same.
+    pub except: Option<PathBuf>,
+}
+
+impl Operation {
+    pub fn path(&self) -> &Path {
+        match self {
+            Operation::CreateDir(path)
+            | Operation::Create(path)
+            | Operation::Write(path, ..)
+            | Operation::Reserve(path, _)
+            | Operation::Sync(path)
+            | Operation::SyncDir(path)
+            | Operation::Rename(path, _)
+            | Operation::Remove(path) => path,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -230,6 +247,7 @@ impl MemoryDisk {
         let number = state.tried;
         state.tried += 1;
         let fault = state.fault.clone().filter(|fault| fault.operations.contains(&number));
+        let fault = fault.filter(|fault| fault.except.as_ref().is_none_or(|spared| !operation.path().starts_with(spared)));
         if let Some(fault) = &fault {
             match &mut operation {
                 Operation::Write(_, _, bytes) if fault.torn && number == fault.operations.start => bytes.truncate(bytes.len() / 2),

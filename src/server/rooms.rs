@@ -3,7 +3,7 @@ use crate::config::Config;
 use crate::derive::Deriver;
 use crate::ingest::{Door, Limits};
 use crate::query::Pool;
-use crate::runtime::{Budget, Shutdown, World};
+use crate::runtime::{Budget, Pressure, Shutdown, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
 use crate::storage::tier::{self, Tier, UploadError};
@@ -54,6 +54,8 @@ struct Running<S: Spec> {
     store: Arc<Store<S>>,
     maintenance: MaintenanceConfig,
     turn: maintenance::Turn,
+    cuts: maintenance::Turn,
+    pressure: Arc<Pressure>,
 }
 
 impl<S: Spec> Engine for Running<S> {
@@ -87,7 +89,8 @@ impl<S: Spec> Engine for Running<S> {
     }
 
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(maintenance::run(self.store.clone(), self.maintenance, self.turn.clone(), shutdown))
+        let turns = maintenance::Turns { merges: self.turn.clone(), cuts: self.cuts.clone() };
+        Box::pin(maintenance::run(self.store.clone(), self.maintenance, turns, self.pressure.clone(), shutdown))
     }
 
     fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -109,6 +112,8 @@ struct Parts<'a> {
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
     disk: &'a Arc<DiskRoom>,
+    pressure: &'a Arc<Pressure>,
+    cuts: maintenance::Turn,
     turn: maintenance::Turn,
 }
 
@@ -138,7 +143,20 @@ impl Parts<'_> {
         let door = Arc::new(door);
         let (query, otlp) = routes(door.clone());
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
-        Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
+        Ok((
+            Room {
+                query,
+                otlp,
+                engine: Arc::new(Running {
+                    store,
+                    maintenance,
+                    turn: self.turn.clone(),
+                    cuts: self.cuts.clone(),
+                    pressure: self.pressure.clone(),
+                }),
+            },
+            door,
+        ))
     }
 }
 
@@ -154,7 +172,7 @@ const DERIVE_QUEUE_SHARE: u64 = 32;
 pub(super) fn build(
     config: &Config,
     world: &World,
-    (disk, tier): (&Arc<DiskRoom>, &Tier),
+    (disk, tier, pressure): (&Arc<DiskRoom>, &Tier, &Arc<Pressure>),
     catalog: &Arc<Catalog>,
     pool: &Pool,
     telemetry: &Telemetry,
@@ -165,8 +183,10 @@ pub(super) fn build(
         tier,
         catalog,
         telemetry,
-        requests: Budget::new(config.memory_bytes * 3 / 10),
+        requests: Budget::under(config.memory_bytes * 3 / 10, pressure.clone()),
         disk,
+        pressure,
+        cuts: maintenance::Turn::default(),
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();

@@ -137,7 +137,7 @@ fn a_full_disk_stops_the_log_and_neither_loses_nor_doubles_anything() {
         disk.sync_dir(std::path::Path::new("/")).unwrap();
         let process = process_on(&disk, home.path(), sync);
         let from = disk.tried() + first;
-        disk.set_fault(Some(Fault { operations: from..from + 2, kind, torn }));
+        disk.set_fault(Some(Fault { operations: from..from + 2, kind, torn, except: None }));
         let stored = sends(&process);
         let was_met = disk.tried() > from;
         disk.set_fault(None);
@@ -175,7 +175,7 @@ fn a_stop_while_the_disk_is_full_does_not_wait_for_room() {
     disk.create_dir_all(std::path::Path::new("/data")).unwrap();
     let process = process_on(&disk, home.path(), SyncMode::Group);
     process.append("a", "1 one").unwrap();
-    disk.set_fault(Some(Fault { operations: 0..usize::MAX, kind: io::ErrorKind::StorageFull, torn: false }));
+    disk.set_fault(Some(Fault { operations: 0..usize::MAX, kind: io::ErrorKind::StorageFull, torn: false, except: None }));
     assert_eq!(process.append("a", "2 two").unwrap_err(), AppendError::DiskFull);
     assert!(process.store.close().is_err());
     disk.set_fault(None);
