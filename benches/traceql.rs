@@ -134,7 +134,6 @@ fn questions(traces: u64) -> Vec<Question> {
         range("roots, Drilldown", "{ nestedSetParent < 0 } | quantile_over_time(duration, 0.9) by (resource.service.name)", "frontend"),
         range("by two attributes", "{ kind = server } | rate() by (span.http.route, span.http.response.status_code)", "http.route"),
         search("everything, newest 20", "{}", 20, "spanSets"),
-        range("compare, Drilldown", "{ kind = server } | compare({ status = error }, 10)", "__meta_type"),
         values("values of a tag", "span.http.route", "", "/"),
         values("values of a tag, of one service", "span.http.route", "{ resource.service.name = \"frontend\" }", "/"),
         values("values of a rich tag", "span.user.id", "", "user-"),

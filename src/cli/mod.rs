@@ -1,14 +1,16 @@
 //! The command line: `serve` (also when no command is given), `check-config`, `health`, and what looks after stored data:
-//! `verify`, `inspect`, `catalog rebuild`.
+//! `verify`, `inspect`, `catalog rebuild`; and what describes the command line itself: `knobs`, `completions`.
 
 mod health;
 mod inspect;
 mod progress;
+mod reference;
 mod verify;
 
 use crate::config::{Config, Mistakes, Settings, load_file};
 use crate::server;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -37,6 +39,10 @@ enum Command {
     /// Mend what is stored
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Print the reference of all knobs, as Markdown
+    Knobs,
+    /// Print a script with which a shell completes commands and knobs: monocle completions bash > /etc/bash_completion.d/monocle
+    Completions { shell: Shell },
 }
 
 #[derive(Subcommand)]
@@ -98,19 +104,30 @@ pub fn run() -> ExitCode {
             (knobs, Box::new(move |config| show(inspect::wal(&config, segment.as_deref()))))
         }
         Some(Command::Inspect(Inspect::Catalog(knobs))) => (knobs, Box::new(|config| show(inspect::catalog(&config)))),
+        // These two ask nothing of the configuration, which may have mistakes.
+        Some(Command::Knobs) => return done(print(reference::knobs().as_bytes())),
+        Some(Command::Completions { shell }) => return done(print(&reference::completions(shell))),
     };
     let config = match knobs.resolve() {
         Ok(config) => config,
         Err(mistakes) => return complain(&mistakes.to_string(), 2),
     };
-    match action(config) {
+    done(action(config))
+}
+
+fn done(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
 }
 
 fn show(text: Result<String, String>) -> Result<(), String> {
-    match std::io::stdout().write_all(text?.as_bytes()) {
+    print(text?.as_bytes())
+}
+
+fn print(text: &[u8]) -> Result<(), String> {
+    match std::io::stdout().write_all(text) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|e| e.to_string()),

@@ -9,8 +9,8 @@ use super::span_metrics::{self, Dimensions, SpanMetrics};
 use crate::model::TenantId;
 use crate::model::time::{MILLI, SECOND};
 use crate::telemetry::DeriveMetrics;
-use crate::traces::encoded_len;
 use crate::traces::span::Span;
+use crate::traces::{Chunk, encoded_len};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -56,7 +56,15 @@ impl Intake {
     }
 
     /// Spans that were accepted at `now`, nanoseconds.
-    pub fn take(&mut self, tenant_id: &TenantId, spans: &[Span], now: i64) {
+    pub fn take(&mut self, tenant_id: &TenantId, spans: &Chunk, now: i64) {
+        // Most of what is far from now need not be decoded.
+        let near = spans.spans_that_end(now.saturating_sub(NEAR)..=now.saturating_add(NEAR));
+        self.telemetry.dropped("far_from_now", (spans.rows().len() - near.len()) as u64);
+        self.count(tenant_id, &near, now);
+    }
+
+    /// Counts spans that ended near `now`.
+    fn count(&mut self, tenant_id: &TenantId, spans: &[Span], now: i64) {
         if !self.tenants.contains_key(tenant_id) {
             if self.tenants.len() >= TENANTS_MAX {
                 self.telemetry.dropped("tenants", spans.len() as u64);
@@ -68,12 +76,8 @@ impl Intake {
         }
         let Some(tenant) = self.tenants.get_mut(tenant_id) else { return };
         let salt = xxh3_64(tenant_id.as_str().as_bytes());
-        let (mut far, mut again, mut no_room, mut full) = (0, 0, 0, 0);
+        let (mut again, mut no_room, mut full) = (0, 0, 0);
         for span in spans {
-            if now.abs_diff(span.end()) > NEAR.unsigned_abs() {
-                far += 1;
-                continue;
-            }
             if !self.recent.insert(identity(span, salt), now) {
                 again += 1;
                 continue;
@@ -95,8 +99,8 @@ impl Intake {
                 }
             }
         }
-        self.telemetry.spans(spans.len() as u64 - far - again);
-        for (reason, count) in [("far_from_now", far), ("duplicate", again), ("series_limit", no_room), ("edges_full", full)] {
+        self.telemetry.spans(spans.len() as u64 - again);
+        for (reason, count) in [("duplicate", again), ("series_limit", no_room), ("edges_full", full)] {
             self.telemetry.dropped(reason, count);
         }
     }

@@ -8,8 +8,7 @@ use crate::model::TenantId;
 use crate::runtime::{Clock, Reservation, Shutdown};
 use crate::storage::{Notice, Rows, Spec};
 use crate::telemetry::DeriveMetrics;
-use crate::traces::TracesSpec;
-use crate::traces::span::Span;
+use crate::traces::{Chunk, TracesSpec};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 /// How often halves of calls are looked through, and whether the stores are ready.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// Decoded spans take about so many times what their columns take.
-const DECODED: u64 = 3;
-
 /// Spans of one request, when they were accepted.
 struct Accepted {
     tenant: TenantId,
-    spans: Arc<Vec<Span>>,
+    spans: Arc<Chunk>,
     at: i64,
 }
 
@@ -46,8 +42,8 @@ struct Seeing {
 
 impl Observer<TracesSpec> for Seeing {
     fn accepted(&self, tenant: &TenantId, rows: &<TracesSpec as Spec>::Rows) -> Option<Notice> {
-        let accepted = Accepted { tenant: tenant.clone(), spans: rows.spans().clone(), at: self.clock.now() };
-        if !self.feed.offer(accepted, rows.bytes() as u64 * DECODED) {
+        let accepted = Accepted { tenant: tenant.clone(), spans: rows.chunk().clone(), at: self.clock.now() };
+        if !self.feed.offer(accepted, rows.bytes() as u64) {
             self.telemetry.dropped("queue_full", rows.len() as u64);
         }
         None

@@ -6,6 +6,7 @@ use super::intake::Intake;
 use crate::model::time::SECOND;
 use crate::model::{Attribute, AttributeValue, SpanId, TenantId, TraceId};
 use crate::telemetry::Telemetry;
+use crate::traces::Chunk;
 use crate::traces::span::{Resource, Span};
 use std::sync::Arc;
 
@@ -35,6 +36,10 @@ fn span(service: &str, id: u8, parent: Option<u8>, kind: i32, millis: i64, attri
         resource: Arc::new(Resource { attributes: texts(&[("service.name", service)]), ..Resource::default() }),
         ..Span::default()
     }
+}
+
+fn chunk(spans: &[Span]) -> Chunk {
+    Chunk::of(spans)
 }
 
 fn edge(seen: Seen) -> (String, String, &'static str) {
@@ -108,10 +113,11 @@ fn spans_count_once_and_only_near_now() {
     let tenant = TenantId::default_tenant();
     let late = Span { start: NOW - 40 * SECOND, ..span("web", 4, None, 1, 1, &[]) };
     let early = Span { start: NOW + 40 * SECOND, ..span("web", 5, None, 1, 1, &[]) };
-    intake.take(&tenant, &[span("web", 3, None, 1, 1, &[]), span("web", 3, None, 1, 1, &[]), late, early], NOW);
-    intake.take(&tenant, &[span("web", 3, None, 1, 1, &[])], NOW + SECOND);
+    intake.take(&tenant, &chunk(&[span("web", 3, None, 1, 1, &[]), late, early]), NOW);
+    intake.take(&tenant, &chunk(&[span("web", 3, None, 1, 1, &[])]), NOW);
+    intake.take(&tenant, &chunk(&[span("web", 3, None, 1, 1, &[])]), NOW + SECOND);
     // The same span of another tenant is another span.
-    intake.take(&TenantId::parse("other").unwrap(), &[span("web", 3, None, 1, 1, &[])], NOW);
+    intake.take(&TenantId::parse("other").unwrap(), &chunk(&[span("web", 3, None, 1, 1, &[])]), NOW);
     let text = telemetry.expose();
     for line in [
         "monocle_derive_spans_total 2",
@@ -128,13 +134,13 @@ fn series_are_bounded_and_end_when_idle() {
     let (mut intake, telemetry) = intake(&Config { series_max: 60, ..Config::default() }, Vec::new());
     let tenant = TenantId::default_tenant();
     let named = |n: u8| Span { name: format!("span {n}"), ..span("web", n, Some(1), 1, 1, &[]) };
-    intake.take(&tenant, &(2..10).map(named).collect::<Vec<_>>(), NOW);
+    intake.take(&tenant, &chunk(&(2..10).map(named).collect::<Vec<_>>()), NOW);
     let series: Vec<usize> = intake.collect(NOW).iter().map(|(_, out)| out.series).collect();
     assert_eq!(series, [57]);
     assert!(telemetry.expose().contains(r#"monocle_derive_dropped_total{reason="series_limit"} 5"#));
     // One marker for each series, and then nothing.
     assert_eq!(intake.collect(NOW + 901 * SECOND)[0].1.series, 57);
     assert!(intake.collect(NOW + 916 * SECOND).is_empty());
-    intake.take(&tenant, &[Span { start: NOW + 930 * SECOND, ..named(20) }], NOW + 930 * SECOND);
+    intake.take(&tenant, &chunk(&[Span { start: NOW + 930 * SECOND, ..named(20) }]), NOW + 930 * SECOND);
     assert_eq!(intake.collect(NOW + 931 * SECOND)[0].1.series, 19);
 }

@@ -5,8 +5,14 @@ mod codec;
 mod door;
 mod observer;
 mod otlp_json;
+mod otlp_wire;
+mod wire;
+#[cfg(test)]
+pub mod wire_cases;
 
 pub use codec::{Encoding, Limits};
 pub use door::{Door, Outcome};
 pub use observer::{Fed, Feed, Observer, feed};
 pub use otlp_json::otlp_json_to_protobuf;
+pub use otlp_wire::{ResourceRef, ScopeRef, merge_resource, merge_scope, merge_value, read_attribute};
+pub use wire::{Field, Message, WireError, zigzag};

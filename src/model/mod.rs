@@ -1,6 +1,7 @@
 //! Words without I/O that every room shares: who (tenant), what (signal), when (time), and the names and values that
 //! identify data (labels, matchers, attributes, ids). Nothing here reads a clock, a disk or a socket.
 
+mod attribute_ref;
 mod attributes;
 mod failure;
 mod ids;
@@ -14,6 +15,7 @@ mod signal;
 mod tenant;
 pub mod time;
 
+pub use attribute_ref::{AttributeRef, ValueRef};
 pub use attributes::{Attribute, AttributeValue, json_text};
 pub use failure::{Failure, FailureKind};
 pub use ids::{SpanId, TraceId};

@@ -28,7 +28,7 @@ pub mod wal;
 pub use batch::{Admitted, Batch, Notice, Payload, Refusals, Watch};
 pub use merge::{Merge, MergeError, MergeInput, Merged, Pace, RowStream};
 pub use scan::{Predicate, Scan, Value};
-pub use spec::{BlockDraft, Head, HeadStats, ReplayError, Rows, Spec, TableDraft, TableOptions};
+pub use spec::{BlockDraft, Head, HeadStats, Portion, Portions, ReplayError, Rows, Spec, TableDraft, TableOptions};
 pub use status::{BlockTotals, StoreStatus};
 pub use store::{AppendError, Appended, Store, StoreConfig};
 pub use tombstone::{Delete, Tombstone, TombstoneState};

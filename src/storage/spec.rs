@@ -125,6 +125,19 @@ pub struct BlockDraft {
     /// Items, not table rows: samples, lines, spans.
     pub items: u64,
     pub tables: Vec<TableDraft>,
+    /// What comes behind that, made piece by piece as it is written, so that never all of it is in memory.
+    pub more: Option<Portions>,
+}
+
+/// Further rows of a draft.
+pub type Portions = Box<dyn Iterator<Item = Result<Portion, arrow_schema::ArrowError>>>;
+
+/// Further rows of the tables of a draft, or of further tables, with what [`BlockDraft`] says of them.
+pub struct Portion {
+    pub min_time: i64,
+    pub max_time: i64,
+    pub items: u64,
+    pub tables: Vec<TableDraft>,
 }
 
 pub struct TableDraft {

@@ -204,7 +204,7 @@ fn draft(day: i64, rows: &[Row]) -> Result<BlockDraft, arrow_schema::ArrowError>
     };
     let (min_time, max_time) = (rows[0].time, rows[rows.len() - 1].time);
     let tables = vec![TableDraft { name: "words", schema, batches: vec![batch], options }];
-    Ok(BlockDraft { day, mixed: false, min_time, max_time, items: rows.len() as u64, tables })
+    Ok(BlockDraft { day, mixed: false, min_time, max_time, items: rows.len() as u64, tables, more: None })
 }
 
 /// The facts of a block without tables, made at millisecond `n`, and of those made at `parents`.
@@ -549,7 +549,7 @@ fn nested_columns_are_numbered_too_and_come_back() {
         batches: vec![batch],
         options: TableOptions { plain: vec!["rest/entries/keys".into()], ..Default::default() },
     }];
-    let draft = BlockDraft { day: 0, mixed: false, min_time: 0, max_time: 0, items: 1, tables };
+    let draft = BlockDraft { day: 0, mixed: false, min_time: 0, max_time: 0, items: 1, tables, more: None };
     let wal = block::WalRange { from: 1, to: 2 };
     let meta =
         block::write_block(&world, &layout, &fields, (block::BlockId::new(0, 1), &TenantId::default_tenant(), Signal::Logs, wal), draft)

@@ -5,35 +5,83 @@ use super::columns::{EventReader, LinkReader, Plan, Projection, SpanReader};
 use super::cut::TableBatches;
 use super::schema;
 use super::source::{deleted_trace, parts_of_batch};
-use super::span::Span;
-use super::trace::{Part, Trace};
+use super::span_ref::SpanRef;
+use super::trace::{Part, assemble};
 use crate::model::TraceId;
 use crate::storage::block::{Block, BlockWriter};
 use crate::storage::{Merge, MergeError, Merged, RowStream, Scan};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use std::collections::{HashSet, VecDeque};
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 /// Spans that are written at a time.
-const STEP_SPANS: usize = 8 << 10;
+const STEP_SPANS: u64 = 8 << 10;
 
 /// Spans by which columns are chosen, of all inputs together, and of each run of neighbours among them.
-const SAMPLE_SPANS: u64 = 16 << 10;
+const SAMPLE_SPANS: u64 = 8 << 10;
 const SAMPLE_RUN: u64 = 256;
 
 /// One input: its tables are all in order of traces.
 struct Cursor<'a> {
     traces: RowStream<'a>,
     queue: VecDeque<Part>,
-    spans: RowStream<'a>,
-    events: RowStream<'a>,
-    links: RowStream<'a>,
+    spans: Rows<'a>,
+    events: Rows<'a>,
+    links: Rows<'a>,
     deleted: HashSet<TraceId>,
+}
+
+/// A table that is read from its first row to its last.
+struct Rows<'a> {
+    name: &'static str,
+    stream: RowStream<'a>,
+    /// The row that comes next.
+    next: u64,
 }
 
 fn damaged(table: &str) -> MergeError {
     MergeError::Arrow(ArrowError::SchemaError(format!("table {table} has another shape")))
+}
+
+impl<'a> Rows<'a> {
+    fn open(block: &Arc<Block>, name: &'static str) -> Result<Rows<'a>, MergeError> {
+        Ok(Rows { name, stream: RowStream::open(block, name)?, next: 0 })
+    }
+
+    /// The rows up to `end`.
+    fn take(&mut self, end: u64) -> Result<Taken, MergeError> {
+        let mut taken = Taken { first: self.next, batches: Vec::new() };
+        while self.next < end {
+            let most = usize::try_from(end - self.next).unwrap_or(usize::MAX);
+            let batch = self.stream.take(most)?.ok_or_else(|| damaged(self.name))?;
+            self.next += batch.num_rows() as u64;
+            taken.batches.push(batch);
+        }
+        Ok(taken)
+    }
+}
+
+/// Consecutive rows of a table.
+struct Taken {
+    first: u64,
+    batches: Vec<RecordBatch>,
+}
+
+impl Taken {
+    /// `read` is called with each row in `range`, which lies within, and how many rows of the range came before it.
+    /// `readers` has one for each batch.
+    fn each<R>(&self, readers: &[R], range: &Range<u64>, mut read: impl FnMut(&R, usize)) {
+        let mut first = self.first;
+        for (batch, reader) in self.batches.iter().zip(readers) {
+            let end = first + batch.num_rows() as u64;
+            for row in range.start.max(first)..range.end.min(end) {
+                read(reader, (row - first) as usize);
+            }
+            first = end;
+        }
+    }
 }
 
 impl Cursor<'_> {
@@ -41,9 +89,9 @@ impl Cursor<'_> {
         Ok(Cursor {
             traces: RowStream::open(block, schema::TRACES)?,
             queue: VecDeque::new(),
-            spans: RowStream::open(block, schema::SPANS)?,
-            events: RowStream::open(block, schema::EVENTS)?,
-            links: RowStream::open(block, schema::LINKS)?,
+            spans: Rows::open(block, schema::SPANS)?,
+            events: Rows::open(block, schema::EVENTS)?,
+            links: Rows::open(block, schema::LINKS)?,
             deleted,
         })
     }
@@ -56,59 +104,45 @@ impl Cursor<'_> {
         }
         Ok(self.queue.front())
     }
-
-    /// The spans of the next part, which is `part`.
-    fn read(&mut self, part: &Part, projection: &Projection) -> Result<Vec<Span>, MergeError> {
-        let mut spans = Vec::with_capacity((part.spans.end - part.spans.start) as usize);
-        each_batch(&mut self.spans, part.spans.end - part.spans.start, schema::SPANS, |batch| {
-            let reader = SpanReader::new(batch, projection);
-            spans.extend((0..batch.num_rows()).map(|row| reader.read(row)));
-            Ok(())
-        })?;
-        let index = |row: u64| row.checked_sub(part.spans.start).map(|i| i as usize);
-        each_batch(&mut self.events, part.events.end - part.events.start, schema::EVENTS, |batch| {
-            let reader = EventReader::new(batch, projection);
-            for (row, event) in (0..batch.num_rows()).map(|row| reader.read(row)) {
-                let span = index(row).and_then(|i| spans.get_mut(i)).ok_or_else(|| damaged(schema::EVENTS))?;
-                span.events.push(event);
-            }
-            Ok(())
-        })?;
-        each_batch(&mut self.links, part.links.end - part.links.start, schema::LINKS, |batch| {
-            let reader = LinkReader::new(batch, projection);
-            for (row, link) in (0..batch.num_rows()).map(|row| reader.read(row)) {
-                let span = index(row).and_then(|i| spans.get_mut(i)).ok_or_else(|| damaged(schema::LINKS))?;
-                span.links.push(link);
-            }
-            Ok(())
-        })?;
-        Ok(spans)
-    }
-
-    fn skip(&mut self, part: &Part) -> Result<(), MergeError> {
-        self.spans.skip(part.spans.end - part.spans.start)?;
-        self.events.skip(part.events.end - part.events.start)?;
-        self.links.skip(part.links.end - part.links.start)
-    }
 }
 
-fn each_batch(
-    stream: &mut RowStream<'_>,
-    mut rows: u64,
-    table: &str,
-    mut each: impl FnMut(&RecordBatch) -> Result<(), MergeError>,
-) -> Result<(), MergeError> {
-    while rows > 0 {
-        let batch = stream.take(usize::try_from(rows).unwrap_or(usize::MAX))?.ok_or_else(|| damaged(table))?;
-        rows -= batch.num_rows() as u64;
-        each(&batch)?;
+/// The next traces, in order, each with its parts by input; those of inputs where it is deleted are left out.
+#[derive(Default)]
+struct Step {
+    traces: Vec<Vec<(usize, Part)>>,
+    /// Where the rows of each input end: of spans, events and links.
+    ends: Vec<[u64; 3]>,
+}
+
+impl Step {
+    fn next(cursors: &mut [Cursor<'_>]) -> Result<Step, MergeError> {
+        let mut step = Step { traces: Vec::new(), ends: cursors.iter().map(|c| [c.spans.next, c.events.next, c.links.next]).collect() };
+        let mut spans = 0;
+        while spans < STEP_SPANS
+            && let Some(trace_id) = smallest(cursors)?
+        {
+            let mut parts = Vec::new();
+            for (number, cursor) in cursors.iter_mut().enumerate() {
+                let Some(part) = cursor.queue.pop_front_if(|part| part.trace_id == trace_id) else { continue };
+                spans += part.spans.end.saturating_sub(part.spans.start);
+                let ends = [part.spans.end, part.events.end, part.links.end];
+                step.ends[number].iter_mut().zip(ends).for_each(|(end, own)| *end = own.max(*end));
+                if !cursor.deleted.contains(&trace_id) {
+                    parts.push((number, part));
+                }
+            }
+            step.traces.push(parts);
+        }
+        Ok(step)
     }
-    Ok(())
+
+    fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
 }
 
 pub fn merge(merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
     let Merge { inputs, times, pace } = merge;
-    let everything = Projection::all();
     let plan = choose(inputs.iter().map(|i| &i.block))?;
     let mut cursors = Vec::with_capacity(inputs.len());
     for input in &inputs {
@@ -116,27 +150,78 @@ pub fn merge(merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merge
         cursors.push(Cursor::open(&input.block, deleted)?);
     }
     let mut tables = TableBatches::default();
-    let mut spans: Vec<Span> = Vec::new();
-    while let Some(trace_id) = smallest(&mut cursors)? {
-        let mut own = Vec::new();
-        for cursor in &mut cursors {
-            let Some(part) = cursor.queue.pop_front_if(|part| part.trace_id == trace_id) else { continue };
-            if cursor.deleted.contains(&trace_id) {
-                cursor.skip(&part)?;
-            } else {
-                own.append(&mut cursor.read(&part, &everything)?);
-            }
+    loop {
+        let step = Step::next(&mut cursors)?;
+        if step.is_empty() {
+            break;
         }
-        let whole = Trace::assemble(trace_id, own).spans;
-        spans.extend(whole.into_iter().filter(|s| times.contains(&s.start)));
-        if spans.len() >= STEP_SPANS {
-            write(&mut tables, &mut spans, &plan, out)?;
-            pace.step()?;
-        }
+        write_step(&step, &mut cursors, &times, &plan, &mut tables)?;
+        write(&mut tables, &plan, out)?;
+        pace.step()?;
     }
-    write(&mut tables, &mut spans, &plan, out)?;
     let merged = Merged { min_time: tables.min_time, max_time: tables.max_time, items: tables.items };
     Ok((tables.items > 0).then_some(merged))
+}
+
+/// Adds the spans of a step to the tables.
+fn write_step(
+    step: &Step,
+    cursors: &mut [Cursor<'_>],
+    times: &RangeInclusive<i64>,
+    plan: &Plan,
+    tables: &mut TableBatches,
+) -> Result<(), MergeError> {
+    let everything = Projection::all();
+    let mut taken = Vec::with_capacity(cursors.len());
+    for (cursor, ends) in cursors.iter_mut().zip(&step.ends) {
+        taken.push((cursor.spans.take(ends[0])?, cursor.events.take(ends[1])?, cursor.links.take(ends[2])?));
+    }
+    let readers: Vec<_> = taken
+        .iter()
+        .map(|(spans, events, links)| {
+            (
+                spans.batches.iter().map(|batch| SpanReader::new(batch, &everything)).collect::<Vec<_>>(),
+                events.batches.iter().map(|batch| EventReader::new(batch, &everything)).collect::<Vec<_>>(),
+                links.batches.iter().map(|batch| LinkReader::new(batch, &everything)).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    let mut spans: Vec<SpanRef<'_>> = Vec::new();
+    let mut own: Vec<SpanRef<'_>> = Vec::new();
+    for parts in &step.traces {
+        for (number, part) in parts {
+            let (from, of) = (&taken[*number], &readers[*number]);
+            let first = own.len();
+            from.0.each(&of.0, &part.spans, |reader, row| own.push(reader.borrow(row)));
+            let index = |row: u64| row.checked_sub(part.spans.start).map(|i| first + i as usize);
+            let mut is_whole = true;
+            from.1.each(&of.1, &part.events, |reader, row| {
+                let (span, event) = reader.borrow(row);
+                match index(span).and_then(|i| own.get_mut(i)) {
+                    Some(span) => span.events.push(event),
+                    None => is_whole = false,
+                }
+            });
+            from.2.each(&of.2, &part.links, |reader, row| {
+                let (span, link) = reader.borrow(row);
+                match index(span).and_then(|i| own.get_mut(i)) {
+                    Some(span) => span.links.push(link),
+                    None => is_whole = false,
+                }
+            });
+            if !is_whole {
+                return Err(damaged(schema::SPANS));
+            }
+        }
+        if parts.len() > 1 {
+            assemble(&mut own);
+        }
+        spans.extend(own.drain(..).filter(|s| times.contains(&s.start)));
+    }
+    if !spans.is_empty() {
+        tables.add(&spans, plan)?;
+    }
+    Ok(())
 }
 
 fn smallest(cursors: &mut [Cursor<'_>]) -> Result<Option<TraceId>, MergeError> {
@@ -151,12 +236,7 @@ fn smallest(cursors: &mut [Cursor<'_>]) -> Result<Option<TraceId>, MergeError> {
     Ok(smallest)
 }
 
-fn write(tables: &mut TableBatches, spans: &mut Vec<Span>, plan: &Plan, out: &mut BlockWriter<'_>) -> Result<(), MergeError> {
-    if spans.is_empty() {
-        return Ok(());
-    }
-    tables.add(spans, plan)?;
-    spans.clear();
+fn write(tables: &mut TableBatches, plan: &Plan, out: &mut BlockWriter<'_>) -> Result<(), MergeError> {
     for (name, batches, options) in [
         (schema::SPANS, &mut tables.spans, schema::span_options(plan.distinct.iter().cloned())),
         (schema::TRACES, &mut tables.traces, schema::trace_options()),
@@ -175,40 +255,37 @@ fn write(tables: &mut TableBatches, spans: &mut Vec<Span>, plan: &Plan, out: &mu
 
 /// The attribute columns of the new block, chosen by spans from all over the inputs.
 fn choose<'a>(blocks: impl Iterator<Item = &'a Arc<Block>> + Clone) -> Result<Plan, MergeError> {
-    let everything = Projection::all();
     let total: u64 = blocks.clone().map(|b| b.meta().items).sum();
     let every = (total / SAMPLE_SPANS).max(1) * SAMPLE_RUN;
-    let mut spans = Vec::new();
-    for block in blocks {
-        let Some(table) = block.table(schema::SPANS)? else { continue };
-        let rows = table.rows();
-        let runs = (0..rows).step_by(every as usize).map(|first| first..(first + SAMPLE_RUN).min(rows)).collect();
-        for batch in table.scan(&Scan::default().rows(runs))? {
-            let batch = batch?;
-            let reader = SpanReader::new(&batch, &everything);
-            spans.extend((0..batch.num_rows()).map(|row| reader.read(row)));
-        }
-        let first = spans.len();
-        for (name, is_event) in [(schema::EVENTS, true), (schema::LINKS, false)] {
+    let sampled = |name: &str, few: bool| {
+        let mut batches: Vec<RecordBatch> = Vec::new();
+        for block in blocks.clone() {
             let Some(table) = block.table(name)? else { continue };
-            let first_rows = 0..table.rows().min(SAMPLE_RUN);
-            for batch in table.scan(&Scan::default().rows([first_rows].into()))? {
-                let batch = batch?;
-                let mut holder = Span::default();
-                if is_event {
-                    let reader = EventReader::new(&batch, &everything);
-                    holder.events = (0..batch.num_rows()).map(|row| reader.read(row).1).collect();
-                } else {
-                    let reader = LinkReader::new(&batch, &everything);
-                    holder.links = (0..batch.num_rows()).map(|row| reader.read(row).1).collect();
-                }
-                // On a span that is in the sample anyway, so that it does not count as one without attributes.
-                if let Some(last) = spans[..first].last_mut() {
-                    last.events.append(&mut holder.events);
-                    last.links.append(&mut holder.links);
-                }
+            let rows = if few { table.rows().min(SAMPLE_RUN) } else { table.rows() };
+            let runs = (0..rows).step_by(every as usize).map(|first| first..(first + SAMPLE_RUN).min(rows)).collect();
+            for batch in table.scan(&Scan::default().rows(runs))? {
+                batches.push(batch?);
             }
         }
+        Ok::<_, MergeError>(batches)
+    };
+    let (spans, events, links) = (sampled(schema::SPANS, false)?, sampled(schema::EVENTS, true)?, sampled(schema::LINKS, true)?);
+    let everything = Projection::all();
+    let mut sample = Vec::new();
+    for batch in &spans {
+        let reader = SpanReader::new(batch, &everything);
+        sample.extend((0..batch.num_rows()).map(|row| reader.borrow(row)));
     }
-    Ok(Plan::choose(&spans))
+    // On a span that is in the sample anyway, so that it does not count as one without attributes.
+    if let Some(holder) = sample.last_mut() {
+        for batch in &events {
+            let reader = EventReader::new(batch, &everything);
+            holder.events.extend((0..batch.num_rows()).map(|row| reader.borrow(row).1));
+        }
+        for batch in &links {
+            let reader = LinkReader::new(batch, &everything);
+            holder.links.extend((0..batch.num_rows()).map(|row| reader.borrow(row).1));
+        }
+    }
+    Ok(Plan::choose(&sample))
 }

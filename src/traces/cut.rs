@@ -1,15 +1,13 @@
 //! A head becomes block drafts: a block a UTC day, and one for all that is older than the newest days.
 
-use super::columns::{Plan, Projection, write_events, write_links, write_spans, write_traces};
-use super::head::{Chunk, read_chunk};
+use super::columns::{Plan, write_events, write_links, write_spans, write_traces};
+use super::head::{Chunk, ChunkReader};
 use super::schema;
-use super::span::Span;
-use super::trace::{Trace, TraceRow, nested_sets, parts_of};
+use super::span_ref::SpanRef;
+use super::trace::{TraceRow, assemble, nested_sets, parts_of};
 use crate::model::{TraceId, time};
-use crate::storage::{BlockDraft, TableDraft, TableOptions};
+use crate::storage::{BlockDraft, Portion, TableDraft, TableOptions};
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampNanosecondType;
 use arrow_schema::ArrowError;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -19,7 +17,7 @@ use std::sync::Arc;
 const DAYS_MAX: usize = 32;
 
 /// Spans that are decoded at a time.
-const STEP_SPANS: usize = 32 << 10;
+const STEP_SPANS: usize = 8 << 10;
 
 type Chunks = Arc<Vec<Arc<Chunk>>>;
 
@@ -40,8 +38,8 @@ pub fn drafts(chunks: Chunks) -> impl Iterator<Item = Result<BlockDraft, ArrowEr
 /// The days to write a block for, newest last, and whether it holds several.
 fn days_of(chunks: &[Arc<Chunk>]) -> Vec<(RangeInclusive<i64>, bool)> {
     let mut days = BTreeSet::new();
-    for starts in chunks.iter().filter_map(|c| c.spans.column_by_name("start")?.as_primitive_opt::<TimestampNanosecondType>()) {
-        days.extend(starts.values().iter().map(|t| time::day_of(*t)));
+    for chunk in chunks {
+        days.extend(chunk.rows().iter().map(|row| time::day_of(row.start)));
     }
     let days: Vec<i64> = days.into_iter().collect();
     let (old, young) = days.split_at(days.len().saturating_sub(DAYS_MAX));
@@ -49,45 +47,60 @@ fn days_of(chunks: &[Arc<Chunk>]) -> Vec<(RangeInclusive<i64>, bool)> {
     mixed.into_iter().chain(young.iter().map(|day| (*day..=*day, false))).collect()
 }
 
-fn draft(chunks: &Chunks, places: &[Place], days: RangeInclusive<i64>, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
-    let plan = Plan::choose(&sample(chunks, places, &days));
-    let mut tables = TableBatches::default();
-    for step in steps(chunks, places) {
-        let spans = spans_of(chunks, step, &days);
-        if !spans.is_empty() {
-            tables.add(&spans, &plan)?;
-        }
-    }
-    if tables.items == 0 {
-        return Ok(None);
-    }
-    Ok(Some(BlockDraft {
-        day: *days.end(),
-        mixed,
-        min_time: tables.min_time,
-        max_time: tables.max_time,
-        items: tables.items,
-        tables: tables.finish(&plan),
-    }))
+fn draft(chunks: &Chunks, places: &Arc<Vec<Place>>, days: RangeInclusive<i64>, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
+    let readers: Vec<ChunkReader<'_>> = chunks.iter().map(|c| c.reader()).collect();
+    let plan = Plan::choose(&sample(chunks, &readers, places, &days));
+    drop(readers);
+    let day = *days.end();
+    let mut more = Steps { chunks: chunks.clone(), places: places.clone(), next: 0, days, plan, tables: TableBatches::default() };
+    let Some(first) = more.next().transpose()? else { return Ok(None) };
+    let Portion { min_time, max_time, items, tables } = first;
+    Ok(Some(BlockDraft { day, mixed, min_time, max_time, items, tables, more: Some(Box::new(more)) }))
 }
 
-/// Runs of places, each of whole traces and of about [`STEP_SPANS`] spans.
-fn steps<'a>(chunks: &'a Chunks, places: &'a [Place]) -> impl Iterator<Item = &'a [Place]> {
-    let mut rest = places;
-    std::iter::from_fn(move || {
-        let mut spans = 0;
-        let mut end = 0;
-        for trace in rest.chunk_by(|a, b| a.0 == b.0) {
-            end += trace.len();
-            spans += trace.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum::<usize>();
-            if spans >= STEP_SPANS {
-                break;
+/// The rows of a block, some [`STEP_SPANS`] at a time.
+struct Steps {
+    chunks: Chunks,
+    places: Arc<Vec<Place>>,
+    /// The place that comes next.
+    next: usize,
+    days: RangeInclusive<i64>,
+    plan: Plan,
+    tables: TableBatches,
+}
+
+impl Iterator for Steps {
+    type Item = Result<Portion, ArrowError>;
+
+    fn next(&mut self) -> Option<Result<Portion, ArrowError>> {
+        loop {
+            let end = self.next + step(&self.chunks, &self.places[self.next..]);
+            let step = &self.places[self.next..end];
+            if step.is_empty() {
+                return None;
+            }
+            self.next = end;
+            let readers: Vec<ChunkReader<'_>> = self.chunks.iter().map(|c| c.reader()).collect();
+            let spans = spans_of(&self.chunks, &readers, step, &self.days);
+            if !spans.is_empty() {
+                return Some(self.tables.add(&spans, &self.plan).map(|()| self.tables.portion(&self.plan)));
             }
         }
-        let (step, after) = rest.split_at(end);
-        rest = after;
-        (!step.is_empty()).then_some(step)
-    })
+    }
+}
+
+/// How many of the places make whole traces of about [`STEP_SPANS`] spans.
+fn step(chunks: &Chunks, places: &[Place]) -> usize {
+    let mut spans = 0;
+    let mut end = 0;
+    for trace in places.chunk_by(|a, b| a.0 == b.0) {
+        end += trace.len();
+        spans += trace.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum::<usize>();
+        if spans >= STEP_SPANS {
+            break;
+        }
+    }
+    end
 }
 
 fn rows(chunks: &Chunks, chunk: usize, part: usize) -> usize {
@@ -96,24 +109,32 @@ fn rows(chunks: &Chunks, chunk: usize, part: usize) -> usize {
 }
 
 /// Whole traces, each without duplicates and in order.
-fn spans_of(chunks: &Chunks, places: &[Place], days: &RangeInclusive<i64>) -> Vec<Span> {
-    let everything = Projection::all();
+fn spans_of<'a>(chunks: &Chunks, readers: &[ChunkReader<'a>], places: &[Place], days: &RangeInclusive<i64>) -> Vec<SpanRef<'a>> {
     let mut out = Vec::new();
+    let mut own = Vec::new();
     for trace in places.chunk_by(|a, b| a.0 == b.0) {
-        let parts = trace.iter().flat_map(|(_, chunk, part)| read_chunk(&chunks[*chunk], &chunks[*chunk].parts[*part], &everything));
+        for (_, chunk, part) in trace {
+            let range = &chunks[*chunk].parts[*part].spans;
+            own.extend((range.start..range.end).filter_map(|row| readers[*chunk].span(row as usize)));
+        }
         // Duplicates go before days are told apart, since they may differ in their start.
-        let whole = Trace::assemble(trace[0].0, parts.collect());
-        out.extend(whole.spans.into_iter().filter(|s| days.contains(&time::day_of(s.start))));
+        if trace.len() > 1 {
+            assemble(&mut own);
+        }
+        out.extend(own.drain(..).filter(|s| days.contains(&time::day_of(s.start))));
     }
     out
 }
 
-/// Spans by which columns are chosen: evenly spread, at most about [`STEP_SPANS`].
-fn sample(chunks: &Chunks, places: &[Place], days: &RangeInclusive<i64>) -> Vec<Span> {
+/// Spans by which columns are chosen, about.
+const SAMPLE_SPANS: usize = 8 << 10;
+
+/// Spans by which columns are chosen: evenly spread.
+fn sample<'a>(chunks: &Chunks, readers: &[ChunkReader<'a>], places: &[Place], days: &RangeInclusive<i64>) -> Vec<SpanRef<'a>> {
     let total: usize = places.iter().map(|(_, chunk, part)| rows(chunks, *chunk, *part)).sum();
-    let every = total.div_ceil(STEP_SPANS).max(1);
+    let every = total.div_ceil(SAMPLE_SPANS).max(1);
     let chosen: Vec<Place> = places.iter().copied().step_by(every).collect();
-    spans_of(chunks, &chosen, days)
+    spans_of(chunks, readers, &chosen, days)
 }
 
 /// The tables of a block as they grow: whoever writes them takes the batches away.
@@ -128,16 +149,18 @@ pub struct TableBatches {
     pub links_rows: u64,
     pub min_time: i64,
     pub max_time: i64,
+    /// Items that were taken away in portions.
+    portioned: u64,
 }
 
 impl TableBatches {
     /// Appends whole traces, in order of their ids.
-    pub fn add(&mut self, spans: &[Span], plan: &Plan) -> Result<(), ArrowError> {
+    pub fn add(&mut self, spans: &[SpanRef<'_>], plan: &Plan) -> Result<(), ArrowError> {
         let parts = parts_of(spans, self.items, self.events_rows, self.links_rows);
         let of_trace = || spans.chunk_by(|a, b| a.trace_id == b.trace_id);
         let nested: Vec<_> = of_trace().flat_map(nested_sets).collect();
         let first_row = self.items.cast_signed();
-        self.spans.push(write_spans(spans, Some(&nested), plan)?);
+        self.spans.push(write_spans(spans, &nested, plan)?);
         self.events.push(write_events(spans, first_row, plan)?);
         self.links.push(write_links(spans, first_row, plan)?);
         let rows: Vec<TraceRow> = parts.into_iter().zip(of_trace()).map(|(part, spans)| TraceRow::new(part, spans)).collect();
@@ -151,21 +174,21 @@ impl TableBatches {
         Ok(())
     }
 
-    fn finish(self, plan: &Plan) -> Vec<TableDraft> {
-        let table = |name, batches: Vec<RecordBatch>, options: TableOptions| {
-            let schema = batches.first().map(RecordBatch::schema);
-            schema.map(|schema| TableDraft { name, schema, batches, options })
+    /// Takes what came since the portion before.
+    fn portion(&mut self, plan: &Plan) -> Portion {
+        let table = |name, batches: &mut Vec<RecordBatch>, options: TableOptions| {
+            let batches: Vec<RecordBatch> = batches.drain(..).filter(|b| b.num_rows() > 0).collect();
+            let schema = batches.first().map(RecordBatch::schema)?;
+            Some(TableDraft { name, schema, batches, options })
         };
-        let mut tables = vec![
-            table(schema::SPANS, self.spans, schema::span_options(plan.distinct.iter().cloned())),
-            table(schema::TRACES, self.traces, schema::trace_options()),
+        let tables = [
+            table(schema::SPANS, &mut self.spans, schema::span_options(plan.distinct.iter().cloned())),
+            table(schema::TRACES, &mut self.traces, schema::trace_options()),
+            table(schema::EVENTS, &mut self.events, schema::event_options()),
+            table(schema::LINKS, &mut self.links, schema::link_options()),
         ];
-        if self.events_rows > 0 {
-            tables.push(table(schema::EVENTS, self.events, schema::event_options()));
-        }
-        if self.links_rows > 0 {
-            tables.push(table(schema::LINKS, self.links, schema::link_options()));
-        }
-        tables.into_iter().flatten().collect()
+        let items = self.items - std::mem::replace(&mut self.portioned, self.items);
+        // The times of all portions so far are those of the last one, too.
+        Portion { min_time: self.min_time, max_time: self.max_time, items, tables: tables.into_iter().flatten().collect() }
     }
 }

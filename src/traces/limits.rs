@@ -1,6 +1,6 @@
 //! How large traces, values and requests may be. What is beyond is refused span by span, before anything is stored.
 
-use super::otlp::{Translated, encoded_len};
+use super::otlp::Translated;
 use crate::model::{Reason, TenantId, TraceId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -55,23 +55,24 @@ pub struct TraceSizes(Mutex<Known>);
 impl TraceSizes {
     /// Refuses spans beyond the request's limit, and those of traces that are full. The span that fills a trace is still
     /// taken, so that a trace that lost some is larger than what is answered of it, and answered as partial.
-    pub fn judge(&self, tenant: &TenantId, translated: &mut Translated, limits: &Limits) {
+    pub fn judge(&self, tenant: &TenantId, translated: &mut Translated<'_>, limits: &Limits) {
         let mut known = self.0.lock();
         let refusals = &mut translated.refusals;
-        translated.spans.retain(|(index, span)| {
-            if *index >= limits.request_max_spans {
-                refusals.refuse(*index, Reason::TooMany, || format!("a request may have at most {} spans", limits.request_max_spans));
+        translated.spans.retain(|span| {
+            let (index, trace_id) = (span.index, span.row.trace_id);
+            if index >= limits.request_max_spans {
+                refusals.refuse(index, Reason::TooMany, || format!("a request may have at most {} spans", limits.request_max_spans));
                 return false;
             }
-            let size = known.size((tenant.clone(), span.trace_id));
+            let size = known.size((tenant.clone(), trace_id));
             if size.bytes > limits.trace_max_bytes || size.spans > limits.trace_max_spans {
-                refusals.refuse(*index, Reason::TraceTooLarge, || {
+                refusals.refuse(index, Reason::TraceTooLarge, || {
                     let (spans, bytes) = (limits.trace_max_spans, limits.trace_max_bytes);
-                    format!("trace {} exceeds the maximum size of {bytes} bytes or {spans} spans", span.trace_id)
+                    format!("trace {trace_id} exceeds the maximum size of {bytes} bytes or {spans} spans")
                 });
                 return false;
             }
-            size.bytes += encoded_len(span) as u64;
+            size.bytes += span.bytes.len() as u64;
             size.spans += 1;
             true
         });
@@ -81,11 +82,14 @@ impl TraceSizes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traces::span::Span;
+    use crate::traces::head::Row;
+    use crate::traces::otlp::Incoming;
+    use crate::traces::span_ref::SpanRef;
 
-    fn request(spans: impl IntoIterator<Item = (u8, u32)>) -> Translated {
-        let spans = spans.into_iter().map(|(trace, index)| (index, Span { trace_id: TraceId([trace; 16]), ..Span::default() }));
-        Translated { spans: spans.collect(), ..Translated::default() }
+    fn request(spans: impl IntoIterator<Item = (u8, u32)>) -> Translated<'static> {
+        let row = |trace| Row::of(&SpanRef { trace_id: TraceId([trace; 16]), ..SpanRef::default() }, 0);
+        let span = |(trace, index)| Incoming { index, row: row(trace), bytes: b"" };
+        Translated { spans: spans.into_iter().map(span).collect(), ..Translated::default() }
     }
 
     #[test]
@@ -96,7 +100,7 @@ mod tests {
         let kept = |spans: Vec<(u8, u32)>| {
             let mut translated = request(spans);
             sizes.judge(&tenant, &mut translated, &limits);
-            let kept: Vec<u32> = translated.spans.iter().map(|(index, _)| *index).collect();
+            let kept: Vec<u32> = translated.spans.iter().map(|span| span.index).collect();
             (kept, translated.refusals.reasons().map(|(reason, count, _)| (reason, count)).collect::<Vec<_>>())
         };
         assert_eq!(kept(vec![(1, 0), (1, 1), (2, 2)]), (vec![0, 1, 2], vec![]));

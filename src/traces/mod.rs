@@ -17,6 +17,7 @@ mod schema;
 mod shared;
 mod source;
 pub mod span;
+mod span_ref;
 mod spec;
 mod tags;
 pub mod trace;
@@ -24,6 +25,7 @@ pub mod traceql;
 mod values;
 mod vector;
 
+pub use head::Chunk;
 pub use limits::Limits;
 pub use otlp::encoded_len;
 pub use spec::{Config, TracesSpec};

@@ -1,5 +1,6 @@
 //! Names of attributes without a look at the spans: columns tell theirs, and of the rest maps only the keys are read.
 
+use super::head::Chunk;
 use super::schema::{AttributeScope, EVENTS, LINKS, SERVICE_NAME_KEY, SPANS, parse_column};
 use super::source::{Source, Sources, storage};
 use super::tags::Names;
@@ -19,14 +20,7 @@ pub fn all(ctx: &Context, sources: &Sources, range: TimeRange, scopes: &[Attribu
             ctx.check()?;
             let names = names.entry(*scope).or_default();
             match source {
-                Source::Chunk(chunk) => {
-                    let batch = match table_of(*scope) {
-                        EVENTS => &chunk.events,
-                        LINKS => &chunk.links,
-                        _ => &chunk.spans,
-                    };
-                    of_batch(batch, *scope, names);
-                }
+                Source::Chunk(chunk) => of_chunk(chunk, *scope, names),
                 Source::Block(block) => {
                     let Some(table) = block.table(table_of(*scope)).map_err(storage)? else { continue };
                     of_schema(table.schema(), *scope, names);
@@ -46,6 +40,28 @@ const fn table_of(scope: AttributeScope) -> &'static str {
         AttributeScope::Span | AttributeScope::Resource | AttributeScope::Instrumentation => SPANS,
         AttributeScope::Event => EVENTS,
         AttributeScope::Link => LINKS,
+    }
+}
+
+fn of_chunk(chunk: &Chunk, scope: AttributeScope, names: &mut BTreeSet<String>) {
+    let mut add = |key: &str| {
+        if !names.contains(key) {
+            names.insert(key.to_owned());
+        }
+    };
+    match scope {
+        AttributeScope::Resource => chunk.groups().iter().flat_map(|g| &g.resource.attributes).for_each(|a| add(&a.key)),
+        AttributeScope::Instrumentation => chunk.groups().iter().flat_map(|g| &g.scope.attributes).for_each(|a| add(&a.key)),
+        AttributeScope::Span | AttributeScope::Event | AttributeScope::Link => {
+            let reader = chunk.reader();
+            for span in (0..chunk.rows().len()).filter_map(|row| reader.span(row)) {
+                match scope {
+                    AttributeScope::Event => span.events.iter().flat_map(|e| &e.attributes).for_each(|a| add(a.key)),
+                    AttributeScope::Link => span.links.iter().flat_map(|l| &l.attributes).for_each(|a| add(a.key)),
+                    _ => span.attributes.iter().for_each(|a| add(a.key)),
+                }
+            }
+        }
     }
 }
 

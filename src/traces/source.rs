@@ -2,7 +2,7 @@
 
 use super::cache::{Cache, Key};
 use super::columns::{EventReader, LinkReader, Projection, SpanReader};
-use super::head::{Chunk, read_chunk};
+use super::head::Chunk;
 use super::index::{BlockIndex, Index};
 use super::scene::Scene;
 use super::schema::{self, EVENTS, LINKS, SPANS, TRACES};
@@ -223,7 +223,7 @@ impl Sources {
             match &self.sources[source] {
                 Source::Chunk(chunk) => {
                     for (place, part) in parts {
-                        spans[place].append(&mut read_chunk(chunk, part, &projection));
+                        spans[place].append(&mut chunk.read(part, &projection));
                     }
                 }
                 Source::Block(block) => {

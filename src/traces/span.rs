@@ -15,7 +15,23 @@ pub struct Resource {
     pub schema_url: String,
 }
 
+/// Estimated bytes of attributes in memory.
+fn bytes(attributes: &[Attribute]) -> usize {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::String(text) => text.len(),
+        AttributeValue::Bytes(bytes) => bytes.len(),
+        AttributeValue::Array(_) | AttributeValue::Map(_) => value.to_text().len(),
+        AttributeValue::Empty | AttributeValue::Bool(_) | AttributeValue::Int(_) | AttributeValue::Double(_) => 0,
+    };
+    attributes.iter().map(|a| size_of::<Attribute>() + a.key.len() + value(&a.value)).sum()
+}
+
 impl Resource {
+    /// Estimated bytes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of::<Resource>() + self.schema_url.len() + bytes(&self.attributes)
+    }
+
     /// The attribute `service.name`, when it is a string.
     pub fn service_name(&self) -> Option<&str> {
         match attribute(&self.attributes, "service.name") {
@@ -33,6 +49,13 @@ pub struct Scope {
     pub attributes: Vec<Attribute>,
     pub dropped_attributes_count: u32,
     pub schema_url: String,
+}
+
+impl Scope {
+    /// Estimated bytes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of::<Scope>() + self.name.len() + self.version.len() + self.schema_url.len() + bytes(&self.attributes)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -45,12 +45,12 @@ impl TracesSpec {
 
     /// Translates a request that arrives now.
     pub fn accept(&self, tenant: &TenantId, kind: Kind, body: &[u8], received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
-        let mut translated = otlp::translate(otlp::decode(kind, body)?, self.limits.value_max_bytes);
+        let body = otlp::otlp_bytes(kind, body)?;
+        let mut translated = otlp::translate(&body, self.limits.value_max_bytes)?;
         self.window.judge(&mut translated, received_at);
         self.sizes.judge(tenant, &mut translated, &self.limits);
-        let spans = translated.spans.into_iter().map(|(_, span)| span).collect();
-        let rows = TraceRows::new(spans).map_err(|e| Failure::internal(format!("spans as columns: {e}")))?;
-        Ok((rows, translated.refusals))
+        let refusals = std::mem::take(&mut translated.refusals);
+        Ok((TraceRows::new(translated), refusals))
     }
 }
 
@@ -84,8 +84,9 @@ impl Spec for TracesSpec {
         let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| error(&format!("unknown encoding {}", frame.encoding)))?;
         let body = encoding.decode(&frame.body, ingest::Limits::default().decoded_max_bytes).map_err(|e| error(&e))?;
         // A limit that was lowered since refuses nothing that was acknowledged.
-        let translated = otlp::translate(otlp::decode(kind, &body).map_err(|e| error(&e))?, usize::MAX);
-        let accepted = translated.spans.into_iter().filter(|(index, _)| frame.refused.binary_search(index).is_err());
-        TraceRows::new(accepted.map(|(_, span)| span).collect()).map_err(|e| error(&e))
+        let body = otlp::otlp_bytes(kind, &body).map_err(|e| error(&e))?;
+        let mut translated = otlp::translate(&body, usize::MAX).map_err(|e| error(&e))?;
+        translated.spans.retain(|span| frame.refused.binary_search(&span.index).is_err());
+        Ok(TraceRows::new(translated))
     }
 }

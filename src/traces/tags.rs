@@ -4,7 +4,7 @@ use super::columns::Projection;
 use super::schema::AttributeScope;
 use super::source::{Sources, TraceRef, steps};
 use super::span::Span;
-use super::traceql::ast::{Body, Expr, Field, Op, Scope, Spanset, Stage, Static};
+use super::traceql::ast::{Body, Expr, Field, Intrinsic, Op, Scope, Spanset, Stage, Static};
 use super::traceql::eval::{Filter, Look, Subject, TraceFacts, Value, need, need_expr};
 use super::traceql::{check, parse};
 use crate::model::{Attribute, TimeRange};
@@ -101,7 +101,7 @@ fn spans(
     mut each: impl FnMut(Subject<'_>) -> bool,
 ) -> Result<(), QueryError> {
     // For when it ends.
-    projection.add_columns(&["duration"]);
+    need(&mut projection, &Field::Intrinsic(Intrinsic::TraceDuration));
     let compiled = filter.0.as_ref().map(Filter::new);
     if let Some(expr) = &filter.0 {
         need_expr(&mut projection, expr);

@@ -1,6 +1,7 @@
 //! A trace put together from all places where its spans are.
 
 use super::span::{KIND_SERVER, STATUS_ERROR, Span};
+use super::span_ref::Node;
 use crate::model::{SpanId, TraceId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -20,16 +21,16 @@ pub struct Part {
 
 /// The parts of a table whose rows are these spans, which are sorted by trace; `rows`, `events` and `links` are where the
 /// first of each stands.
-pub fn parts_of(spans: &[Span], rows: u64, events: u64, links: u64) -> Vec<Part> {
+pub fn parts_of<N: Node>(spans: &[N], rows: u64, events: u64, links: u64) -> Vec<Part> {
     let (mut row, mut event, mut link) = (rows, events, links);
-    let parts = spans.chunk_by(|a, b| a.trace_id == b.trace_id).map(|trace| {
+    let parts = spans.chunk_by(|a, b| a.trace_id() == b.trace_id()).map(|trace| {
         let part = Part {
-            trace_id: trace[0].trace_id,
-            start: trace.iter().map(|s| s.start).min().unwrap_or(0),
-            end: trace.iter().map(Span::end).max().unwrap_or(0),
+            trace_id: trace[0].trace_id(),
+            start: trace.iter().map(Node::start).min().unwrap_or(0),
+            end: trace.iter().map(Node::end).max().unwrap_or(0),
             spans: row..row + trace.len() as u64,
-            events: event..event + trace.iter().map(|s| s.events.len() as u64).sum::<u64>(),
-            links: link..link + trace.iter().map(|s| s.links.len() as u64).sum::<u64>(),
+            events: event..event + trace.iter().map(|s| s.attached().0 as u64).sum::<u64>(),
+            links: link..link + trace.iter().map(|s| s.attached().1 as u64).sum::<u64>(),
         };
         (row, event, link) = (part.spans.end, part.events.end, part.links.end);
         part
@@ -54,12 +55,12 @@ pub struct TraceRow {
 
 impl TraceRow {
     /// `spans` are those of the part.
-    pub fn new(part: Part, spans: &[Span]) -> TraceRow {
+    pub fn new<N: Node>(part: Part, spans: &[N]) -> TraceRow {
         let root = root_of(spans);
         TraceRow {
             part,
-            root_service: root.map(|r| r.resource.service_name().unwrap_or_default().to_owned()),
-            root_name: root.map(|r| r.name.clone()),
+            root_service: root.map(|r| r.service_name().unwrap_or_default().to_owned()),
+            root_name: root.map(|r| r.name().to_owned()),
             services: services_of(spans),
         }
     }
@@ -74,12 +75,9 @@ pub struct Trace {
 
 impl Trace {
     /// `spans` come in the order in which they were accepted: of duplicates, the earlier one stays (decisions 16).
-    pub fn assemble(trace_id: TraceId, spans: Vec<Span>) -> Trace {
-        let mut trace = Trace { trace_id, spans };
-        let mut seen = HashSet::with_capacity(trace.spans.len());
-        trace.spans.retain(|s| seen.insert(s.identity()));
-        trace.spans.sort_by_key(|s| (s.start, s.span_id));
-        trace
+    pub fn assemble(trace_id: TraceId, mut spans: Vec<Span>) -> Trace {
+        assemble(&mut spans);
+        Trace { trace_id, spans }
     }
 
     pub fn start(&self) -> i64 {
@@ -130,21 +128,43 @@ impl Trace {
     }
 }
 
-/// The earliest span without a parent; `spans` are sorted by start.
-fn root_of(spans: &[Span]) -> Option<&Span> {
-    spans.iter().find(|s| s.parent_span_id.is_none())
+/// Spans up to which each is compared with each, which is cheaper than a table of them.
+pub const FEW: usize = 16;
+
+/// The spans of one trace, in the order in which they were accepted, become those of [`Trace::assemble`].
+pub fn assemble<N: Node>(spans: &mut Vec<N>) {
+    if spans.len() > FEW {
+        let mut seen = HashSet::with_capacity(spans.len());
+        spans.retain(|s| seen.insert((s.span_id(), s.kind())));
+    } else {
+        let mut at = 1;
+        while at < spans.len() {
+            let (before, own) = (&spans[..at], &spans[at]);
+            if before.iter().any(|s| s.span_id() == own.span_id() && s.kind() == own.kind()) {
+                spans.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+    spans.sort_by_key(|s| (s.start(), s.span_id()));
 }
 
-fn services_of(spans: &[Span]) -> BTreeMap<String, ServiceCounts> {
+/// The earliest span without a parent; `spans` are sorted by start.
+fn root_of<N: Node>(spans: &[N]) -> Option<&N> {
+    spans.iter().find(|s| s.parent_span_id().is_none())
+}
+
+fn services_of<N: Node>(spans: &[N]) -> BTreeMap<String, ServiceCounts> {
     let mut services: BTreeMap<String, ServiceCounts> = BTreeMap::new();
     for span in spans {
-        let name = span.resource.service_name().unwrap_or_default();
+        let name = span.service_name().unwrap_or_default();
         let counts = match services.get_mut(name) {
             Some(counts) => counts,
             None => services.entry(name.to_owned()).or_default(),
         };
         counts.spans += 1;
-        counts.errors += u64::from(span.status_code == STATUS_ERROR);
+        counts.errors += u64::from(span.status_code() == STATUS_ERROR);
     }
     services
 }
@@ -159,14 +179,28 @@ pub struct Nested {
     pub child_count: i32,
 }
 
-/// The nested-set numbers of a whole trace, in the order of `spans`, which are sorted as [`Trace`] has them.
-pub fn nested_sets(spans: &[Span]) -> Vec<Nested> {
-    let mut nested = vec![Nested::default(); spans.len()];
-    let mut by_id: HashMap<SpanId, Vec<usize>> = HashMap::with_capacity(spans.len());
-    for (index, span) in spans.iter().enumerate() {
-        by_id.entry(span.span_id).or_default().push(index);
+/// The positions of spans, by their ids.
+struct ById(Vec<(SpanId, usize)>);
+
+impl ById {
+    fn new<N: Node>(spans: &[N]) -> ById {
+        let mut ids: Vec<(SpanId, usize)> = spans.iter().enumerate().map(|(index, span)| (span.span_id(), index)).collect();
+        ids.sort_unstable();
+        ById(ids)
     }
-    if by_id.values().any(|same| same.len() > 2) {
+
+    fn get(&self, id: SpanId) -> &[(SpanId, usize)] {
+        let first = self.0.partition_point(|(own, _)| *own < id);
+        let count = self.0[first..].iter().take_while(|(own, _)| *own == id).count();
+        &self.0[first..first + count]
+    }
+}
+
+/// The nested-set numbers of a whole trace, in the order of `spans`, which are sorted as [`Trace`] has them.
+pub fn nested_sets<N: Node>(spans: &[N]) -> Vec<Nested> {
+    let mut nested = vec![Nested::default(); spans.len()];
+    let by_id = ById::new(spans);
+    if by_id.0.windows(3).any(|w| w[0].0 == w[2].0) {
         return nested;
     }
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
@@ -190,10 +224,7 @@ pub fn nested_sets(spans: &[Span]) -> Vec<Nested> {
 
 /// The position of the parent of each span, where it is there and not a loop of one.
 pub fn parents_of(spans: &[Span]) -> Vec<Option<usize>> {
-    let mut by_id: HashMap<SpanId, Vec<usize>> = HashMap::with_capacity(spans.len());
-    for (index, span) in spans.iter().enumerate() {
-        by_id.entry(span.span_id).or_default().push(index);
-    }
+    let by_id = ById::new(spans);
     let parent = |index| match parent_of(spans, &by_id, index) {
         Parent::Span(parent) => Some(parent),
         Parent::Root | Parent::Missing => None,
@@ -209,19 +240,19 @@ enum Parent {
 
 /// An id that two spans share is a client and a server of Zipkin's: the server hangs from the client, and what hangs from
 /// the id hangs from the server, unless it is itself a server.
-fn parent_of(spans: &[Span], by_id: &HashMap<SpanId, Vec<usize>>, index: usize) -> Parent {
+fn parent_of<N: Node>(spans: &[N], by_id: &ById, index: usize) -> Parent {
     let span = &spans[index];
-    let is_server = |i: usize| spans[i].kind == KIND_SERVER;
-    if let Some([a, b]) = by_id.get(&span.span_id).map(Vec::as_slice) {
+    let is_server = |i: usize| spans[i].kind() == KIND_SERVER;
+    if let [(_, a), (_, b)] = by_id.get(span.span_id()) {
         let other = if *a == index { *b } else { *a };
         if is_server(index) && !is_server(other) {
             return Parent::Span(other);
         }
     }
-    let Some(parent) = span.parent_span_id else { return Parent::Root };
-    match by_id.get(&parent).map(Vec::as_slice) {
-        Some([one]) if *one != index => Parent::Span(*one),
-        Some([a, b]) => {
+    let Some(parent) = span.parent_span_id() else { return Parent::Root };
+    match by_id.get(parent) {
+        [(_, one)] if *one != index => Parent::Span(*one),
+        [(_, a), (_, b)] => {
             let wanted = if is_server(*a) == is_server(index) { *b } else { *a };
             if wanted == index { Parent::Missing } else { Parent::Span(wanted) }
         }

@@ -126,7 +126,7 @@ fn draft(chunks: &[Arc<Chunk>], streams: &[Labels], rows: &[RowRef], mixed: bool
     }
     let (min_time, max_time) = runs.iter().fold((i64::MAX, i64::MIN), |(a, b), r| (a.min(r.min_ts), b.max(r.max_ts)));
     let tables = vec![logs_table(batches, &dense, with_observed)?, streams_table(&runs)?];
-    Ok(BlockDraft { day: time::day_of(max_time), mixed, min_time, max_time, items: rows.len() as u64, tables })
+    Ok(BlockDraft { day: time::day_of(max_time), mixed, min_time, max_time, items: rows.len() as u64, tables, more: None })
 }
 
 fn logs_table(batches: Vec<RecordBatch>, dense: &[String], with_observed: bool) -> Result<TableDraft, ArrowError> {

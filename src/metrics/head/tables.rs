@@ -41,7 +41,7 @@ pub fn draft(parts: Vec<SeriesBuffer>, day: i64, mixed: bool) -> Result<Option<B
     let (min, max) = parts.iter().filter_map(bounds).fold((i64::MAX, i64::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)));
     let nanos = |ms: i64| ms.saturating_mul(MILLI);
     let items = (floats + histograms) as u64;
-    Ok(Some(BlockDraft { day, mixed, min_time: nanos(min), max_time: nanos(max).saturating_add(MILLI - 1), items, tables }))
+    Ok(Some(BlockDraft { day, mixed, min_time: nanos(min), max_time: nanos(max).saturating_add(MILLI - 1), items, tables, more: None }))
 }
 
 /// Times of the oldest and newest sample or exemplar, milliseconds.

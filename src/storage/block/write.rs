@@ -3,7 +3,7 @@ use super::{BlockId, BlockMeta, ChunkSums, FOOTER_KEY, FieldIds, TableMeta, WalR
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, WriteFile};
 use crate::storage::layout::Layout;
-use crate::storage::{BlockDraft, TableDraft, TableOptions};
+use crate::storage::{BlockDraft, Portion, TableDraft, TableOptions};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
@@ -56,14 +56,17 @@ pub fn write_block(
     let mut meta = BlockMeta::new(id, tenant, signal, world.clock.now());
     meta.wal = Some(wal);
     let mut writer = BlockWriter::create(world, layout, ids, meta)?;
-    let BlockDraft { day, mixed, min_time, max_time, items, tables } = draft;
-    for TableDraft { name, schema, batches, options } in tables {
-        writer.open(name, &schema, &options)?;
-        for batch in batches {
-            writer.write(name, &batch)?;
-        }
+    let BlockDraft { day, mixed, min_time, max_time, items, tables, more } = draft;
+    writer.write_tables(tables)?;
+    let mut facts = Facts { day, mixed, min_time, max_time, items };
+    for portion in more.into_iter().flatten() {
+        let Portion { min_time, max_time, items, tables } = portion?;
+        writer.write_tables(tables)?;
+        facts.min_time = facts.min_time.min(min_time);
+        facts.max_time = facts.max_time.max(max_time);
+        facts.items += items;
     }
-    writer.finish(Facts { day, mixed, min_time, max_time, items })
+    writer.finish(facts)
 }
 
 /// A block under construction, in a directory of its own below `tmp`. Rows go to its tables as they come; of each table one
@@ -130,6 +133,16 @@ impl<'a> BlockWriter<'a> {
             Some(properties),
         )?;
         self.tables.push(OpenTable { name, schema, writer, rows: 0 });
+        Ok(())
+    }
+
+    fn write_tables(&mut self, tables: Vec<TableDraft>) -> Result<(), WriteError> {
+        for TableDraft { name, schema, batches, options } in tables {
+            if !self.is_open(name) {
+                self.open(name, &schema, &options)?;
+            }
+            batches.iter().try_for_each(|batch| self.write(name, batch))?;
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ mod ingest;
 mod json;
 mod legacy;
 mod metrics;
-mod proto;
+pub mod proto;
 mod receivers;
 mod search;
 mod status;

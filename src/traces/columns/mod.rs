@@ -1,6 +1,6 @@
-//! Spans as columns and back: the same for the chunks of a head, which keep every attribute in the rest maps, and for
-//! blocks, which give a column to each attribute that occurs often.
+//! Spans as columns of a block and back: an attribute that occurs often has a column, the others are in rest maps.
 
+mod narrow;
 mod plan;
 mod projection;
 mod read;
@@ -13,4 +13,4 @@ pub mod tests;
 pub use plan::Plan;
 pub use projection::{Keys, Projection};
 pub use read::{EventReader, LinkReader, SpanReader};
-pub use write::{exact, write_events, write_links, write_spans, write_traces};
+pub use write::{write_events, write_links, write_spans, write_traces};

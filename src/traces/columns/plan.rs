@@ -1,6 +1,6 @@
-use crate::model::{Attribute, AttributeValue};
+use crate::model::{AttributeRef, AttributeValue, ValueRef};
 use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, may_have_column};
-use crate::traces::span::Span;
+use crate::traces::span_ref::SpanRef;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Columns a scope has at most.
@@ -19,13 +19,26 @@ pub struct Plan {
 const DISTINCT_MIN: usize = 512;
 const DISTINCT_SHARE: usize = 8;
 
-pub fn column_type(value: &AttributeValue) -> Option<ColumnType> {
+pub fn column_type(value: &ValueRef<'_>) -> Option<ColumnType> {
     match value {
-        AttributeValue::String(_) => Some(ColumnType::String),
-        AttributeValue::Int(_) => Some(ColumnType::Int),
-        AttributeValue::Double(_) => Some(ColumnType::Double),
-        AttributeValue::Bool(_) => Some(ColumnType::Bool),
-        AttributeValue::Empty | AttributeValue::Bytes(_) | AttributeValue::Array(_) | AttributeValue::Map(_) => None,
+        ValueRef::String(_) => Some(ColumnType::String),
+        ValueRef::Int(_) => Some(ColumnType::Int),
+        ValueRef::Double(_) => Some(ColumnType::Double),
+        ValueRef::Bool(_) => Some(ColumnType::Bool),
+        ValueRef::Nested(value) if matches!(**value, AttributeValue::String(_)) => Some(ColumnType::String),
+        ValueRef::Empty | ValueRef::Bytes(_) | ValueRef::Nested(_) => None,
+    }
+}
+
+/// The text of a string.
+pub fn text_of<'a>(value: &'a ValueRef<'_>) -> Option<&'a str> {
+    match value {
+        ValueRef::String(text) => Some(text),
+        ValueRef::Nested(value) => match &**value {
+            AttributeValue::String(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -37,11 +50,11 @@ struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    fn add(&mut self, attributes: &'a [Attribute]) {
+    fn add(&mut self, attributes: &'a [AttributeRef<'_>]) {
         self.rows += 1;
         for attribute in attributes {
             if let Some(column_type) = column_type(&attribute.value) {
-                *self.by_key.entry((&attribute.key, column_type)).or_default() += 1;
+                *self.by_key.entry((attribute.key, column_type)).or_default() += 1;
             }
         }
     }
@@ -66,7 +79,7 @@ impl<'a> Counts<'a> {
 
 impl Plan {
     /// The plan for a block with these spans.
-    pub fn choose(spans: &[Span]) -> Plan {
+    pub fn choose(spans: &[SpanRef<'_>]) -> Plan {
         let mut counts: [Counts<'_>; 5] = Default::default();
         for span in spans {
             counts[0].add(&span.attributes);
@@ -87,15 +100,15 @@ impl Plan {
     }
 
     /// Events and links are looked at through their spans, so a filter on a column of theirs would not be asked.
-    fn find_distinct(&mut self, spans: &[Span]) {
+    fn find_distinct(&mut self, spans: &[SpanRef<'_>]) {
         for scope in [AttributeScope::Span, AttributeScope::Resource] {
             let mut seen: HashMap<&str, (usize, HashSet<&str>)> = HashMap::new();
             for attribute in spans.iter().flat_map(|span| match scope {
                 AttributeScope::Resource => &span.resource.attributes,
                 _ => &span.attributes,
             }) {
-                if let AttributeValue::String(text) = &attribute.value {
-                    let (count, texts) = seen.entry(&attribute.key).or_default();
+                if let Some(text) = text_of(&attribute.value) {
+                    let (count, texts) = seen.entry(attribute.key).or_default();
                     *count += 1;
                     texts.insert(text);
                 }
@@ -115,6 +128,12 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Attribute;
+    use crate::traces::span::Span;
+
+    fn choose(spans: &[Span]) -> Plan {
+        Plan::choose(&spans.iter().map(SpanRef::from).collect::<Vec<_>>())
+    }
 
     #[test]
     fn frequent_attributes_get_columns_and_integers_must_be_more_frequent() {
@@ -134,7 +153,7 @@ mod tests {
                 add("six:int", AttributeValue::String("x".into()));
             }
         }
-        let plan = Plan::choose(&spans);
+        let plan = choose(&spans);
         let expected = [("six".to_owned(), ColumnType::Int), ("twice".to_owned(), ColumnType::String)];
         assert_eq!(plan.of(AttributeScope::Span), expected);
         assert_eq!(plan.of(AttributeScope::Resource), []);
@@ -150,14 +169,14 @@ mod tests {
             Span { attributes, ..Span::default() }
         };
         let spans: Vec<Span> = (0..10_000).map(span).collect();
-        assert_eq!(Plan::choose(&spans).distinct.into_iter().collect::<Vec<_>>(), ["span.id"]);
-        assert!(Plan::choose(&spans[..500]).distinct.is_empty());
+        assert_eq!(choose(&spans).distinct.into_iter().collect::<Vec<_>>(), ["span.id"]);
+        assert!(choose(&spans[..500]).distinct.is_empty());
     }
 
     #[test]
     fn a_scope_has_a_bounded_number_of_columns() {
         let attributes = (0..100).map(|i| Attribute::new(format!("k{i:03}"), AttributeValue::Bool(true))).collect();
-        let plan = Plan::choose(&[Span { attributes, ..Span::default() }]);
+        let plan = choose(&[Span { attributes, ..Span::default() }]);
         assert_eq!(plan.of(AttributeScope::Span).len(), COLUMNS_MAX);
     }
 }

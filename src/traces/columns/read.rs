@@ -1,18 +1,20 @@
 use super::projection::{Keys, Projection};
 use super::typed_json;
-use crate::model::{Attribute, AttributeValue, SpanId, TraceId};
+use crate::model::{Attribute, AttributeRef, SpanId, TraceId, ValueRef};
 use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, parse_column};
 use crate::traces::span::{Event, Link, Resource, Scope, Span};
+use crate::traces::span_ref::{EventRef, LinkRef, ResourceRef, ScopeRef, SpanRef};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{
     Array, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray,
     TimestampNanosecondArray,
 };
+use std::rc::Rc;
 use std::sync::Arc;
 
-fn text(column: Option<&StringArray>, row: usize) -> String {
-    column.map_or_else(String::new, |c| c.value(row).to_owned())
+fn text(column: Option<&StringArray>, row: usize) -> &str {
+    column.map_or("", |c| c.value(row))
 }
 
 fn number(column: Option<&Int32Array>, row: usize) -> i32 {
@@ -24,8 +26,8 @@ fn count(column: Option<&Int64Array>, row: usize) -> u32 {
     column.map_or(0, |c| u32::try_from(c.value(row)).unwrap_or(u32::MAX))
 }
 
-fn bytes(column: Option<&BinaryArray>, row: usize) -> Vec<u8> {
-    column.map_or_else(Vec::new, |c| c.value(row).to_vec())
+fn bytes(column: Option<&BinaryArray>, row: usize) -> &[u8] {
+    column.map_or(&[], |c| c.value(row))
 }
 
 fn id<const N: usize>(column: Option<&FixedSizeBinaryArray>, row: usize) -> Option<[u8; N]> {
@@ -72,13 +74,13 @@ enum TypedColumn<'a> {
     Bool(&'a BooleanArray),
 }
 
-impl TypedColumn<'_> {
-    fn value(&self, row: usize) -> Option<AttributeValue> {
+impl<'a> TypedColumn<'a> {
+    fn value(&self, row: usize) -> Option<ValueRef<'a>> {
         match self {
-            TypedColumn::String(c) => c.is_valid(row).then(|| AttributeValue::String(c.value(row).to_owned())),
-            TypedColumn::Int(c) => c.is_valid(row).then(|| AttributeValue::Int(c.value(row))),
-            TypedColumn::Double(c) => c.is_valid(row).then(|| AttributeValue::Double(c.value(row))),
-            TypedColumn::Bool(c) => c.is_valid(row).then(|| AttributeValue::Bool(c.value(row))),
+            TypedColumn::String(c) => c.is_valid(row).then(|| ValueRef::String(c.value(row))),
+            TypedColumn::Int(c) => c.is_valid(row).then(|| ValueRef::Int(c.value(row))),
+            TypedColumn::Double(c) => c.is_valid(row).then(|| ValueRef::Double(c.value(row))),
+            TypedColumn::Bool(c) => c.is_valid(row).then(|| ValueRef::Bool(c.value(row))),
         }
     }
 }
@@ -118,10 +120,11 @@ impl<'a> AttributeReader<'a> {
     }
 
     /// In order of key; equal keys in the order in which they came.
-    fn read(&self, row: usize, more: Option<Attribute>) -> Vec<Attribute> {
-        let mut attributes: Vec<Attribute> = more.into_iter().collect();
+    fn read(&self, row: usize, more: Option<AttributeRef<'a>>) -> Vec<AttributeRef<'a>> {
+        let mut attributes = Vec::with_capacity(self.columns.len() + 1);
+        attributes.extend(more);
         for (key, column) in &self.columns {
-            attributes.extend(column.value(row).map(|value| Attribute::new(*key, value)));
+            attributes.extend(column.value(row).map(|value| AttributeRef { key, value }));
         }
         if let Some((map, keys, values)) = self.rest {
             let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
@@ -129,12 +132,12 @@ impl<'a> AttributeReader<'a> {
                 let key = keys.value(entry);
                 if self.keys.contains(key) {
                     // Damaged text cannot get here past the checksums of the file; it reads as an empty value.
-                    let value = typed_json::read(values.value(entry)).unwrap_or(AttributeValue::Empty);
-                    attributes.push(Attribute::new(key, value));
+                    let value = typed_json::read(values.value(entry)).unwrap_or(ValueRef::Empty);
+                    attributes.push(AttributeRef { key, value });
                 }
             }
         }
-        attributes.sort_by(|a, b| a.key.cmp(&b.key));
+        attributes.sort_by(|a, b| a.key.cmp(b.key));
         attributes
     }
 
@@ -143,7 +146,7 @@ impl<'a> AttributeReader<'a> {
     }
 }
 
-/// Reads rows of `spans`, from a chunk of a head or a scan of a block.
+/// Reads rows of `spans`, from a scan of a block.
 pub struct SpanReader<'a> {
     trace_id: Option<&'a FixedSizeBinaryArray>,
     span_id: Option<&'a FixedSizeBinaryArray>,
@@ -169,6 +172,7 @@ pub struct SpanReader<'a> {
     scope: AttributeReader<'a>,
     /// Shared by the spans of which neither is read.
     nothing: (Arc<Resource>, Arc<Scope>),
+    blank: (Rc<ResourceRef<'a>>, Rc<ScopeRef<'a>>),
 }
 
 impl<'a> SpanReader<'a> {
@@ -197,6 +201,7 @@ impl<'a> SpanReader<'a> {
             resource: AttributeReader::new(batch, AttributeScope::Resource, projection),
             scope: AttributeReader::new(batch, AttributeScope::Instrumentation, projection),
             nothing: Default::default(),
+            blank: Default::default(),
         }
     }
 
@@ -206,8 +211,59 @@ impl<'a> SpanReader<'a> {
 
     /// Without events and links, which have tables of their own.
     pub fn read(&self, row: usize) -> Span {
-        let [flags, dropped_attributes, dropped_events, dropped_links] = self.counts.map(|c| count(c, row));
+        let span = self.fields(row);
+        let resource = || {
+            let resource = self.resource_of(row);
+            Resource {
+                attributes: owned(resource.attributes),
+                dropped_attributes_count: resource.dropped_attributes_count,
+                schema_url: resource.schema_url.to_owned(),
+            }
+        };
+        let scope = || {
+            let scope = self.scope_of(row);
+            Scope {
+                name: scope.name.to_owned(),
+                version: scope.version.to_owned(),
+                attributes: owned(scope.attributes),
+                dropped_attributes_count: scope.dropped_attributes_count,
+                schema_url: scope.schema_url.to_owned(),
+            }
+        };
+        let resource = if self.has_resource() { Arc::new(resource()) } else { self.nothing.0.clone() };
+        let scope = if self.has_scope() { Arc::new(scope()) } else { self.nothing.1.clone() };
         Span {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_span_id: span.parent_span_id,
+            name: span.name.to_owned(),
+            kind: span.kind,
+            status_code: span.status_code,
+            status_message: span.status_message.to_owned(),
+            start: span.start,
+            duration: span.duration,
+            trace_state: span.trace_state.to_owned(),
+            flags: span.flags,
+            attributes: owned(span.attributes),
+            dropped_attributes_count: span.dropped_attributes_count,
+            events: Vec::new(),
+            dropped_events_count: span.dropped_events_count,
+            links: Vec::new(),
+            dropped_links_count: span.dropped_links_count,
+            resource,
+            scope,
+        }
+    }
+
+    /// As [`SpanReader::read`], with the texts left where they are.
+    pub fn borrow(&self, row: usize) -> SpanRef<'a> {
+        SpanRef { resource: Rc::new(self.resource_of(row)), scope: Rc::new(self.scope_of(row)), ..self.fields(row) }
+    }
+
+    /// All but resource and scope.
+    fn fields(&self, row: usize) -> SpanRef<'a> {
+        let [flags, dropped_attributes, dropped_events, dropped_links] = self.counts.map(|c| count(c, row));
+        SpanRef {
             trace_id: self.trace_id(row),
             span_id: SpanId(id(self.span_id, row).unwrap_or_default()),
             parent_span_id: id(self.parent_span_id, row).map(SpanId),
@@ -225,37 +281,43 @@ impl<'a> SpanReader<'a> {
             dropped_events_count: dropped_events,
             links: Vec::new(),
             dropped_links_count: dropped_links,
-            resource: self.read_resource(row),
-            scope: self.read_scope(row),
+            resource: self.blank.0.clone(),
+            scope: self.blank.1.clone(),
         }
     }
 
-    fn read_resource(&self, row: usize) -> Arc<Resource> {
-        if self.service_name.is_none() && self.res_schema_url.is_none() && self.res_dropped.is_none() && self.resource.is_empty() {
-            return self.nothing.0.clone();
-        }
+    fn has_resource(&self) -> bool {
+        self.service_name.is_some() || self.res_schema_url.is_some() || self.res_dropped.is_some() || !self.resource.is_empty()
+    }
+
+    fn has_scope(&self) -> bool {
+        let texts = [self.scope_name, self.scope_version, self.scope_schema_url];
+        texts.iter().any(Option::is_some) || self.scope_dropped.is_some() || !self.scope.is_empty()
+    }
+
+    fn resource_of(&self, row: usize) -> ResourceRef<'a> {
         let service = self.service_name.filter(|c| c.is_valid(row));
-        let service = service.map(|c| Attribute::new(SERVICE_NAME_KEY, AttributeValue::String(c.value(row).to_owned())));
-        Arc::new(Resource {
+        let service = service.map(|c| AttributeRef { key: SERVICE_NAME_KEY, value: ValueRef::String(c.value(row)) });
+        ResourceRef {
             attributes: self.resource.read(row, service),
             dropped_attributes_count: count(self.res_dropped, row),
             schema_url: text(self.res_schema_url, row),
-        })
+        }
     }
 
-    fn read_scope(&self, row: usize) -> Arc<Scope> {
-        let texts = [self.scope_name, self.scope_version, self.scope_schema_url];
-        if texts.iter().all(Option::is_none) && self.scope_dropped.is_none() && self.scope.is_empty() {
-            return self.nothing.1.clone();
-        }
-        Arc::new(Scope {
+    fn scope_of(&self, row: usize) -> ScopeRef<'a> {
+        ScopeRef {
             name: text(self.scope_name, row),
             version: text(self.scope_version, row),
             attributes: self.scope.read(row, None),
             dropped_attributes_count: count(self.scope_dropped, row),
             schema_url: text(self.scope_schema_url, row),
-        })
+        }
     }
+}
+
+fn owned(attributes: Vec<AttributeRef<'_>>) -> Vec<Attribute> {
+    attributes.into_iter().map(Attribute::from).collect()
 }
 
 /// Reads rows of `events`.
@@ -285,7 +347,13 @@ impl<'a> EventReader<'a> {
 
     /// The row of its span, and the event.
     pub fn read(&self, row: usize) -> (u64, Event) {
-        let event = Event {
+        let (span, event) = self.borrow(row);
+        (span, event.into())
+    }
+
+    /// As [`EventReader::read`], with the texts left where they are.
+    pub fn borrow(&self, row: usize) -> (u64, EventRef<'a>) {
+        let event = EventRef {
             time_unix_nano: self.time.map_or(0, |c| c.value(row)).cast_unsigned(),
             name: text(self.name, row),
             attributes: self.attributes.read(row, None),
@@ -322,7 +390,13 @@ impl<'a> LinkReader<'a> {
 
     /// The row of its span, and the link.
     pub fn read(&self, row: usize) -> (u64, Link) {
-        let link = Link {
+        let (span, link) = self.borrow(row);
+        (span, link.into())
+    }
+
+    /// As [`LinkReader::read`], with the texts left where they are.
+    pub fn borrow(&self, row: usize) -> (u64, LinkRef<'a>) {
+        let link = LinkRef {
             trace_id: bytes(self.trace_id, row),
             span_id: bytes(self.span_id, row),
             trace_state: text(self.trace_state, row),

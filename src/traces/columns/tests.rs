@@ -3,8 +3,9 @@
 use super::typed_json::tests::any_value;
 use super::*;
 use crate::model::{Attribute, SpanId, TraceId};
-use crate::traces::head::{Chunk, merge, read_chunk};
+use crate::traces::head::Chunk;
 use crate::traces::span::{Event, Link, Resource, Scope, Span};
+use crate::traces::span_ref::SpanRef;
 use crate::traces::trace::Trace;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -95,7 +96,7 @@ pub fn traces(spans: &[Span]) -> Vec<Trace> {
 
 fn read(chunk: &Chunk) -> Vec<Trace> {
     let everything = Projection::all();
-    chunk.parts.iter().map(|part| Trace { trace_id: part.trace_id, spans: read_chunk(chunk, part, &everything) }).collect()
+    chunk.parts.iter().map(|part| Trace { trace_id: part.trace_id, spans: chunk.read(part, &everything) }).collect()
 }
 
 proptest! {
@@ -103,34 +104,35 @@ proptest! {
 
     #[test]
     fn a_chunk_gives_back_its_spans(spans in vec(span(), 0..8)) {
-        prop_assert_eq!(read(&Chunk::new(spans.clone()).unwrap()), traces(&spans));
+        prop_assert_eq!(read(&Chunk::of(&spans)), traces(&spans));
     }
 
     #[test]
     fn merged_chunks_give_back_the_spans_of_all(requests in vec(vec(span(), 0..4), 1..5)) {
-        let chunks: Vec<Arc<Chunk>> = requests.iter().map(|spans| Arc::new(Chunk::new(spans.clone()).unwrap())).collect();
-        let merged = merge(&chunks).unwrap();
+        let chunks: Vec<Arc<Chunk>> = requests.iter().map(|spans| Arc::new(Chunk::of(spans))).collect();
+        let merged = Chunk::merge(&chunks);
         prop_assert_eq!(read(&merged), traces(&requests.concat()));
-        let again = Chunk::new(requests.concat()).unwrap();
+        let again = Chunk::of(&requests.concat());
         prop_assert_eq!(&merged.parts, &again.parts);
     }
 
     #[test]
     fn columns_of_their_own_change_nothing(spans in vec(span(), 1..8)) {
-        let plan = Plan::choose(&spans);
-        let batch = write_spans(&spans, None, &plan).unwrap();
+        let borrowed: Vec<SpanRef<'_>> = spans.iter().map(SpanRef::from).collect();
+        let plan = Plan::choose(&borrowed);
+        let batch = write_spans(&borrowed, &vec![Default::default(); spans.len()], &plan).unwrap();
         let everything = Projection::all();
         let reader = SpanReader::new(&batch, &everything);
         let bare = |span: &Span| Span { events: Vec::new(), links: Vec::new(), ..span.clone() };
         for (row, span) in spans.iter().enumerate() {
             prop_assert_eq!(reader.read(row), bare(span));
         }
-        let events = write_events(&spans, 7, &plan).unwrap();
+        let events = write_events(&borrowed, 7, &plan).unwrap();
         let reader = EventReader::new(&events, &everything);
         let found: Vec<(u64, Event)> = (0..events.num_rows()).map(|row| reader.read(row)).collect();
         let expected: Vec<(u64, Event)> = (7u64..).zip(&spans).flat_map(|(row, s)| s.events.iter().map(move |e| (row, e.clone()))).collect();
         prop_assert_eq!(found, expected);
-        let links = write_links(&spans, 7, &plan).unwrap();
+        let links = write_links(&borrowed, 7, &plan).unwrap();
         let reader = LinkReader::new(&links, &everything);
         let found: Vec<(u64, Link)> = (0..links.num_rows()).map(|row| reader.read(row)).collect();
         let expected: Vec<(u64, Link)> = (7u64..).zip(&spans).flat_map(|(row, s)| s.links.iter().map(move |l| (row, l.clone()))).collect();
@@ -148,9 +150,9 @@ fn a_projection_reads_what_it_names() {
         ..Resource::default()
     });
     let span = Span { trace_id: TraceId([1; 16]), span_id: SpanId([1; 8]), name: "op".into(), resource, ..Span::default() };
-    let chunk = Chunk::new(vec![span]).unwrap();
+    let chunk = Chunk::of(&[span]);
     let mut projection = Projection::none();
     projection.add_attribute(crate::traces::schema::AttributeScope::Resource, "service.name");
-    let read = &read_chunk(&chunk, &chunk.parts[0], &projection)[0];
+    let read = &chunk.read(&chunk.parts[0], &projection)[0];
     assert_eq!((read.name.as_str(), read.resource.service_name(), read.resource.attributes.len()), ("", Some("shop"), 1));
 }

@@ -1,11 +1,11 @@
-use super::plan::{Plan, column_type};
+use super::plan::{Plan, column_type, text_of};
 use super::typed_json;
-use crate::model::{Attribute, AttributeValue};
+use crate::model::{AttributeRef, ValueRef};
 use crate::traces::schema::{
-    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, is_structural, link_fields, rest_entries, service_fields,
-    span_fields, timestamp, trace_fields,
+    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, link_fields, rest_entries, service_fields, span_fields,
+    timestamp, trace_fields,
 };
-use crate::traces::span::Span;
+use crate::traces::span_ref::SpanRef;
 use crate::traces::trace::{Nested, TraceRow};
 use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, ListBuilder, MapBuilder, MapFieldNames,
@@ -13,7 +13,6 @@ use arrow_array::builder::{
 };
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 type MapOfText = MapBuilder<StringBuilder, StringBuilder>;
@@ -44,13 +43,13 @@ impl ColumnBuilder {
         }
     }
 
-    fn append(&mut self, value: Option<&AttributeValue>) {
+    /// A value of the column's type; null for any other.
+    fn append(&mut self, value: &ValueRef<'_>) {
         match (self, value) {
-            (ColumnBuilder::String(b), Some(AttributeValue::String(v))) => b.append_value(v),
-            (ColumnBuilder::Int(b), Some(AttributeValue::Int(v))) => b.append_value(*v),
-            (ColumnBuilder::Double(b), Some(AttributeValue::Double(v))) => b.append_value(*v),
-            (ColumnBuilder::Bool(b), Some(AttributeValue::Bool(v))) => b.append_value(*v),
-            (ColumnBuilder::String(b), _) => b.append_null(),
+            (ColumnBuilder::String(b), value) => b.append_option(text_of(value)),
+            (ColumnBuilder::Int(b), ValueRef::Int(v)) => b.append_value(*v),
+            (ColumnBuilder::Double(b), ValueRef::Double(v)) => b.append_value(*v),
+            (ColumnBuilder::Bool(b), ValueRef::Bool(v)) => b.append_value(*v),
             (ColumnBuilder::Int(b), _) => b.append_null(),
             (ColumnBuilder::Double(b), _) => b.append_null(),
             (ColumnBuilder::Bool(b), _) => b.append_null(),
@@ -79,33 +78,35 @@ impl<'a> AttributeColumns<'a> {
         AttributeColumns { scope, chosen, columns, rest, text: String::new() }
     }
 
-    /// Only the first attribute of a key can be in a column, so that a reader finds it first.
-    fn append(&mut self, attributes: &[Attribute]) -> Result<(), ArrowError> {
-        let mut in_column: Vec<Option<&AttributeValue>> = vec![None; self.columns.len()];
-        let mut seen = HashSet::with_capacity(attributes.len());
+    /// Attributes in order of key. Only the first of a key can be in a column, so that a reader finds it first.
+    fn append(&mut self, attributes: &[AttributeRef<'_>]) -> Result<(), ArrowError> {
+        // Columns are in order of key, too: all before this one have their value.
+        let mut column = 0;
+        let mut before: Option<&str> = None;
         for attribute in attributes {
-            let first = seen.insert(attribute.key.as_str());
-            let column = column_type(&attribute.value)
-                .filter(|_| first)
-                .and_then(|t| self.chosen.binary_search_by(|(k, ct)| (k.as_str(), *ct).cmp(&(&attribute.key, t))).ok());
-            if let Some(column) = column {
-                in_column[column] = Some(&attribute.value);
-                continue;
+            let first = before != Some(attribute.key);
+            before = Some(attribute.key);
+            let mut is_in_column = false;
+            if first {
+                let own_type = column_type(&attribute.value);
+                while let Some((key, column_type)) = self.chosen.get(column).filter(|(key, _)| key.as_str() <= attribute.key) {
+                    let own = key == attribute.key && Some(*column_type) == own_type;
+                    self.columns[column].append(if own { &attribute.value } else { &ValueRef::Empty });
+                    is_in_column |= own;
+                    column += 1;
+                }
             }
-            let elsewhere = self.scope == AttributeScope::Resource
-                && first
-                && attribute.key == SERVICE_NAME_KEY
-                && matches!(attribute.value, AttributeValue::String(_));
-            if !elsewhere {
+            let elsewhere =
+                self.scope == AttributeScope::Resource && first && attribute.key == SERVICE_NAME_KEY && text_of(&attribute.value).is_some();
+            if !is_in_column && !elsewhere {
                 self.text.clear();
                 typed_json::write(&mut self.text, &attribute.value);
-                self.rest.keys().append_value(&attribute.key);
+                self.rest.keys().append_value(attribute.key);
                 self.rest.values().append_value(&self.text);
             }
         }
-        self.rest.append(true)?;
-        self.columns.iter_mut().zip(in_column).for_each(|(builder, value)| builder.append(value));
-        Ok(())
+        self.columns[column..].iter_mut().for_each(|builder| builder.append(&ValueRef::Empty));
+        self.rest.append(true)
     }
 
     fn finish(mut self) -> (ArrayRef, Vec<Field>, Vec<ArrayRef>) {
@@ -148,20 +149,11 @@ fn ids<'a>(size: i32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<
 }
 
 fn batch(fields: Vec<Field>, arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
-    exact(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }
 
-/// The batch in buffers that are no larger than what is in them: builders allocate for a thousand rows, and a request may
-/// have ten.
-pub fn exact(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let (schema, mut columns, _) = batch.into_parts();
-    columns.iter_mut().for_each(arrow_array::Array::shrink_to_fit);
-    RecordBatch::try_new(schema, columns)
-}
-
-/// Rows of `spans`. Without `nested`, the columns of the nested-set numbers are left out, as in a head, where a trace is
-/// not complete.
-pub fn write_spans(spans: &[Span], nested: Option<&[Nested]>, plan: &Plan) -> Result<RecordBatch, ArrowError> {
+/// Rows of `spans`, with a nested-set number each.
+pub fn write_spans(spans: &[SpanRef<'_>], nested: &[Nested], plan: &Plan) -> Result<RecordBatch, ArrowError> {
     let mut of_span = AttributeColumns::new(AttributeScope::Span, plan);
     let mut of_resource = AttributeColumns::new(AttributeScope::Resource, plan);
     let mut of_scope = AttributeColumns::new(AttributeScope::Instrumentation, plan);
@@ -178,46 +170,40 @@ pub fn write_spans(spans: &[Span], nested: Option<&[Nested]>, plan: &Plan) -> Re
         ids(16, each().map(|s| Some(&s.trace_id.0[..])))?,
         ids(8, each().map(|s| Some(&s.span_id.0[..])))?,
         ids(8, each().map(|s| s.parent_span_id.as_ref().map(|id| &id.0[..])))?,
-    ];
-    if let Some(nested) = nested {
-        arrays.extend([
-            small_integers(nested.iter().map(|n| n.left)),
-            small_integers(nested.iter().map(|n| n.right)),
-            small_integers(nested.iter().map(|n| n.parent)),
-            small_integers(nested.iter().map(|n| n.child_count)),
-        ]);
-    }
-    arrays.extend([
-        strings(each().map(|s| &*s.name)),
+        small_integers(nested.iter().map(|n| n.left)),
+        small_integers(nested.iter().map(|n| n.right)),
+        small_integers(nested.iter().map(|n| n.parent)),
+        small_integers(nested.iter().map(|n| n.child_count)),
+        strings(each().map(|s| s.name)),
         small_integers(each().map(|s| s.kind)),
         small_integers(each().map(|s| s.status_code)),
-        strings(each().map(|s| &*s.status_message)),
+        strings(each().map(|s| s.status_message)),
         optional_strings(each().map(|s| s.resource.service_name())),
         timestamps(each().map(|s| s.start)),
         integers(each().map(|s| s.duration)),
-        strings(each().map(|s| &*s.trace_state)),
+        strings(each().map(|s| s.trace_state)),
         integers(each().map(|s| i64::from(s.flags))),
         integers(each().map(|s| i64::from(s.dropped_attributes_count))),
         integers(each().map(|s| i64::from(s.dropped_events_count))),
         integers(each().map(|s| i64::from(s.dropped_links_count))),
-        strings(each().map(|s| &*s.scope.name)),
-        strings(each().map(|s| &*s.scope.version)),
-        strings(each().map(|s| &*s.scope.schema_url)),
+        strings(each().map(|s| s.scope.name)),
+        strings(each().map(|s| s.scope.version)),
+        strings(each().map(|s| s.scope.schema_url)),
         integers(each().map(|s| i64::from(s.scope.dropped_attributes_count))),
-        strings(each().map(|s| &*s.resource.schema_url)),
+        strings(each().map(|s| s.resource.schema_url)),
         integers(each().map(|s| i64::from(s.resource.dropped_attributes_count))),
         span_rest,
         res_rest,
         scope_rest,
-    ]);
-    let mut fields: Vec<Field> = span_fields().into_iter().filter(|f| nested.is_some() || !is_structural(f.name())).collect();
+    ];
+    let mut fields = span_fields();
     fields.extend(span_fields_more.into_iter().chain(res_fields).chain(scope_fields));
     arrays.extend(span_columns.into_iter().chain(res_columns).chain(scope_columns));
     batch(fields, arrays)
 }
 
 /// The events of `spans`, the first of which is row `first_row` of its table.
-pub fn write_events(spans: &[Span], first_row: i64, plan: &Plan) -> Result<RecordBatch, ArrowError> {
+pub fn write_events(spans: &[SpanRef<'_>], first_row: i64, plan: &Plan) -> Result<RecordBatch, ArrowError> {
     let mut attributes = AttributeColumns::new(AttributeScope::Event, plan);
     for event in spans.iter().flat_map(|s| &s.events) {
         attributes.append(&event.attributes)?;
@@ -228,7 +214,7 @@ pub fn write_events(spans: &[Span], first_row: i64, plan: &Plan) -> Result<Recor
         ids(16, each().map(|(_, s, _)| Some(&s.trace_id.0[..])))?,
         integers(each().map(|(row, _, _)| row)),
         timestamps(each().map(|(_, _, e)| e.time_unix_nano.cast_signed())),
-        strings(each().map(|(_, _, e)| &*e.name)),
+        strings(each().map(|(_, _, e)| e.name)),
         integers(each().map(|(_, _, e)| i64::from(e.dropped_attributes_count))),
         rest,
     ];
@@ -239,13 +225,13 @@ pub fn write_events(spans: &[Span], first_row: i64, plan: &Plan) -> Result<Recor
 }
 
 /// The links of `spans`, the first of which is row `first_row` of its table.
-pub fn write_links(spans: &[Span], first_row: i64, plan: &Plan) -> Result<RecordBatch, ArrowError> {
+pub fn write_links(spans: &[SpanRef<'_>], first_row: i64, plan: &Plan) -> Result<RecordBatch, ArrowError> {
     let mut attributes = AttributeColumns::new(AttributeScope::Link, plan);
     let (mut trace_ids, mut span_ids) = (BinaryBuilder::new(), BinaryBuilder::new());
     for link in spans.iter().flat_map(|s| &s.links) {
         attributes.append(&link.attributes)?;
-        trace_ids.append_value(&link.trace_id);
-        span_ids.append_value(&link.span_id);
+        trace_ids.append_value(link.trace_id);
+        span_ids.append_value(link.span_id);
     }
     let (rest, more, columns) = attributes.finish();
     let each = || (first_row..).zip(spans).flat_map(|(row, span)| span.links.iter().map(move |link| (row, span, link)));
@@ -254,7 +240,7 @@ pub fn write_links(spans: &[Span], first_row: i64, plan: &Plan) -> Result<Record
         integers(each().map(|(row, _, _)| row)),
         Arc::new(trace_ids.finish()) as ArrayRef,
         Arc::new(span_ids.finish()),
-        strings(each().map(|(_, _, l)| &*l.trace_state)),
+        strings(each().map(|(_, _, l)| l.trace_state)),
         integers(each().map(|(_, _, l)| i64::from(l.dropped_attributes_count))),
         integers(each().map(|(_, _, l)| i64::from(l.flags))),
         rest,

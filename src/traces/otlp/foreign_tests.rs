@@ -2,12 +2,21 @@
 
 use super::*;
 use crate::model::{AttributeValue, SpanId, TraceId};
+use crate::traces::columns::Projection;
+use crate::traces::head::Chunk;
 use crate::traces::span::Span;
 use proptest::prelude::*;
 
 fn spans(kind: Kind, body: &[u8]) -> Vec<Span> {
-    let translated = translate(decode(kind, body).unwrap(), 1 << 20);
-    translated.spans.into_iter().map(|(_, span)| span).collect()
+    let body = otlp_bytes(kind, body).unwrap();
+    let translated = translate(&body, 1 << 20).unwrap();
+    let mut spans: Vec<(u32, Span)> = Vec::new();
+    for incoming in translated.spans {
+        let index = incoming.index;
+        let chunk = Chunk::new(Translated { spans: vec![incoming], groups: translated.groups.clone(), ..Translated::default() });
+        spans.extend(chunk.read(&chunk.parts[0], &Projection::all()).into_iter().map(|span| (index, span)));
+    }
+    spans.into_iter().map(|(_, span)| span).collect()
 }
 
 fn attribute(span: &Span, key: &str) -> Option<String> {
@@ -49,7 +58,7 @@ fn zipkin_json() {
     let span = &found[1];
     assert_eq!((span.trace_id, span.span_id), (TraceId(0x80f1_da5e_1014_7519u128.to_be_bytes()), SpanId([0, 0, 0, 0, 0, 0, 0, 1])));
     assert_eq!((span.kind, span.start, span.duration, span.status_code), (1, 5_000, 0, 0));
-    assert!(decode(Kind::ZipkinJson, b"{}").is_err());
+    assert!(otlp_bytes(Kind::ZipkinJson, b"{}").is_err());
 }
 
 /// Fields of Thrift's binary protocol.
@@ -131,7 +140,7 @@ fn hostile_thrift_is_refused_quickly() {
     let empty = field(15, 2, &[&[12][..], &(1u32 << 30).to_be_bytes(), &vec![0; 1 << 20]].concat());
     let negative = field(11, 9, &(-1i32).to_be_bytes());
     for bad in [deep, many, empty, negative, vec![99, 0, 1]] {
-        assert!(decode(Kind::JaegerThrift, &bad).is_err());
+        assert!(otlp_bytes(Kind::JaegerThrift, &bad).is_err());
     }
 }
 
@@ -167,8 +176,8 @@ proptest! {
             let mut changed = body.clone();
             changed[at.index(body.len())] = byte;
             for bad in [&changed[..], &body[..cut.index(body.len())]] {
-                if let Ok(request) = decode(kind, bad) {
-                    let _ = translate(request, 1 << 20);
+                if let Ok(body) = otlp_bytes(kind, bad) {
+                    let _ = translate(&body, 1 << 20);
                 }
             }
         }

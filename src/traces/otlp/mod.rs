@@ -3,7 +3,10 @@
 
 mod foreign;
 mod jaeger;
+#[cfg(test)]
+mod reference;
 mod size;
+mod span;
 mod translate;
 mod zipkin;
 
@@ -11,9 +14,11 @@ use crate::ingest::otlp_json_to_protobuf;
 use crate::model::{Failure, Signal};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
+use std::borrow::Cow;
 
 pub use size::encoded_len;
-pub use translate::{Translated, translate};
+pub use span::read_span;
+pub use translate::{Incoming, Translated};
 
 /// What a frame of the traces lane holds. Stored, so the numbers never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +41,15 @@ impl Kind {
     }
 }
 
-/// The request of a decompressed body. Fails only for a body that cannot be decoded at all.
-pub fn decode(kind: Kind, body: &[u8]) -> Result<ExportTraceServiceRequest, Failure> {
-    let otlp =
-        |body: &[u8]| ExportTraceServiceRequest::decode(body).map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}")));
-    let other = |name: &str, decoded: Result<ExportTraceServiceRequest, String>| {
-        decoded.map_err(|e| Failure::invalid(format!("cannot decode {name} spans: {e}")))
+/// A decompressed body as the bytes of an `ExportTraceServiceRequest`.
+pub fn otlp_bytes(kind: Kind, body: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
+    let other = |name: &str, decoded: Result<ExportTraceServiceRequest, String>| match decoded {
+        Ok(request) => Ok(Cow::Owned(request.encode_to_vec())),
+        Err(e) => Err(Failure::invalid(format!("cannot decode {name} spans: {e}"))),
     };
     match kind {
-        Kind::OtlpProtobuf => otlp(body),
-        Kind::OtlpJson => otlp(&otlp_json_to_protobuf(Signal::Traces, body)?),
+        Kind::OtlpProtobuf => Ok(Cow::Borrowed(body)),
+        Kind::OtlpJson => Ok(Cow::Owned(otlp_json_to_protobuf(Signal::Traces, body)?.into())),
         Kind::ZipkinJson => other("Zipkin", zipkin::json(body)),
         Kind::ZipkinProtobuf => other("Zipkin", zipkin::protobuf(body)),
         Kind::JaegerThrift => other("Jaeger", jaeger::thrift(body)),
@@ -53,6 +57,13 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<ExportTraceServiceRequest, Fail
     }
 }
 
+/// The spans of an `ExportTraceServiceRequest`. Fails only for a body that cannot be decoded at all.
+pub fn translate(body: &[u8], value_max: usize) -> Result<Translated<'_>, Failure> {
+    translate::translate(body, value_max).map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}")))
+}
+
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod foreign_tests;
 #[cfg(test)]

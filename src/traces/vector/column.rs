@@ -190,7 +190,7 @@ impl Layer {
         for (row, entries) in (0u32..).zip(map.value_offsets().windows(2)) {
             let first = (entries[0] as usize..entries[1] as usize).find(|e| keys.value(*e) == key);
             let Some(entry) = first else { continue };
-            let value = typed_json::read(texts.value(entry)).unwrap_or(AttributeValue::Empty);
+            let value = typed_json::read(texts.value(entry)).map_or(AttributeValue::Empty, AttributeValue::from);
             match Value::of_attribute(&value).into_owned() {
                 Value::Nil => {}
                 value => values.push((row, value)),

@@ -27,7 +27,7 @@ fn sources() -> Sources {
         ..Span::default()
     };
     let spans = vec![span(1, 101, 1024, Some(("x", 10))), span(2, 102, 1 << 27, Some(("y", 20))), span(3, 104, 1 << 28, None)];
-    let head = Arc::new(vec![Arc::new(Chunk::new(spans).unwrap())]);
+    let head = Arc::new(vec![Arc::new(Chunk::of(&spans))]);
     Sources::new(View::of_heads(TenantId::default_tenant(), vec![head]), Arc::new(Cache::new(0)))
 }
 
