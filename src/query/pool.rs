@@ -30,13 +30,8 @@ pub struct PoolConfig {
 
 impl Pool {
     pub fn new(config: PoolConfig) -> Pool {
-        Pool::sharing(config, Budget::new(config.memory_max_bytes))
-    }
-
-    /// As [`Pool::new`], with a budget of `config.memory_max_bytes` that others may look at, too.
-    pub fn sharing(config: PoolConfig, memory: Arc<Budget>) -> Pool {
         let slots = Arc::new(Semaphore::new(config.parallel.max(1)));
-        Pool { slots, waiting: Arc::default(), memory, config }
+        Pool { slots, waiting: Arc::default(), memory: Budget::new(config.memory_max_bytes), config }
     }
 
     /// Memory that all queries together may hold.

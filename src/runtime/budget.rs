@@ -1,4 +1,3 @@
-use super::Pressure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,17 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Budget {
     used: AtomicU64,
     max: u64,
-    pressure: Option<Arc<Pressure>>,
 }
 
 impl Budget {
     pub fn new(max: u64) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicU64::new(0), max, pressure: None })
-    }
-
-    /// As [`Budget::new`], but nothing is left while the process has too much memory.
-    pub fn under(max: u64, pressure: Arc<Pressure>) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicU64::new(0), max, pressure: Some(pressure) })
+        Arc::new(Budget { used: AtomicU64::new(0), max })
     }
 
     pub fn max(&self) -> u64 {
@@ -29,9 +22,6 @@ impl Budget {
 
     /// Whether there was that much left; then it is the caller's to give back.
     pub fn take(&self, bytes: u64) -> bool {
-        if self.pressure.as_ref().is_some_and(|pressure| pressure.is_critical()) {
-            return false;
-        }
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }

@@ -8,7 +8,6 @@ mod host;
 #[cfg(test)]
 pub mod memory_disk;
 mod metered;
-mod pressure;
 mod tasks;
 
 use std::io;
@@ -20,7 +19,6 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
 pub use host::{DirectoryLock, cores, memory_total_bytes, read_text};
 pub use metered::MeteredDisk;
-pub use pressure::Pressure;
 pub use tasks::{Shutdown, Tasks};
 
 /// The parts of the world that storage needs, handed down from `server`.

@@ -10,7 +10,7 @@ mod status;
 
 use crate::config::{Config, Endpoint};
 use crate::query::{Pool, PoolConfig};
-use crate::runtime::{Budget, DirectoryLock, Pressure, Tasks, World, cores};
+use crate::runtime::{DirectoryLock, Tasks, World, cores};
 use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, DiskRoom, collect_orphans};
@@ -90,16 +90,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let tier = bucket::open(&config, disk.max(), &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
     let tier = tier.keeping(config.memory_bytes / KEPT_SHARE);
     collect_orphans(&world, &layout, &catalog)?;
-    let pressure = Pressure::new(config.memory_bytes);
-    tasks.spawn("memory", pressure.clone().watch(tasks.shutdown.clone()));
-    let limits = PoolConfig {
+    let pool = Pool::new(PoolConfig {
         parallel: cores().saturating_sub(1).max(1),
         waiting_max: QUERIES_WAITING_MAX,
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
-    };
-    let pool = Pool::sharing(limits, Budget::under(limits.memory_max_bytes, pressure.clone()));
-    let Built { rooms, receivers, deriver } = rooms::build(&config, &world, (&disk, &tier, &pressure), &catalog, &pool, &telemetry)?;
+    });
+    let Built { rooms, receivers, deriver } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());

@@ -3,7 +3,7 @@ use crate::config::Config;
 use crate::derive::Deriver;
 use crate::ingest::{Door, Limits};
 use crate::query::Pool;
-use crate::runtime::{Budget, Pressure, Shutdown, World};
+use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
 use crate::storage::tier::{self, Tier, UploadError};
@@ -54,8 +54,6 @@ struct Running<S: Spec> {
     store: Arc<Store<S>>,
     maintenance: MaintenanceConfig,
     turn: maintenance::Turn,
-    cuts: maintenance::Turn,
-    pressure: Arc<Pressure>,
 }
 
 impl<S: Spec> Engine for Running<S> {
@@ -89,8 +87,7 @@ impl<S: Spec> Engine for Running<S> {
     }
 
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let turns = maintenance::Turns { merges: self.turn.clone(), cuts: self.cuts.clone() };
-        Box::pin(maintenance::run(self.store.clone(), self.maintenance, turns, self.pressure.clone(), shutdown))
+        Box::pin(maintenance::run(self.store.clone(), self.maintenance, self.turn.clone(), shutdown))
     }
 
     fn upload(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -112,8 +109,6 @@ struct Parts<'a> {
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
     disk: &'a Arc<DiskRoom>,
-    pressure: &'a Arc<Pressure>,
-    cuts: maintenance::Turn,
     turn: maintenance::Turn,
 }
 
@@ -143,20 +138,7 @@ impl Parts<'_> {
         let door = Arc::new(door);
         let (query, otlp) = routes(door.clone());
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
-        Ok((
-            Room {
-                query,
-                otlp,
-                engine: Arc::new(Running {
-                    store,
-                    maintenance,
-                    turn: self.turn.clone(),
-                    cuts: self.cuts.clone(),
-                    pressure: self.pressure.clone(),
-                }),
-            },
-            door,
-        ))
+        Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
 }
 
@@ -172,7 +154,7 @@ const DERIVE_QUEUE_SHARE: u64 = 32;
 pub(super) fn build(
     config: &Config,
     world: &World,
-    (disk, tier, pressure): (&Arc<DiskRoom>, &Tier, &Arc<Pressure>),
+    (disk, tier): (&Arc<DiskRoom>, &Tier),
     catalog: &Arc<Catalog>,
     pool: &Pool,
     telemetry: &Telemetry,
@@ -183,10 +165,8 @@ pub(super) fn build(
         tier,
         catalog,
         telemetry,
-        requests: Budget::under(config.memory_bytes * 3 / 10, pressure.clone()),
+        requests: Budget::new(config.memory_bytes * 3 / 10),
         disk,
-        pressure,
-        cuts: maintenance::Turn::default(),
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();

@@ -11,7 +11,7 @@ mod room;
 use super::block::WriteError;
 use super::catalog::CatalogError;
 use super::{MergeError, Spec, Store};
-use crate::runtime::{Pressure, Shutdown};
+use crate::runtime::Shutdown;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,30 +55,20 @@ const COMPACT_EVERY: Duration = Duration::from_secs(5);
 /// One merge at a time in the whole process: of whichever store takes it.
 pub type Turn = Arc<tokio::sync::Mutex<()>>;
 
-/// Of all stores, one at a time.
-#[derive(Clone)]
-pub struct Turns {
-    pub merges: Turn,
-    pub cuts: Turn,
-}
-
-/// While memory is short, a head that takes so much of what it may is cut; a smaller one would free next to nothing.
-const SHORT_SHARE: u64 = 16;
-
 /// Runs until shutdown. Failures are counted, logged, and tried again at the next tick. Merges take long, so that they have
 /// a loop of their own.
-pub async fn run<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, turns: Turns, pressure: Arc<Pressure>, shutdown: Shutdown) {
+pub async fn run<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, turn: Turn, shutdown: Shutdown) {
     let merging = async {
         tokio::select! {
-            () = merge(store.clone(), config.compact, turns.merges, shutdown.clone()) => {}
+            () = merge(store.clone(), config.compact, turn, shutdown.clone()) => {}
             // What is under way ends at its next step.
             () = shutdown.requested() => store.stop_merging(),
         }
     };
-    tokio::join!(tend(store.clone(), config, turns.cuts, pressure, shutdown.clone()), merging);
+    tokio::join!(tend(store.clone(), config, shutdown.clone()), merging);
 }
 
-async fn tend<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, cuts: Turn, pressure: Arc<Pressure>, shutdown: Shutdown) {
+async fn tend<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, shutdown: Shutdown) {
     let mut since_expiry = EXPIRE_EVERY;
     while sleep(&shutdown, TICK).await {
         if !store.is_ready() {
@@ -86,10 +76,7 @@ async fn tend<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, cuts: Tu
         }
         let expire = since_expiry >= EXPIRE_EVERY;
         since_expiry = if expire { Duration::ZERO } else { since_expiry + TICK };
-        // A cut needs about as much memory as what it cuts.
-        let _alone = cuts.lock().await;
-        let is_short = pressure.is_high();
-        step(&store, move |store| store.maintain(&config, expire, is_short)).await;
+        step(&store, move |store| store.maintain(&config, expire)).await;
     }
 }
 
@@ -128,7 +115,7 @@ async fn step<S: Spec, T: Send + 'static>(
 }
 
 impl<S: Spec> Store<S> {
-    fn maintain(&self, config: &MaintenanceConfig, expire: bool, memory_is_short: bool) -> Result<(), MaintenanceError> {
+    fn maintain(&self, config: &MaintenanceConfig, expire: bool) -> Result<(), MaintenanceError> {
         let state = cut::State {
             head_bytes: self.head_stats().bytes,
             head_max_bytes: self.config().head_max_bytes,
@@ -136,8 +123,7 @@ impl<S: Spec> Store<S> {
             wal_max_bytes: self.config().lane.size_max_bytes,
             oldest: self.oldest_unflushed(),
         };
-        let frees_much = memory_is_short && state.head_bytes >= state.head_max_bytes / SHORT_SHARE;
-        if frees_much || cut::plan(&state, self.world().clock.now(), config.cut_after) {
+        if cut::plan(&state, self.world().clock.now(), config.cut_after) {
             self.cut()?;
         }
         if expire {
