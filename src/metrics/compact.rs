@@ -125,7 +125,7 @@ pub fn merge(merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merge
     while let Some(labels) = smallest(&mut cursors)? {
         pace.step()?;
         let mut shares = Vec::new();
-        let mut series = SeriesBuffer::new(labels.clone(), 0, 0, 0);
+        let mut series = SeriesBuffer::new(labels.clone(), 0, 0);
         let mut exemplars = Vec::new();
         for (index, cursor) in cursors.iter_mut().enumerate() {
             let Some(row) = cursor.queue.pop_front_if(|row| row.labels == labels) else { continue };
@@ -282,7 +282,7 @@ impl<'o, 'w> Output<'o, 'w> {
         entry.rows.1 += floats as i64;
         entry.hist_rows.1 += histograms as i64;
         self.rows = (self.rows.0 + floats as i64, self.rows.1 + histograms as i64);
-        let mut part = SeriesBuffer::new(series.labels.clone(), series.id, series.created, 0);
+        let mut part = SeriesBuffer::new(series.labels.clone(), series.id, series.created);
         part.histograms = data.histograms;
         (part.ts, part.values, part.starts) = (data.ts.into_vec(), data.values.into_vec(), data.starts.into_vec());
         self.weight += floats + histograms * HISTOGRAM_WEIGHT;

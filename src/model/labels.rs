@@ -45,7 +45,7 @@ impl Labels {
     /// From pairs in name order, with unique names. Empty values stay, which only results of LogQL have: there an empty
     /// label is not an absent one.
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
-        let mut packed = String::new();
+        let mut packed = String::with_capacity(256);
         for (name, value) in pairs {
             push_part(&mut packed, name);
             push_part(&mut packed, value);
@@ -111,6 +111,14 @@ impl Labels {
             hash.update(&[0xff]);
         }
         hash.digest().cast_signed()
+    }
+}
+
+impl Labels {
+    /// Another hash than [`Labels::stable_id`], for memory only: label sets are the same if both are.
+    pub fn second_hash(&self) -> u64 {
+        const SEED: u64 = 0x6d6f_6e6f_636c_6521;
+        xxhash_rust::xxh3::xxh3_64_with_seed(self.0.as_bytes(), SEED)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::quote::quote;
-use super::regexp;
+use super::regexp::{Anchored, RegexpError};
 use std::fmt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,30 +28,40 @@ pub struct Matcher {
     pub name: String,
     pub op: MatchOp,
     pub value: String,
-    regex: Option<regex::Regex>,
+    pattern: Option<Anchored>,
 }
 
 impl Matcher {
     /// Fails with the text of the regular-expression error.
-    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Matcher, regexp::RegexpError> {
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Matcher, RegexpError> {
         let value = value.into();
-        let regex = match op {
-            MatchOp::Regex | MatchOp::NotRegex => Some(regexp::compile_anchored(&value)?),
+        let pattern = match op {
+            MatchOp::Regex | MatchOp::NotRegex => Some(Anchored::new(&value)?),
             MatchOp::Equal | MatchOp::NotEqual => None,
         };
-        Ok(Matcher { name: name.into(), op, value, regex })
+        Ok(Matcher { name: name.into(), op, value, pattern })
     }
 
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Matcher {
-        Matcher { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Matcher { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     pub fn matches(&self, value: &str) -> bool {
-        let hit = match &self.regex {
-            Some(regex) => regex.is_match(value),
+        let hit = match &self.pattern {
+            Some(pattern) => pattern.is_match(value),
             None => self.value == value,
         };
         hit == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    /// The only values that satisfy the matcher; `None` if it does not list them.
+    pub fn values(&self) -> Option<impl Iterator<Item = &str>> {
+        let listed: (Option<&str>, &[Box<str>]) = match (self.op, &self.pattern) {
+            (MatchOp::Equal, _) => (Some(&self.value), &[]),
+            (MatchOp::Regex, Some(Anchored::Values(values))) => (None, values),
+            _ => return None,
+        };
+        Some(listed.0.into_iter().chain(listed.1.iter().map(|v| &**v)))
     }
 
     /// Whether a series without this label satisfies the matcher.
@@ -86,5 +96,8 @@ mod tests {
         assert!(m(MatchOp::Regex, "x|y.*").matches("y\nz") && !m(MatchOp::Regex, "x").matches("xx"));
         assert!(m(MatchOp::NotRegex, "x.*").matches_empty() && !m(MatchOp::NotRegex, "x.*").matches("xy"));
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+        let listed = |matcher: Matcher| matcher.values().map(|v| v.map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(listed(m(MatchOp::Regex, "y|x")), Some(vec!["x".to_owned(), "y".to_owned()]));
+        assert_eq!((listed(m(MatchOp::NotRegex, "y|x")), listed(m(MatchOp::Regex, "y.*"))), (None, None));
     }
 }

@@ -4,6 +4,8 @@
 //! `\Q..\E` quotes, `[` inside a class and `{` without a count are literal, set operators inside a class do not exist.
 
 use regex::Regex;
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::literal::{Extractor, Seq};
 use regex_syntax::hir::{Hir, HirKind};
 
 /// Compiled programs above this size are refused, so that one pattern cannot take the memory of a query.
@@ -16,6 +18,61 @@ pub struct RegexpError(String);
 /// Anchored at both ends, and a dot matches a newline: label matchers of Prometheus and Loki, and TraceQL.
 pub fn compile_anchored(pattern: &str) -> Result<Regex, RegexpError> {
     compile_rewritten(&format!("^(?s:{})$", rewrite(pattern)))
+}
+
+/// A pattern that is anchored at both ends, in the form that is quickest to try.
+#[derive(Debug, Clone)]
+pub enum Anchored {
+    /// It matches these texts, sorted, and no others.
+    Values(Vec<Box<str>>),
+    /// Whatever matches begins with `prefix`.
+    Regex { prefix: Box<str>, regex: Regex },
+}
+
+impl Anchored {
+    /// As [`compile_anchored`], with the same errors.
+    pub fn new(pattern: &str) -> Result<Anchored, RegexpError> {
+        let rewritten = rewrite(pattern);
+        let parsed = ParserBuilder::new().dot_matches_new_line(true).build().parse(&rewritten);
+        let Ok(parsed) = parsed else {
+            // What is faulty by itself may be none between the anchors.
+            compile_rewritten(&rewritten)?;
+            return Ok(Anchored::Regex { prefix: Box::default(), regex: compile_anchored(pattern)? });
+        };
+        let literals = literals(&parsed);
+        if let Some(values) = exact(&literals) {
+            return Ok(Anchored::Values(values));
+        }
+        let prefix = literals.longest_common_prefix().and_then(|p| std::str::from_utf8(p).ok()).unwrap_or_default();
+        Ok(Anchored::Regex { prefix: prefix.into(), regex: compile_anchored(pattern)? })
+    }
+
+    pub fn is_match(&self, text: &str) -> bool {
+        match self {
+            Anchored::Values(values) => values.binary_search_by(|v| (**v).cmp(text)).is_ok(),
+            Anchored::Regex { prefix, regex } => text.starts_with(&**prefix) && regex.is_match(text),
+        }
+    }
+}
+
+/// Texts that a pattern lists: at most so many, and so long.
+const VALUES_MAX: usize = 10_000;
+const VALUE_MAX_BYTES: usize = 1_000;
+
+fn literals(pattern: &Hir) -> Seq {
+    if !pattern.properties().look_set().is_empty() {
+        return Seq::infinite();
+    }
+    Extractor::new().limit_total(VALUES_MAX).limit_literal_len(VALUE_MAX_BYTES).extract(pattern)
+}
+
+/// The texts, if they are all that matches.
+fn exact(literals: &Seq) -> Option<Vec<Box<str>>> {
+    let all = literals.literals().filter(|all| all.iter().all(|l| l.is_exact()))?;
+    let mut values = all.iter().map(|l| std::str::from_utf8(l.as_bytes()).ok().map(Box::from)).collect::<Option<Vec<Box<str>>>>()?;
+    values.sort_unstable();
+    values.dedup();
+    Some(values)
 }
 
 /// As written: line filters and parsers of LogQL.
@@ -184,6 +241,7 @@ fn is_count(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_a_match_must_contain() {
@@ -204,6 +262,43 @@ mod tests {
         assert!(hit(r"\d+", "12") && !hit(r"\d", "٣") && hit(r"[\w-]+", "a-b_c") && hit(r"[^\s]+", "xy"));
         assert!(hit(r"\W", "é") && hit(r"[[:alpha:]]+", "abc") && hit(".+", "a\nb") && hit(r"\bfoo\b", "foo"));
         assert!(hit("", "") && hit("a|b", "b") && !hit("a|b", "ab"));
+    }
+
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof![Just("a"), Just("b"), Just("[ab]"), Just("é"), Just("."), Just("a*"), Just("b?"), Just("(?i)A"), Just("\\b"), Just("")]
+            .prop_map(str::to_owned)
+            .prop_recursive(4, 24, 4, |inner| {
+                prop_oneof![
+                    proptest::collection::vec(inner.clone(), 1..4).prop_map(|all| format!("({})", all.join("|"))),
+                    proptest::collection::vec(inner.clone(), 1..4).prop_map(|all| all.concat()),
+                    (inner, prop_oneof![Just("{2}"), Just("{0,2}"), Just("+"), Just("??")]).prop_map(|(i, n)| format!("(?:{i}){n}")),
+                ]
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_form_matches_what_the_pattern_does(pattern in part(), texts in proptest::collection::vec("[abAé]{0,5}", 20)) {
+            if let (Ok(quick), Ok(regex)) = (Anchored::new(&pattern), compile_anchored(&pattern)) {
+                for text in &texts {
+                    prop_assert_eq!(quick.is_match(text), regex.is_match(text), "{} on {}", pattern, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_texts_need_no_regex() {
+        let values = |pattern: &str| match Anchored::new(pattern).unwrap() {
+            Anchored::Values(values) => values.join(" "),
+            Anchored::Regex { prefix, .. } => format!("{prefix}..."),
+        };
+        for (pattern, want) in [("b|a|b", "a b"), ("x(1|22)?y", "x1y x22y xy"), ("5..", "5..."), ("abc.+|abd", "ab..."), (r"a\.b", "a.b")] {
+            assert_eq!(values(pattern), want, "{pattern}");
+        }
+        let many: Vec<String> = (0..500).map(|n| format!("pod-{n:04}")).collect();
+        assert_eq!(values(&many.join("|")).split(' ').count(), 500);
+        assert!(Anchored::new("a)(b").is_err());
     }
 
     #[test]

@@ -98,6 +98,11 @@ impl Context {
         }
     }
 
+    /// Bytes that are reserved now.
+    pub fn used(&self) -> u64 {
+        self.memory_used.load(Ordering::Relaxed)
+    }
+
     /// Gives back what [`Context::reserve`] granted, when it is no longer held.
     pub fn release(&self, bytes: u64) {
         self.memory.used.fetch_sub(bytes, Ordering::Relaxed);

@@ -3,14 +3,22 @@
 use crate::series::{Value, labels, starts, values};
 use monocle::metrics::METRIC_NAME;
 use monocle::metrics::promql::{Histogram, HistogramSample, Interval, ResetHint, SeriesData, Storage};
-use monocle::model::{Labels, Matcher};
-use monocle::query::QueryError;
+use monocle::model::{Labels, Matcher, TenantId};
+use monocle::query::{Context, QueryError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-#[derive(Default)]
 pub struct Memory {
     series: BTreeMap<Labels, SeriesData>,
+    context: Context,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        let context = Context::new(TenantId::default_tenant(), Duration::from_secs(3600), u64::MAX / 2);
+        Memory { series: BTreeMap::new(), context }
+    }
 }
 
 impl Memory {
@@ -64,7 +72,7 @@ impl Memory {
 
     /// Gives histograms the hints that a storage in chunks would.
     pub fn with_hints(&self) -> Memory {
-        Memory { series: self.series.iter().map(|(l, d)| (l.clone(), hinted(d))).collect() }
+        Memory { series: self.series.iter().map(|(l, d)| (l.clone(), hinted(d))).collect(), ..Memory::default() }
     }
 }
 
@@ -176,11 +184,7 @@ impl Storage for Memory {
         Ok(result)
     }
 
-    fn check(&self) -> Result<(), QueryError> {
-        Ok(())
-    }
-
-    fn reserve(&self, _: u64) -> Result<(), QueryError> {
-        Ok(())
+    fn context(&self) -> &Context {
+        &self.context
     }
 }

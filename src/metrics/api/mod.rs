@@ -14,6 +14,8 @@ mod metadata;
 mod otlp;
 mod params;
 mod query;
+#[cfg(test)]
+mod sources_tests;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -73,7 +73,7 @@ impl Server {
     }
 
     /// A gauge `x{n="..."}` with one point a (seconds before now, value).
-    async fn write(&self, series: &str, points: &[(i64, f64)]) -> Value {
+    pub(super) async fn write(&self, series: &str, points: &[(i64, f64)]) -> Value {
         let points: Vec<String> = points
             .iter()
             .map(|(ago, v)| {

@@ -4,13 +4,14 @@ use super::buffer::{Buffers, SeriesBuffer};
 use super::registry::Registry;
 use super::tables;
 use crate::metrics::METRIC_NAME;
+use crate::metrics::promql::Interval;
 use crate::metrics::rows::HistogramSample;
+use crate::model::Labels;
 use crate::model::time::{DAY, MILLI};
 use crate::storage::BlockDraft;
 use arrow_schema::ArrowError;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// Blocks a cut makes for days of their own.
 const DAY_BLOCKS_MAX: usize = 32;
@@ -28,23 +29,20 @@ pub(super) fn cut<'a>(
     registry: &'a Registry,
     buffers: &'a RwLock<Buffers>,
 ) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + 'a> {
-    let (order, days) = {
+    let (references, days): (Vec<u32>, BTreeSet<i64>) = {
         let buffers = buffers.read();
-        let mut order: Vec<(u32, String, crate::model::Labels)> = Vec::new();
-        let mut days = BTreeSet::new();
-        for reference in buffers.references() {
-            let Some(series) = buffers.get(reference) else { continue };
-            order.push((reference, series.labels.value(METRIC_NAME).to_owned(), series.labels.clone()));
-            let times = series.ts.iter().copied().chain(series.histograms.iter().map(|h| h.ts));
-            days.extend(times.chain(series.exemplars.iter().map(|e| e.ts)).map(|ts| ts.div_euclid(DAY_MS)));
-        }
-        order.sort_by(|a, b| (&a.1, &a.2).cmp(&(&b.1, &b.2)));
-        (order.into_iter().map(|o| o.0).collect::<Vec<_>>(), days)
+        let days = buffers.iter().flat_map(|s| s.times().map(|ts| ts.div_euclid(DAY_MS)));
+        (buffers.iter().map(|s| s.reference).collect(), days.collect())
     };
+    // A series that a head holds is not forgotten.
+    let named = registry.named(&references);
+    let mut order: Vec<(u32, (i64, Labels))> = references.into_iter().zip(named).filter_map(|(r, n)| Some((r, n?))).collect();
+    order.sort_by(|(_, (_, a)), (_, (_, b))| (a.value(METRIC_NAME), a).cmp(&(b.value(METRIC_NAME), b)));
     Box::new(spans(&days).into_iter().filter_map(move |span| {
         let buffers = buffers.read();
-        let parts = order.iter().filter_map(|r| {
-            let mut part = part(buffers.get(*r)?, span)?;
+        let parts = order.iter().filter_map(|(reference, (id, labels))| {
+            let mut part = buffers.get(*reference)?.until(u32::MAX, span.interval(), (*id, labels.clone()))?;
+            part.sort();
             if part.metadata.is_none() {
                 part.metadata = registry.described(part.labels.value(METRIC_NAME));
             }
@@ -52,6 +50,12 @@ pub(super) fn cut<'a>(
         });
         tables::draft(parts.collect(), span.to - 1, span.mixed).transpose()
     }))
+}
+
+impl Span {
+    fn interval(self) -> Interval {
+        Interval { from: self.from.saturating_mul(DAY_MS), to: (self.to - 1).saturating_mul(DAY_MS).saturating_add(DAY_MS - 1) }
+    }
 }
 
 /// Newest days first get a block each; what is left shares one.
@@ -62,24 +66,6 @@ fn spans(days: &BTreeSet<i64>) -> Vec<Span> {
     }
     spans.reverse();
     spans
-}
-
-/// The samples of one series within `span`, sorted, of equal times only the first accepted.
-fn part(series: &SeriesBuffer, span: Span) -> Option<SeriesBuffer> {
-    let mut part = series.until(u32::MAX)?;
-    let inside = |ts: i64| (span.from..span.to).contains(&ts.div_euclid(DAY_MS));
-    part.sort();
-    let floats: Range<usize> =
-        part.ts.partition_point(|t| t.div_euclid(DAY_MS) < span.from)..part.ts.partition_point(|t| t.div_euclid(DAY_MS) < span.to);
-    part.ts = part.ts[floats.clone()].to_vec();
-    part.values = part.values[floats.clone()].to_vec();
-    if !part.starts.is_empty() {
-        part.starts = part.starts[floats].to_vec();
-    }
-    part.histograms.retain(|h| inside(h.ts));
-    part.exemplars.retain(|e| inside(e.ts));
-    let empty = part.ts.is_empty() && part.histograms.is_empty() && part.exemplars.is_empty();
-    (!empty).then_some(part)
 }
 
 impl SeriesBuffer {

@@ -3,18 +3,23 @@
 
 mod admission;
 mod buffer;
+mod chunked;
 mod cut;
 mod delta;
+mod floats;
+mod ids;
+mod index;
 mod registry;
 pub(in crate::metrics) mod tables;
 
-use super::rows::{MetricRows, RowSeries};
+use super::promql::Interval;
+use super::rows::{Exemplar, Metadata, MetricRows, RowSeries};
 use super::spec::Config;
-use crate::model::Matcher;
+use crate::model::{Labels, Matcher};
 use crate::runtime::Clock;
 use crate::storage::block::Block;
 use crate::storage::{BlockDraft, Head, HeadStats, Refusals};
-use buffer::Buffers;
+use buffer::{Buffers, Stored};
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -82,7 +87,7 @@ impl Head for MetricsHead {
 impl Drop for MetricsHead {
     /// A head that is gone has been cut, or the process ends.
     fn drop(&mut self) {
-        self.registry.leave(self.buffers.read().references());
+        self.registry.leave(self.buffers.read().iter().map(|s| s.reference));
     }
 }
 
@@ -94,20 +99,68 @@ pub struct HeadSnapshot {
     batches: u32,
 }
 
+/// Series that are read while appends wait.
+const GROUP: usize = 256;
+
 impl HeadSnapshot {
-    /// Calls `visit` with each series that satisfies all matchers, in no order, cut down to what this instant sees.
-    /// Appends wait while one group of series is read, never for all of them.
-    pub fn select<E>(&self, matchers: &[Matcher], mut visit: impl FnMut(SeriesBuffer) -> Result<(), E>) -> Result<(), E> {
-        const GROUP: usize = 256;
-        let references = self.registry.select(matchers);
-        for group in references.chunks(GROUP) {
-            let seen: Vec<SeriesBuffer> = {
+    /// Calls `visit` with each series that satisfies all matchers and has anything in the interval, in no order, cut down to
+    /// what this instant sees of the interval.
+    pub fn select<E>(
+        &self,
+        matchers: &[Matcher],
+        interval: Interval,
+        mut visit: impl FnMut(SeriesBuffer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.groups(matchers, |group| {
+            let present = self.those(group, |stored| stored.has_any(self.batches, interval).then_some(stored.reference));
+            let named = self.registry.named(&present);
+            let copies = present.iter().zip(named).map(|(reference, named)| Some((*reference, named?)));
+            let copies: Vec<SeriesBuffer> = {
                 let buffers = self.buffers.read();
-                group.iter().filter_map(|r| buffers.get(*r)?.until(self.batches)).collect()
+                let copy = |(reference, named)| buffers.get(reference)?.until(self.batches, interval, named);
+                copies.flatten().filter_map(copy).collect()
             };
-            seen.into_iter().try_for_each(&mut visit)?;
-        }
-        Ok(())
+            copies.into_iter().try_for_each(&mut visit)
+        })
+    }
+
+    /// Calls `visit` with the labels of each series that satisfies all matchers and has a sample in the interval, with when
+    /// it was created and its metadata.
+    pub fn series<E>(
+        &self,
+        matchers: &[Matcher],
+        interval: Interval,
+        mut visit: impl FnMut(&Labels, i64, Option<&Arc<Metadata>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.groups(matchers, |group| {
+            let facts = |s: &Stored| s.has_any(self.batches, interval).then(|| (s.reference, (s.created, s.metadata.clone())));
+            let (present, facts): (Vec<u32>, Vec<_>) = self.those(group, facts).into_iter().unzip();
+            let named = self.registry.named(&present).into_iter().zip(facts);
+            named.filter_map(|(n, f)| Some((n?.1, f))).try_for_each(|(labels, (created, m))| visit(&labels, created, m.as_ref()))
+        })
+    }
+
+    /// Calls `visit` with the exemplars of each series that satisfies all matchers, in order of acceptance.
+    pub fn exemplars<E>(&self, matchers: &[Matcher], mut visit: impl FnMut(Labels, Vec<Exemplar>) -> Result<(), E>) -> Result<(), E> {
+        self.groups(matchers, |group| {
+            let exemplars = |s: &Stored| {
+                let all = s.exemplars(self.batches);
+                (!all.is_empty()).then(|| (s.reference, all.to_vec()))
+            };
+            let (present, exemplars): (Vec<u32>, Vec<_>) = self.those(group, exemplars).into_iter().unzip();
+            let named = self.registry.named(&present).into_iter().zip(exemplars);
+            named.filter_map(|(n, e)| Some((n?.1, e))).try_for_each(|(labels, exemplars)| visit(labels, exemplars))
+        })
+    }
+
+    fn groups<E>(&self, matchers: &[Matcher], step: impl FnMut(&[u32]) -> Result<(), E>) -> Result<(), E> {
+        self.registry.select(matchers).chunks(GROUP).try_for_each(step)
+    }
+
+    /// Appends wait meanwhile.
+    fn those<T>(&self, group: &[u32], take: impl Fn(&Stored) -> Option<T>) -> Vec<T> {
+        let buffers = self.buffers.read();
+        group.iter().filter_map(|r| take(buffers.get(*r)?)).collect()
     }
 }
 

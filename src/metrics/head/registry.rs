@@ -1,11 +1,13 @@
-use crate::metrics::METRIC_NAME;
+use super::chunked::Chunked;
+use super::ids::Ids;
+use super::index::Index;
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, RowSeries, Value};
 use crate::metrics::select::block_newest;
 use crate::model::time::SECOND;
-use crate::model::{Labels, MatchOp, Matcher};
+use crate::model::{Labels, Matcher};
 use crate::storage::block::Block;
 use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// The newest accepted sample of a series.
@@ -19,25 +21,39 @@ pub struct Newest {
 
 #[derive(Debug)]
 struct Entry {
-    labels: Labels,
     id: i64,
+    /// With the id it tells label sets apart.
+    second_hash: u64,
+    /// Numbers of its pairs in the index, in the order of its labels; none once it is forgotten.
+    pairs: Box<[u32]>,
     newest: Option<Newest>,
     /// See [`Registry::enter`]; 0 before its first sample.
     created: i64,
+    /// Seconds since the epoch.
+    touched: u32,
+    /// Heads that hold samples of it.
+    heads: u16,
     /// Whether blocks were asked for the newest sample.
     learned: bool,
-    /// Nanoseconds since the epoch.
-    touched: i64,
-    /// Heads that hold samples of it.
-    heads: u32,
+    live: bool,
+}
+
+impl Entry {
+    fn is(&self, labels: &Labels) -> bool {
+        self.second_hash == labels.second_hash()
+    }
+}
+
+fn seconds(now: i64) -> u32 {
+    u32::try_from(now / SECOND).unwrap_or(0)
 }
 
 /// Families that are remembered at most; further ones are not described.
 const FAMILIES_MAX: usize = 50_000;
 
-/// An entry without unflushed samples is forgotten when it was not touched for so long: longer than any request takes
-/// from `prepare` to `apply`, and than any query holds a snapshot.
-const IDLE: i64 = 3600 * SECOND;
+/// Seconds. An entry without unflushed samples is forgotten when it was not touched for so long, and its reference is not
+/// used again for as long: longer than any request takes from `prepare` to `apply`, and than any query holds a snapshot.
+const IDLE: u32 = 3600;
 
 /// The series of one tenant that were written of late: their newest samples, for admission, and an inverted index. It
 /// outlives heads; what it has forgotten it learns again from blocks.
@@ -48,48 +64,53 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Inner {
-    by_id: HashMap<i64, u32>,
-    entries: HashMap<u32, Entry>,
-    /// References are never used twice.
-    next: u32,
+    ids: Ids,
+    /// By reference.
+    entries: Chunked<Entry>,
+    /// References of forgotten entries, with the seconds since the epoch when they were forgotten.
+    free: VecDeque<(u32, u32)>,
+    index: Index,
     /// The newest exemplar of those series that have any.
     exemplars: HashMap<u32, Exemplar>,
     /// Families that were described apart from their series, by name.
     families: HashMap<String, Arc<Metadata>>,
     /// The latest `created` that was given.
     created: i64,
-    /// Label name, then value, to ascending references.
-    postings: HashMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
 }
 
 impl Inner {
     fn insert(&mut self, labels: &Labels, id: i64, now: i64) -> u32 {
-        let reference = self.next;
-        self.next += 1;
-        self.by_id.insert(id, reference);
-        for (name, value) in labels.iter() {
-            let values = match self.postings.get_mut(name) {
-                Some(values) => values,
-                None => self.postings.entry(name.into()).or_default(),
-            };
-            match values.get_mut(value) {
-                Some(list) => list.push(reference),
-                None => {
-                    values.insert(value.into(), vec![reference]);
-                }
+        let now = seconds(now);
+        let free = self.free.pop_front_if(|(_, since)| now.saturating_sub(*since) > IDLE).map(|f| f.0);
+        let reference = free.unwrap_or(self.entries.len() as u32);
+        let pairs = self.index.insert(labels, reference);
+        let second_hash = labels.second_hash();
+        let entry = Entry { id, second_hash, pairs, newest: None, created: 0, touched: now, heads: 0, learned: false, live: true };
+        match free.and_then(|f| self.entries.get_mut(f)) {
+            Some(slot) => *slot = entry,
+            None => {
+                self.entries.push(entry);
             }
         }
-        self.entries
-            .insert(reference, Entry { labels: labels.clone(), id, newest: None, created: 0, learned: false, touched: now, heads: 0 });
+        let entries = &self.entries;
+        self.ids.insert(id, reference, |r| entries.get(r).map_or(0, |e| e.id));
         reference
     }
 
-    fn reference(&self, series: &RowSeries) -> Option<u32> {
-        self.by_id.get(&series.id).copied()
+    fn reference(&self, id: i64) -> Option<u32> {
+        self.ids.find(id, |r| self.entries.get(r).is_some_and(|e| e.id == id))
+    }
+
+    fn get(&self, id: i64) -> Option<&Entry> {
+        self.entries.get(self.reference(id)?)
     }
 
     fn of_id(&mut self, id: i64) -> Option<&mut Entry> {
-        self.entries.get_mut(self.by_id.get(&id)?)
+        self.entries.get_mut(self.reference(id)?)
+    }
+
+    fn live(&self, reference: u32) -> Option<&Entry> {
+        self.entries.get(reference).filter(|e| e.live)
     }
 }
 
@@ -99,7 +120,7 @@ impl Registry {
     pub fn learn_newest(&self, series: &[RowSeries], blocks: &[Arc<Block>], now: i64) {
         let unknown: Vec<&RowSeries> = {
             let inner = self.inner.read();
-            let learned = |s: &&RowSeries| inner.by_id.get(&s.id).and_then(|r| inner.entries.get(r)).is_some_and(|e| e.learned);
+            let learned = |s: &&RowSeries| inner.get(s.id).is_some_and(|e| e.learned);
             series.iter().filter(|s| !learned(s)).collect()
         };
         if unknown.is_empty() {
@@ -121,13 +142,13 @@ impl Registry {
         }
         let mut inner = self.inner.write();
         for series in unknown {
-            if !inner.by_id.contains_key(&series.id) {
+            if inner.reference(series.id).is_none() {
                 inner.insert(&series.labels, series.id, now);
             }
             let newest = found.remove(&series.id);
             let Some(entry) = inner.of_id(series.id) else { continue };
             entry.learned = true;
-            entry.touched = now;
+            entry.touched = seconds(now);
             if newest.as_ref().is_some_and(|n| entry.newest.as_ref().is_none_or(|e| e.ts < n.ts)) {
                 entry.newest = newest;
             }
@@ -146,14 +167,11 @@ impl Registry {
         let mut inner = self.inner.write();
         let mut references = Vec::with_capacity(rows.series.len());
         for series in &rows.series {
-            let reference = match inner.by_id.get(&series.id) {
-                Some(reference) => *reference,
-                None => inner.insert(&series.labels, series.id, now),
-            };
+            let reference = inner.reference(series.id).unwrap_or_else(|| inner.insert(&series.labels, series.id, now));
             let next = inner.created.saturating_add(1).max(now);
-            let entry = inner.entries.get_mut(&reference).filter(|e| e.labels == series.labels);
+            let entry = inner.entries.get_mut(reference).filter(|e| e.is(&series.labels));
             let known = entry.map(|entry| {
-                entry.touched = now;
+                entry.touched = seconds(now);
                 if entry.created == 0 {
                     entry.created = next;
                 }
@@ -164,7 +182,7 @@ impl Registry {
         }
         for sample in &rows.samples {
             let Some((reference, _)) = references[sample.series as usize] else { continue };
-            let Some(entry) = inner.entries.get_mut(&reference) else { continue };
+            let Some(entry) = inner.entries.get_mut(reference) else { continue };
             if entry.newest.as_ref().is_none_or(|n| n.ts < sample.ts) {
                 entry.newest = Some(Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() });
             }
@@ -206,8 +224,8 @@ impl Registry {
         }
         let mut inner = self.inner.write();
         for reference in references {
-            if let Some(entry) = inner.entries.get_mut(reference) {
-                entry.heads += 1;
+            if let Some(entry) = inner.entries.get_mut(*reference) {
+                entry.heads = entry.heads.saturating_add(1);
             }
         }
     }
@@ -216,76 +234,70 @@ impl Registry {
     pub fn leave(&self, references: impl Iterator<Item = u32>) {
         let mut inner = self.inner.write();
         for reference in references {
-            if let Some(entry) = inner.entries.get_mut(&reference) {
+            if let Some(entry) = inner.entries.get_mut(reference) {
                 entry.heads = entry.heads.saturating_sub(1);
             }
         }
     }
 
-    /// Forgets series that have no unflushed samples and were not touched for an hour.
+    /// Forgets series that have no unflushed samples and were not touched for an hour. It takes the registry for a short
+    /// time again and again, since writes wait for it.
     pub fn forget_idle(&self, now: i64) {
-        let mut inner = self.inner.write();
-        let idle: HashSet<u32> =
-            inner.entries.iter().filter(|(_, e)| e.heads == 0 && now.saturating_sub(e.touched) > IDLE).map(|(r, _)| *r).collect();
-        if idle.is_empty() {
-            return;
+        let now = seconds(now);
+        let is_idle = |e: &Entry| e.live && e.heads == 0 && now.saturating_sub(e.touched) > IDLE;
+        let mut idle: Vec<u32> = Vec::new();
+        let mut at = 0;
+        loop {
+            let inner = self.inner.read();
+            let entries = inner.entries.len() as u32;
+            let group = at..entries.min(at + GROUP);
+            idle.extend(group.filter(|r| inner.entries.get(*r).is_some_and(is_idle)));
+            at += GROUP;
+            if at >= entries {
+                break;
+            }
         }
-        let gone: Vec<i64> = idle.iter().filter_map(|r| inner.entries.remove(r)).map(|e| e.id).collect();
-        for id in gone {
-            inner.by_id.remove(&id);
+        let (mut gone, mut pairs) = (HashSet::new(), Vec::new());
+        for group in idle.chunks(GROUP as usize) {
+            let mut inner = self.inner.write();
+            for reference in group {
+                let Some(entry) = inner.entries.get_mut(*reference).filter(|e| is_idle(e)) else { continue };
+                (entry.live, entry.newest) = (false, None);
+                pairs.append(&mut std::mem::take(&mut entry.pairs).into_vec());
+                let id = entry.id;
+                inner.ids.remove(id, *reference);
+                inner.exemplars.remove(reference);
+                gone.insert(*reference);
+            }
         }
-        inner.exemplars.retain(|reference, _| !idle.contains(reference));
-        for values in inner.postings.values_mut() {
-            values.retain(|_, list| {
-                list.retain(|r| !idle.contains(r));
-                !list.is_empty()
-            });
+        pairs.sort_unstable();
+        pairs.dedup();
+        for group in pairs.chunks(PAIRS_GROUP) {
+            self.inner.write().index.remove(group, |r| gone.contains(&r));
         }
-        inner.postings.retain(|_, values| !values.is_empty());
+        // Only now that no list names them any more.
+        let mut gone: Vec<u32> = gone.into_iter().collect();
+        gone.sort_unstable();
+        self.inner.write().free.extend(gone.into_iter().map(|r| (r, now)));
     }
 
     /// References of the series that satisfy all matchers, ascending.
     pub fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
         let inner = self.inner.read();
-        // The first list comes from the matcher that is likely to have the shortest; the others are tested on labels.
-        let narrowing = matchers
-            .iter()
-            .filter(|m| !m.matches_empty())
-            .min_by_key(|m| (m.op != MatchOp::Equal, inner.posting_length(m), m.name != METRIC_NAME));
-        // A list of postings satisfies its own matcher, so that a pattern is tried once a value and not once a series.
-        let others: Vec<&Matcher> = matchers.iter().filter(|m| narrowing.is_none_or(|n| !std::ptr::eq(*m, n))).collect();
-        let matches = |reference: &u32| {
-            if others.is_empty() {
-                return true;
-            }
-            let Some(entry) = inner.entries.get(reference) else { return false };
-            others.iter().all(|m| m.matches(entry.labels.value(&m.name)))
-        };
-        let mut found: Vec<u32> = match narrowing {
-            Some(matcher) => inner.postings_of(matcher).into_iter().filter(|r| matches(r)).collect(),
-            None => inner.entries.keys().copied().filter(|r| matches(r)).collect(),
-        };
-        found.sort_unstable();
-        found
+        let all = || (0..inner.entries.len() as u32).filter(|r| inner.live(*r).is_some()).collect();
+        inner.index.select(matchers, |r| inner.live(r).map(|e| &*e.pairs), all)
+    }
+
+    /// Ids and labels of series; `None` for those that are forgotten.
+    pub fn named(&self, references: &[u32]) -> Vec<Option<(i64, Labels)>> {
+        let inner = self.inner.read();
+        references.iter().map(|r| inner.live(*r).map(|e| (e.id, inner.index.labels(&e.pairs)))).collect()
     }
 }
 
-impl Inner {
-    fn posting_length(&self, matcher: &Matcher) -> usize {
-        match matcher.op {
-            MatchOp::Equal => self.postings.get(matcher.name.as_str()).and_then(|v| v.get(matcher.value.as_str())).map_or(0, Vec::len),
-            _ => self.postings.get(matcher.name.as_str()).map_or(0, BTreeMap::len),
-        }
-    }
-
-    fn postings_of(&self, matcher: &Matcher) -> Vec<u32> {
-        let Some(values) = self.postings.get(matcher.name.as_str()) else { return Vec::new() };
-        if matcher.op == MatchOp::Equal {
-            return values.get(matcher.value.as_str()).cloned().unwrap_or_default();
-        }
-        values.iter().filter(|(value, _)| matcher.matches(value)).flat_map(|(_, list)| list.iter().copied()).collect()
-    }
-}
+/// Entries, and pairs of the index, that are worked on while the registry is taken.
+const GROUP: u32 = 4_096;
+const PAIRS_GROUP: usize = 64;
 
 /// The newest samples, while admission holds the registry.
 pub struct NewestSamples<'a> {
@@ -294,21 +306,20 @@ pub struct NewestSamples<'a> {
 
 impl NewestSamples<'_> {
     /// `None` for a series without samples; an error if the id belongs to another label set.
-    pub fn get(&self, series: &RowSeries) -> Result<Option<&Newest>, &Labels> {
-        let entry = self.inner.by_id.get(&series.id).and_then(|r| self.inner.entries.get(r));
-        match entry {
-            Some(entry) if entry.labels == series.labels => Ok(entry.newest.as_ref()),
-            Some(entry) => Err(&entry.labels),
+    pub fn get(&self, series: &RowSeries) -> Result<Option<&Newest>, Labels> {
+        match self.inner.get(series.id) {
+            Some(entry) if entry.is(&series.labels) => Ok(entry.newest.as_ref()),
+            Some(entry) => Err(self.inner.index.labels(&entry.pairs)),
             None => Ok(None),
         }
     }
 
     pub fn set(&mut self, series: &RowSeries, newest: Newest, now: i64) {
-        if !self.inner.by_id.contains_key(&series.id) {
+        if self.inner.reference(series.id).is_none() {
             self.inner.insert(&series.labels, series.id, now);
         }
         if let Some(entry) = self.inner.of_id(series.id) {
-            entry.touched = now;
+            entry.touched = seconds(now);
             entry.newest = Some(newest);
         }
     }
@@ -321,11 +332,11 @@ impl NewestSamples<'_> {
     }
 
     pub fn exemplar(&self, series: &RowSeries) -> Option<&Exemplar> {
-        self.inner.exemplars.get(&self.inner.reference(series)?)
+        self.inner.exemplars.get(&self.inner.reference(series.id)?)
     }
 
     pub fn set_exemplar(&mut self, series: &RowSeries, exemplar: &Exemplar) {
-        if let Some(reference) = self.inner.reference(series) {
+        if let Some(reference) = self.inner.reference(series.id) {
             self.inner.exemplars.insert(reference, exemplar.clone());
         }
     }

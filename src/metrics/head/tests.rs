@@ -51,7 +51,7 @@ fn read(snapshot: &HeadSnapshot, name: &str) -> Vec<(i64, f64)> {
         found.extend(s.ts.iter().map(|t| t - NOW_MS).zip(s.values));
         Ok::<_, ()>(())
     };
-    snapshot.select(&matchers, visit).unwrap();
+    snapshot.select(&matchers, Interval::ALL, visit).unwrap();
     found
 }
 

@@ -19,6 +19,11 @@ impl Annotations {
         self.infos.insert(message.into(), position);
     }
 
+    pub fn add(&mut self, other: Annotations) {
+        self.warnings.extend(other.warnings);
+        self.infos.extend(other.infos);
+    }
+
     /// All warnings as the API gives them, with line and column in `query`.
     pub fn warnings(&self, query: &str) -> Vec<String> {
         told("PromQL warning: ", &self.warnings, query)

@@ -134,12 +134,17 @@ impl<'a> Engine<'a> {
             Value::Text(_) => return Err(QueryError::Invalid("a string has no range".to_owned())),
             Value::Vector(series) => Evaluator::drop_marked_names(series)?,
         };
+        // What it takes as a matrix and as text.
+        self.storage.context().reserve((series.len() * count) as u64 * POINT_BYTES)?;
         let mut matrix: Vec<MatrixSeries> = series.into_iter().map(|s| matrix_series(&s, grid)).collect();
         matrix.retain(|s| !s.floats.is_empty() || !s.histograms.is_empty());
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(answer(QueryValue::Matrix(matrix), true, evaluator))
     }
 }
+
+/// A time and a value, and their digits.
+const POINT_BYTES: u64 = 16 + 32;
 
 fn answer(value: QueryValue, ordered: bool, evaluator: Evaluator<'_>) -> Answer {
     Answer { value, ordered, samples: evaluator.samples_read(), notes: evaluator.notes.into_inner() }
@@ -164,7 +169,7 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
         return Err(QueryError::Execution("anchored and smoothed modifiers need a function around them".to_owned()));
     }
     let result = RefCell::new(Vec::new());
-    range.map(grid, |data| {
+    range.map(evaluator.storage.context(), 0..range.series.len(), grid, |data| {
         let result = &result;
         move |window: &Window<'_>| {
             result.borrow_mut().push(MatrixSeries {
@@ -174,7 +179,7 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
             });
             None
         }
-    });
+    })?;
     let mut result = result.into_inner();
     result.sort_by(|a: &MatrixSeries, b| a.labels.cmp(&b.labels));
     Ok(result)

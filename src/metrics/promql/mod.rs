@@ -12,6 +12,8 @@ mod lexer;
 mod parser;
 mod pretty;
 mod printer;
+#[cfg(test)]
+mod random_tests;
 mod run;
 mod storage;
 #[cfg(test)]

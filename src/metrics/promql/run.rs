@@ -5,7 +5,8 @@ use std::sync::Arc;
 /// changed.
 #[derive(Debug)]
 pub struct Run<T> {
-    all: Arc<Vec<T>>,
+    /// None if there is nothing.
+    all: Option<Arc<Vec<T>>>,
     from: usize,
     /// The end of the list if `None`.
     to: Option<usize>,
@@ -14,7 +15,19 @@ pub struct Run<T> {
 impl<T> Run<T> {
     /// `part` lies within `all`.
     pub fn shared(all: Arc<Vec<T>>, part: Range<usize>) -> Run<T> {
-        Run { all, from: part.start, to: Some(part.end) }
+        Run { all: Some(all), from: part.start, to: Some(part.end) }
+    }
+
+    /// Drops the first `count` items.
+    pub fn skip(&mut self, count: usize) {
+        self.from += count.min(self.len());
+    }
+
+    /// Takes the first `count` items away.
+    pub fn split_front(&mut self, count: usize) -> Run<T> {
+        let from = self.from;
+        self.skip(count);
+        Run { all: self.all.clone(), from, to: Some(self.from) }
     }
 }
 
@@ -29,7 +42,7 @@ impl<T: Clone> Run<T> {
         if self.from != 0 || self.to.is_some() {
             *self = self.to_vec().into();
         }
-        Arc::make_mut(&mut self.all)
+        Arc::make_mut(self.all.get_or_insert_default())
     }
 
     pub fn push(&mut self, item: T) {
@@ -46,20 +59,11 @@ impl<T: Clone> Run<T> {
         }
     }
 
-    /// Drops the first `count` items.
-    pub fn skip(&mut self, count: usize) {
-        self.from += count.min(self.len());
-    }
-
-    /// Takes the first `count` items away.
-    pub fn split_front(&mut self, count: usize) -> Run<T> {
-        let from = self.from;
-        self.skip(count);
-        Run::shared(self.all.clone(), from..self.from)
-    }
-
     pub fn into_vec(self) -> Vec<T> {
-        if self.from == 0 && self.to.is_none() { Arc::unwrap_or_clone(self.all) } else { self.to_vec() }
+        match self {
+            Run { all: Some(all), from: 0, to: None } => Arc::unwrap_or_clone(all),
+            part => part.to_vec(),
+        }
     }
 }
 
@@ -71,13 +75,14 @@ impl<T: Clone> Extend<T> for Run<T> {
 
 impl<T> Default for Run<T> {
     fn default() -> Run<T> {
-        Vec::new().into()
+        Run { all: None, from: 0, to: None }
     }
 }
 
 impl<T> From<Vec<T>> for Run<T> {
     fn from(all: Vec<T>) -> Run<T> {
-        Run { all: Arc::new(all), from: 0, to: None }
+        let all = if all.is_empty() { None } else { Some(Arc::new(all)) };
+        Run { all, from: 0, to: None }
     }
 }
 
@@ -91,9 +96,10 @@ impl<T> Deref for Run<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
+        let Some(all) = &self.all else { return &[] };
         match self.to {
-            Some(to) => &self.all[self.from..to],
-            None => &self.all[self.from..],
+            Some(to) => &all[self.from..to],
+            None => &all[self.from..],
         }
     }
 }

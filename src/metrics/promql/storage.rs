@@ -1,7 +1,7 @@
 use super::run::Run;
 use crate::metrics::rows::HistogramSample;
 use crate::model::{Labels, Matcher};
-use crate::query::QueryError;
+use crate::query::{Context, QueryError};
 
 /// Milliseconds since the epoch, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +23,13 @@ impl Interval {
 }
 
 /// What a query reads. The engine asks once per selector, for the whole range of the query.
-pub trait Storage {
+pub trait Storage: Sync {
     /// Series that satisfy all matchers and have samples in the interval, in the order of their creation: sums are added
     /// up in it, and equal values are told apart by it.
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError>;
 
-    /// Fails when the query is to end.
-    fn check(&self) -> Result<(), QueryError>;
-
-    /// Accounts for bytes that the query will hold until its end.
-    fn reserve(&self, bytes: u64) -> Result<(), QueryError>;
+    /// The query's deadline and budget.
+    fn context(&self) -> &Context;
 }
 
 /// A series and its samples in order of time, each time once a kind. Times in milliseconds since the epoch.

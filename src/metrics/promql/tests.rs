@@ -1,6 +1,8 @@
 use super::*;
 use crate::model::Labels;
+use crate::query::Context;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn error(query: &str) -> String {
     parse(query).map(|_| String::new()).unwrap_or_else(|e| e.render(query))
@@ -17,6 +19,7 @@ fn errors_have_positions_and_prometheus_words() {
         ("topk(\"x\", foo)", "1:6: parse error: expected type scalar in aggregation parameter, got string"),
         ("atan2(a, 3)", "1:1: parse error: unexpected <op:atan2>"),
         ("deg(pi())", "1:5: parse error: expected type instant vector in call to function \"deg\", got scalar"),
+        ("a + on (x) group_left (b offset 5m)", "1:26: parse error: unexpected <offset> in grouping opts, expected \",\" or \")\""),
         ("1 == 1", "1:1: parse error: comparisons between scalars must use BOOL modifier"),
         ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("a\n  + )", "2:5: parse error: unexpected \")\""),
@@ -119,7 +122,13 @@ fn depth_is_bounded() {
 }
 
 /// One series in memory.
-struct One(SeriesData);
+struct One(SeriesData, Context);
+
+impl One {
+    fn new(data: SeriesData) -> One {
+        One(data, Context::new(crate::model::TenantId::default_tenant(), Duration::from_secs(60), 1 << 30))
+    }
+}
 
 impl Storage for One {
     fn select(&self, matchers: &[crate::model::Matcher], _: Interval) -> Result<Vec<SeriesData>, crate::query::QueryError> {
@@ -127,12 +136,8 @@ impl Storage for One {
         Ok(if hit { vec![self.0.clone()] } else { Vec::new() })
     }
 
-    fn check(&self) -> Result<(), crate::query::QueryError> {
-        Ok(())
-    }
-
-    fn reserve(&self, _: u64) -> Result<(), crate::query::QueryError> {
-        Ok(())
+    fn context(&self) -> &Context {
+        &self.1
     }
 }
 
@@ -141,7 +146,7 @@ fn windows_are_open_to_the_left_and_staleness_ends_a_series() {
     let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x_total")]));
     data.ts = vec![0, 60_000, 120_000, 180_000].into();
     data.values = vec![1.0, 2.0, 3.0, f64::from_bits(crate::metrics::STALE_NAN)].into();
-    let storage = One(data);
+    let storage = One::new(data);
     let engine = Engine::new(&storage, Options::default());
     let at = |query: &str, ms: i64| match engine.instant(&parse(query).unwrap(), ms).unwrap().value {
         QueryValue::Vector(v) => v
@@ -162,11 +167,28 @@ fn windows_are_open_to_the_left_and_staleness_ends_a_series() {
 }
 
 #[test]
+fn what_is_absent_has_the_labels_that_were_asked_for() {
+    let storage = One::new(SeriesData::new(Labels::empty()));
+    let engine = Engine::new(&storage, Options::default());
+    for (query, want) in [
+        ("absent(y{a=\"1\", b=~\"2\"})", "{a=\"1\"}"),
+        ("absent(((y{a=\"1\"} @ end())))", "{a=\"1\"}"),
+        ("absent_over_time((y{a=\"1\", c=\"2\", c!=\"3\"}[5m]))", "{a=\"1\"}"),
+        ("absent(-y{a=\"1\"})", "{}"),
+    ] {
+        match engine.instant(&parse(query).unwrap(), 0).unwrap().value {
+            QueryValue::Vector(found) => assert_eq!(found[0].labels.to_string(), want, "{query}"),
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_budget_of_samples_is_kept() {
     let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x")]));
     data.ts = (0..1_000).collect();
     data.values = vec![1.0; 1_000].into();
-    let storage = One(data);
+    let storage = One::new(data);
     let engine = Engine::new(&storage, Options { samples_max: 999, ..Options::default() });
     let failure = engine.instant(&parse("x").unwrap(), 1_000).unwrap_err();
     assert_eq!(failure.to_string(), "query processing would load too many samples into memory in query execution");
@@ -188,7 +210,7 @@ proptest! {
         if let Ok(expr) = parse(&text) {
             let printed = expr.to_string();
             prop_assert_eq!(parse(&printed).map(|e| e.to_string()), Ok(printed));
-            let storage = One(SeriesData::new(Labels::empty()));
+            let storage = One::new(SeriesData::new(Labels::empty()));
             let engine = Engine::new(&storage, Options::default());
             let _ = engine.instant(&expr, 1_000);
             if matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {

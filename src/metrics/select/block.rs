@@ -9,7 +9,7 @@ use crate::metrics::promql::{Interval, Run, SeriesData};
 use crate::metrics::rows::{HistogramSample, Value};
 use crate::metrics::{decimal, schema};
 use crate::model::{Labels, Matcher};
-use crate::query::{Context, QueryError};
+use crate::query::{Context, QueryError, fold};
 use crate::storage::Scan;
 use crate::storage::block::{Block, ReadError};
 use arrow_array::cast::AsArray;
@@ -19,54 +19,93 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Calls `take` with each matching series of the block that has samples in the interval, in order of time.
+/// Matching series of the block, each with its samples in the interval in order of time.
 pub(super) fn read_samples(
     block: &Arc<Block>,
     erasers: &[Eraser],
     (matchers, interval): (&[Matcher], Interval),
     context: &Context,
     cache: &SampleCache,
-    mut take: impl FnMut(SeriesData),
-) -> Result<(), QueryError> {
+) -> Result<Vec<SeriesData>, QueryError> {
     context.check()?;
     let table = SeriesTable::of(block)?;
     let rows: Vec<&SeriesRow> = table.select(matchers).filter(|r| interval.overlaps(r.min_ts, r.max_ts)).collect();
     if rows.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut series: Vec<SeriesData> = rows.iter().map(|r| SeriesData { created: r.created, ..SeriesData::new(r.labels.clone()) }).collect();
-    let mut from = 0;
-    while from < rows.len() {
-        let piece = rows[from].piece;
-        let to = from + rows[from..].iter().take_while(|r| r.piece == piece).count();
-        context.check()?;
-        if let Some(piece_rows) = piece.and_then(|p| table.pieces.get(p as usize)) {
-            let key = (block.meta().id, piece_rows.start);
-            let piece = cache.piece(key, || read_piece(block, piece_rows))?;
-            share(&piece, &rows[from..to], interval, &mut series[from..to]);
-        } else {
-            read_floats(block, &rows[from..to], interval, context, &mut series[from..to])?;
+    let groups: Vec<Range<usize>> = groups(&rows);
+    for groups in groups.chunks(PIECES_AT_ONCE) {
+        let pieces = pieces(block, &table, &rows, groups, context, cache)?;
+        for (group, piece) in groups.iter().zip(pieces) {
+            let (rows, series) = (&rows[group.clone()], &mut series[group.clone()]);
+            match piece {
+                Some(piece) => share(&piece, rows, interval, series),
+                None => read_floats(block, rows, interval, context, series)?,
+            }
+            context.reserve(series.iter().map(SeriesData::bytes).sum())?;
         }
-        from = to;
     }
     let ranges: Vec<Range<u64>> = rows.iter().map(|r| r.hist_rows.clone()).collect();
     read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
+        context.check()?;
         for row in at {
             if let Some(sample) = histogram(batch, row).filter(|h| interval.contains(h.ts)) {
+                context.reserve(sample.histogram.heap_bytes() as u64)?;
                 series[into].histograms.push(sample);
             }
         }
         Ok(())
     })?;
-    for mut data in series {
+    for data in &mut series {
         let hidden = Hidden::of(erasers, &data.labels);
         if !hidden.is_empty() {
             data.retain(|ts| !hidden.hides(ts));
         }
-        context.reserve(data.bytes())?;
-        take(data);
     }
-    Ok(())
+    Ok(series)
+}
+
+/// Pieces that are held at once while they are read.
+const PIECES_AT_ONCE: usize = 16;
+
+/// Neighbouring rows of one piece, and those that are in none.
+fn groups(rows: &[&SeriesRow]) -> Vec<Range<usize>> {
+    let mut groups = Vec::new();
+    let mut from = 0;
+    while from < rows.len() {
+        let to = from + rows[from..].iter().take_while(|r| r.piece == rows[from].piece).count();
+        groups.push(from..to);
+        from = to;
+    }
+    groups
+}
+
+/// The piece of each group; those that are not in the cache are decoded side by side.
+fn pieces(
+    block: &Arc<Block>,
+    table: &SeriesTable,
+    rows: &[&SeriesRow],
+    groups: &[Range<usize>],
+    context: &Context,
+    cache: &SampleCache,
+) -> Result<Vec<Option<Arc<Piece>>>, QueryError> {
+    context.check()?;
+    let rows_of = |group: &Range<usize>| rows[group.start].piece.and_then(|p| table.pieces.get(p as usize));
+    let key = |rows: &Range<u64>| (block.meta().id, rows.start);
+    let mut found: Vec<Option<Arc<Piece>>> = groups.iter().map(|g| cache.get(key(rows_of(g)?))).collect();
+    let missing: Vec<(usize, &Range<u64>)> =
+        groups.iter().enumerate().filter(|(at, _)| found[*at].is_none()).filter_map(|(at, g)| Some((at, rows_of(g)?))).collect();
+    let read = |read: &mut Vec<(usize, Arc<Piece>)>, (at, rows): &(usize, &Range<u64>)| {
+        let piece = Arc::new(read_piece(block, rows)?);
+        cache.insert(key(rows), piece.clone());
+        read.push((*at, piece));
+        Ok(())
+    };
+    for (at, piece) in fold(context, &missing, Vec::new, read)?.into_iter().flatten() {
+        found[at] = Some(piece);
+    }
+    Ok(found)
 }
 
 /// Gives series their samples within the interval: shared with the piece if they are most of it, else copied, so that a query

@@ -68,19 +68,19 @@ impl SampleCache {
         SampleCache { max_bytes, inner: Mutex::default() }
     }
 
-    /// The piece, made if it is not there. Two threads may make the same one.
-    pub fn piece<E>(&self, key: Key, make: impl FnOnce() -> Result<Piece, E>) -> Result<Arc<Piece>, E> {
-        if let Some(piece) = self.inner.lock().get(key) {
-            return Ok(piece);
-        }
-        let piece = Arc::new(make()?);
+    pub fn get(&self, key: Key) -> Option<Arc<Piece>> {
+        self.inner.lock().get(key)
+    }
+
+    /// Keeps a piece if it fits at all.
+    pub fn insert(&self, key: Key, piece: Arc<Piece>) {
         let bytes = piece.bytes();
         if bytes <= self.max_bytes {
             let mut inner = self.inner.lock();
+            inner.remove(key);
             inner.forget(self.max_bytes - bytes);
-            inner.insert(key, piece.clone());
+            inner.insert(key, piece);
         }
-        Ok(piece)
     }
 }
 
@@ -104,24 +104,27 @@ impl Inner {
         }
     }
 
+    fn remove(&mut self, key: Key) {
+        if let Some((piece, used)) = self.pieces.remove(&key) {
+            self.bytes -= piece.bytes();
+            self.used.remove(&used);
+        }
+    }
+
     fn insert(&mut self, key: Key, piece: Arc<Piece>) {
         self.asked += 1;
         self.bytes += piece.bytes();
         self.used.insert(self.asked, key);
-        if let Some((before, used)) = self.pieces.insert(key, (piece, self.asked)) {
-            self.bytes -= before.bytes();
-            self.used.remove(&used);
-        }
+        self.pieces.insert(key, (piece, self.asked));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::convert::Infallible;
 
-    fn piece(rows: usize) -> Result<Piece, Infallible> {
-        Ok(Piece { ts: Arc::new(vec![0; rows]), values: Arc::new(vec![0.0; rows]), ..Piece::default() })
+    fn piece(rows: usize) -> Arc<Piece> {
+        Arc::new(Piece { ts: Arc::new(vec![0; rows]), values: Arc::new(vec![0.0; rows]), ..Piece::default() })
     }
 
     #[test]
@@ -129,22 +132,14 @@ mod tests {
         let cache = SampleCache::new(3 * (16 * 100 + 256));
         let key = |n: u128| (BlockId(ulid::Ulid(n)), 0);
         for n in 0..3 {
-            cache.piece(key(n), || piece(100)).unwrap();
+            cache.insert(key(n), piece(100));
         }
-        let mut made = false;
-        cache
-            .piece(key(0), || {
-                made = true;
-                piece(100)
-            })
-            .unwrap();
-        cache.piece(key(3), || piece(100)).unwrap();
-        assert!(!made);
+        assert!(cache.get(key(0)).is_some());
+        cache.insert(key(3), piece(100));
+        assert_eq!([0, 1, 2, 3].map(|n| cache.get(key(n)).is_some()), [true, false, true, true]);
+        cache.insert(key(3), piece(50));
+        cache.insert(key(9), piece(100_000));
         let held = cache.inner.lock();
-        assert!(held.bytes <= cache.max_bytes && held.used.len() == 3);
-        assert!(held.pieces.contains_key(&key(0)) && !held.pieces.contains_key(&key(1)));
-        drop(held);
-        cache.piece(key(9), || piece(100_000)).unwrap();
-        assert_eq!(cache.inner.lock().pieces.len(), 3);
+        assert_eq!((held.bytes, held.pieces.len(), held.used.len()), (250 * 16 + 3 * 256, 3, 3));
     }
 }

@@ -27,9 +27,9 @@ impl Querier {
         }
         for head in &self.view.heads {
             self.context.check()?;
-            head.select::<QueryError>(matchers, |series| {
-                let inside = series.exemplars.into_iter().filter(|e| interval.contains(e.ts));
-                all.entry(series.labels).or_default().extend(inside);
+            head.exemplars::<QueryError>(matchers, |labels, exemplars| {
+                let inside = exemplars.into_iter().filter(|e| interval.contains(e.ts));
+                all.entry(labels).or_default().extend(inside);
                 Ok(())
             })?;
         }

@@ -7,8 +7,8 @@ pub(super) mod exemplars;
 pub(super) mod series;
 
 use super::head::SeriesBuffer;
-use super::promql::{Interval, Run, SeriesData, Storage};
-use super::rows::{HistogramSample, Metadata};
+use super::promql::{Interval, SeriesData, Storage};
+use super::rows::Metadata;
 use super::spec::MetricsSpec;
 use crate::model::time::MILLI;
 use crate::model::{Labels, Matcher, TimeRange};
@@ -88,11 +88,8 @@ impl Querier {
         }
         for head in &self.view.heads {
             self.context.check()?;
-            head.select::<QueryError>(matchers, |series| {
-                let times = series.ts.iter().copied().chain(series.histograms.iter().map(|h| h.ts));
-                if interval == Interval::ALL || times.into_iter().any(|ts| interval.contains(ts)) {
-                    visit(&SeriesFacts { labels: &series.labels, created: series.created, metadata: series.metadata.as_ref() });
-                }
+            head.series::<QueryError>(matchers, interval, |labels, created, metadata| {
+                visit(&SeriesFacts { labels, created, metadata });
                 Ok(())
             })?;
         }
@@ -102,57 +99,68 @@ impl Querier {
 
 impl Storage for Querier {
     fn select(&self, matchers: &[Matcher], interval: Interval) -> Result<Vec<SeriesData>, QueryError> {
-        let mut joined: HashMap<Labels, SeriesData> = HashMap::new();
+        let mut joined = Joined::default();
         for block in self.view.blocks_in(nanos(interval)) {
             let erasers = self.erasers(block);
-            let asked = (matchers, interval);
-            block::read_samples(block, &erasers, asked, &self.context, &self.cache, |data| add(&mut joined, data))?;
+            joined.add(block::read_samples(block, &erasers, (matchers, interval), &self.context, &self.cache)?);
         }
         for head in &self.view.heads {
             self.context.check()?;
-            head.select(matchers, |mut series| {
+            let mut found = Vec::new();
+            head.select(matchers, interval, |mut series| {
                 series.sort();
-                let data = within(series, interval);
+                let data = SeriesData::from(series);
                 self.context.reserve(data.bytes())?;
-                add(&mut joined, data);
+                found.push(data);
                 Ok::<_, QueryError>(())
             })?;
+            joined.add(found);
         }
-        let mut all: Vec<SeriesData> = joined.into_values().filter(|s| !s.is_empty()).collect();
+        let mut all = joined.all;
+        all.retain(|s| !s.is_empty());
         all.sort_by(|a, b| (a.created, &a.labels).cmp(&(b.created, &b.labels)));
         Ok(all)
     }
 
-    fn check(&self) -> Result<(), QueryError> {
-        self.context.check()
-    }
-
-    fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
-        self.context.reserve(bytes)
+    fn context(&self) -> &Context {
+        &self.context
     }
 }
 
-/// The samples of a sorted buffer that lie in the interval.
-fn within(series: SeriesBuffer, interval: Interval) -> SeriesData {
-    let range = series.ts.partition_point(|t| *t < interval.from)..series.ts.partition_point(|t| *t <= interval.to);
-    let mut histograms: Vec<HistogramSample> = series.histograms;
-    histograms.retain(|h| interval.contains(h.ts));
-    let starts = if series.starts.is_empty() { Run::default() } else { series.starts[range.clone()].to_vec().into() };
-    SeriesData {
-        labels: series.labels,
-        created: series.created,
-        ts: series.ts[range.clone()].to_vec().into(),
-        values: series.values[range].to_vec().into(),
-        starts,
-        histograms,
+impl From<SeriesBuffer> for SeriesData {
+    /// Of a sorted buffer.
+    fn from(series: SeriesBuffer) -> SeriesData {
+        let SeriesBuffer { labels, created, ts, values, starts, histograms, .. } = series;
+        SeriesData { labels, created, ts: ts.into(), values: values.into(), starts: starts.into(), histograms }
     }
 }
 
-fn add(joined: &mut HashMap<Labels, SeriesData>, data: SeriesData) {
-    match joined.get_mut(&data.labels) {
-        Some(known) => known.append_later(data),
-        None => {
-            joined.insert(data.labels.clone(), data);
+/// Series of several sources, each label set once.
+#[derive(Default)]
+struct Joined {
+    all: Vec<SeriesData>,
+    /// Positions; empty until a second source comes.
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl Joined {
+    /// Adds a source, whose label sets differ and whose samples were accepted after those of the sources before.
+    fn add(&mut self, source: Vec<SeriesData>) {
+        if self.all.is_empty() || source.is_empty() {
+            self.all.extend(source);
+            return;
+        }
+        if self.by_labels.is_empty() {
+            self.by_labels = self.all.iter().enumerate().map(|(at, s)| (s.labels.clone(), at)).collect();
+        }
+        for data in source {
+            match self.by_labels.get(&data.labels) {
+                Some(at) => self.all[*at].append_later(data),
+                None => {
+                    self.by_labels.insert(data.labels.clone(), self.all.len());
+                    self.all.push(data);
+                }
+            }
         }
     }
 }

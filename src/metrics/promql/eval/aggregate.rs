@@ -10,7 +10,7 @@ use crate::metrics::promql::ast::{AggregateOp, Aggregation, Expr};
 use crate::metrics::promql::functions::math::{quantile, variance};
 use crate::model::Labels;
 use crate::model::number::{general_float, plain_float};
-use crate::query::QueryError;
+use crate::query::{Context, QueryError};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
@@ -51,7 +51,7 @@ impl Evaluator<'_> {
         let series = self.vector(&aggregation.expr, grid)?;
         let groups = Groups::new(&series, aggregation);
         match (aggregation.op, param) {
-            (AggregateOp::CountValues, Some(Value::Text(label))) => count_values(&series, &groups, &label, grid),
+            (AggregateOp::CountValues, Some(Value::Text(label))) => count_values(self.storage.context(), &series, &groups, &label, grid),
             (AggregateOp::Topk | AggregateOp::Bottomk, Some(Value::Scalar(k))) => self.top(expr, aggregation.op, series, &groups, &k),
             (AggregateOp::Limitk, Some(Value::Scalar(k))) => limit(series, &groups, &k),
             (AggregateOp::LimitRatio, Some(Value::Scalar(ratio))) => self.limit_ratio(aggregation, series, &ratio),
@@ -66,7 +66,7 @@ impl Evaluator<'_> {
     fn reduce(&self, aggregation: &Aggregation, series: &[Series], groups: &Groups, param: &[f64], grid: Grid) -> Result<Vec<Series>> {
         let mut result = Vec::with_capacity(groups.labels.len());
         for (labels, members) in groups.iter() {
-            self.storage.check()?;
+            self.storage.context().check()?;
             let mut out = Series::new(labels.clone(), grid.count);
             // A name that `by` asks for goes if all of the group drop it.
             out.drop_name = members.iter().any(|m| series[*m].drop_name);
@@ -162,6 +162,7 @@ impl Evaluator<'_> {
     fn top(&self, expr: &Expr, op: AggregateOp, mut series: Vec<Series>, groups: &Groups, k: &[f64]) -> Result<Vec<Series>> {
         let mut ranks: Vec<(usize, usize)> = Vec::new();
         for step in 0..k.len() {
+            self.storage.context().check()?;
             let k = count_parameter(k[step])?;
             for (group, members) in groups.members.iter().enumerate() {
                 if members.iter().any(|m| series[*m].histogram(step).is_some()) {
@@ -318,7 +319,7 @@ fn hash_offset(labels: &Labels) -> f64 {
 }
 
 /// One series for each value of a group, with the number of elements that have it.
-fn count_values(series: &[Series], groups: &Groups, label: &str, grid: Grid) -> Result<Vec<Series>> {
+fn count_values(context: &Context, series: &[Series], groups: &Groups, label: &str, grid: Grid) -> Result<Vec<Series>> {
     if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
         return Err(QueryError::Execution(format!("invalid label name {label:?}")));
     }
@@ -327,16 +328,22 @@ fn count_values(series: &[Series], groups: &Groups, label: &str, grid: Grid) -> 
     let mut index: HashMap<Labels, usize> = HashMap::new();
     for (labels, members) in groups.iter() {
         for step in 0..grid.count {
+            context.check()?;
             for cell in members.iter().filter_map(|m| series[*m].get(step)) {
                 let text = match cell {
                     Cell::Float(value) => plain_float(value),
                     Cell::Histogram(histogram) => histogram.to_string(),
                 };
                 let labels = labels.to_builder().set(label, &text).build();
-                let at = *index.entry(labels).or_insert_with_key(|labels| {
-                    result.push(Series::new(labels.clone(), grid.count));
-                    result.len() - 1
-                });
+                let at = match index.get(&labels) {
+                    Some(at) => *at,
+                    None => {
+                        context.reserve((size_of::<Series>() + labels.heap_bytes() + 8 * grid.count) as u64)?;
+                        result.push(Series::new(labels.clone(), grid.count));
+                        index.insert(labels, result.len() - 1);
+                        result.len() - 1
+                    }
+                };
                 result[at].values[step] = result[at].float(step).unwrap_or(0.0) + 1.0;
             }
         }

@@ -235,13 +235,20 @@ impl Join<'_> {
         let mut slots: Vec<Slot> = Vec::new();
         let mut index: HashMap<Labels, usize> = HashMap::new();
         for signature in order {
+            self.evaluator.storage.context().check()?;
             let (many, one) = &by_signature[&signature];
             for step in (0..grid.count).filter(|s| sides[*s]) {
                 self.step(step, &signature, many, one, &mut |labels, result| {
-                    let at = *index.entry(labels.clone()).or_insert_with(|| {
-                        slots.push(Slot { series: Series::new(labels, grid.count), taken: vec![false; grid.count] });
-                        slots.len() - 1
-                    });
+                    let at = match index.get(&labels) {
+                        Some(at) => *at,
+                        None => {
+                            let bytes = size_of::<Slot>() + labels.heap_bytes() + 9 * grid.count;
+                            self.evaluator.storage.context().reserve(bytes as u64)?;
+                            index.insert(labels.clone(), slots.len());
+                            slots.push(Slot { series: Series::new(labels, grid.count), taken: vec![false; grid.count] });
+                            slots.len() - 1
+                        }
+                    };
                     if slots[at].taken[step] {
                         return Err(self.ambiguous());
                     }

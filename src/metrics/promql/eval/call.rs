@@ -1,15 +1,17 @@
 //! Function calls.
 
 use super::series::{ABSENT, without_name};
-use super::{Cell, Evaluator, Extension, Grid, Result, Series, Value, Window, is_absent, merge_equal};
+use super::{Cell, Evaluator, Extension, Grid, RangeVector, Result, Series, Value, Window, is_absent, merge_equal};
 use crate::metrics::METRIC_NAME;
+use crate::metrics::promql::annotations::Annotations;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, ValueType};
-use crate::metrics::promql::functions::over_time::{Call, range_function};
+use crate::metrics::promql::functions::over_time::{Call, RangeFunction, range_function};
 use crate::metrics::promql::functions::{Function, histogram, math, time};
 use crate::model::number::general_float;
 use crate::model::{Labels, LabelsBuilder, MatchOp};
-use crate::query::QueryError;
+use crate::query::{Context, QueryError, fold};
 use std::cell::RefCell;
+use std::ops::Range;
 
 impl Evaluator<'_> {
     pub(super) fn call(&self, expr: &Expr, function: &Function, args: &[Expr], grid: Grid) -> Result<Value> {
@@ -35,15 +37,7 @@ impl Evaluator<'_> {
             "step" => constant(if self.times.start == self.times.end { 0.0 } else { seconds(self.times.step) }),
             "min_of" | "max_of" => {
                 let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
-                let pick = |a: f64, b: f64| {
-                    if a.is_nan() || b.is_nan() {
-                        f64::NAN
-                    } else if name == "min_of" {
-                        a.min(b)
-                    } else {
-                        a.max(b)
-                    }
-                };
+                let pick = if name == "min_of" { math::min } else { math::max };
                 Ok(a.into_iter().zip(b).map(|(a, b)| pick(a, b)).collect())
             }
             _ => {
@@ -66,36 +60,47 @@ impl Evaluator<'_> {
         let range = self.range_vector(&args[position], grid)?;
         check_extension(name, range.extension)?;
         if name == "absent_over_time" {
-            let present = range.map(grid, |_| |_: &Window<'_>| Some(Cell::Float(1.0)));
+            let all = 0..range.series.len();
+            let present = range.map(self.storage.context(), all, grid, |_| |_: &Window<'_>| Some(Cell::Float(1.0)))?;
             return Ok(absent(labels_of_absent(&args[position]), &present, grid));
         }
-        self.storage.reserve((range.series.len() * grid.count * 8) as u64)?;
-        let scalar = &|at: usize, step: usize| scalars.get(at).map_or(0.0, |s| s[step]);
-        let failure = RefCell::new(None);
         let position = args[0].bare().span.start;
-        let series = range.map(grid, |data| {
-            if failure.borrow().is_none()
-                && let Err(error) = self.storage.check()
-            {
-                failure.replace(Some(error));
+        let applied = Applied { function, position, scalars, use_start_timestamps: self.options.use_start_timestamps };
+        let series = self.apply(&applied, &range, grid)?;
+        if matches!(name, "last_over_time" | "first_over_time") { Ok(series) } else { self.drop_names(series) }
+    }
+
+    /// All series, in order; on all cores if they have many samples.
+    fn apply(&self, applied: &Applied, range: &RangeVector, grid: Grid) -> Result<Vec<Series>> {
+        const SERIES: usize = 64;
+        const MANY_SAMPLES: usize = 200_000;
+        let context = self.storage.context();
+        context.reserve((range.series.len() * grid.count * 8) as u64)?;
+        let parts: Vec<Range<usize>> =
+            (0..range.series.len()).step_by(SERIES).map(|from| from..range.series.len().min(from + SERIES)).collect();
+        let step = |done: &mut Vec<(usize, Vec<Series>, Annotations)>, part: &Range<usize>| {
+            let (series, notes) = applied.to(context, range, part.clone(), grid)?;
+            done.push((part.start, series, notes));
+            Ok(())
+        };
+        let samples: usize = range.series.iter().map(|s| s.ts.len() + s.histograms.len()).sum();
+        let mut done = Vec::with_capacity(parts.len());
+        if samples >= MANY_SAMPLES {
+            done.extend(fold(context, &parts, Vec::new, step)?.into_iter().flatten());
+            done.sort_by_key(|d| d.0);
+        } else {
+            for part in &parts {
+                step(&mut done, part)?;
             }
-            let failed = failure.borrow().is_some();
-            let mut call = Call::new(&self.notes, position, data.labels.value(METRIC_NAME));
-            call.use_start_timestamps = self.options.use_start_timestamps;
-            move |window: &Window<'_>| {
-                if failed {
-                    return None;
-                }
-                call.scalars = [scalar(0, window.step), scalar(1, window.step)];
-                function(&call, window)
-            }
-        });
-        let failure = failure.into_inner();
-        match failure {
-            Some(error) => Err(error),
-            None if matches!(name, "last_over_time" | "first_over_time") => Ok(series),
-            None => self.drop_names(series),
         }
+        let mut notes = self.notes.borrow_mut();
+        Ok(done
+            .into_iter()
+            .flat_map(|(_, series, told)| {
+                notes.add(told);
+                series
+            })
+            .collect())
     }
 
     fn check_scalar(&self, name: &str, at: usize, arg: &Expr, values: &[f64]) -> Result<()> {
@@ -191,14 +196,9 @@ impl Evaluator<'_> {
             "clamp_min" => (first, vec![f64::INFINITY; grid.count]),
             _ => (vec![f64::NEG_INFINITY; grid.count], first),
         };
-        // NaN anywhere gives NaN, as Go's Min and Max do.
-        let clamped = |v: f64, low: f64, high: f64| if low.is_nan() || high.is_nan() { f64::NAN } else { v.max(low).min(high) };
         self.each_float(&args[0], grid, |step, v| {
             let (low, high) = (low[step], high[step]);
-            if low > high {
-                return None;
-            }
-            Some(if v.is_nan() { v } else { clamped(v, low, high) })
+            if low > high { None } else { Some(math::max(low, math::min(high, v))) }
         })
     }
 
@@ -213,6 +213,33 @@ impl Evaluator<'_> {
             one.histograms.clear();
         }
         self.drop_names(series)
+    }
+}
+
+/// A function of windows, and what all series are given.
+struct Applied {
+    function: RangeFunction,
+    /// Where the first argument starts.
+    position: usize,
+    /// Values at each step.
+    scalars: Vec<Vec<f64>>,
+    use_start_timestamps: bool,
+}
+
+impl Applied {
+    fn to(&self, context: &Context, range: &RangeVector, part: Range<usize>, grid: Grid) -> Result<(Vec<Series>, Annotations)> {
+        let notes = RefCell::default();
+        let scalar = |at: usize, step: usize| self.scalars.get(at).map_or(0.0, |s| s[step]);
+        let scalar = &scalar;
+        let series = range.map(context, part, grid, |data| {
+            let mut call = Call::new(&notes, self.position, data.labels.value(METRIC_NAME));
+            call.use_start_timestamps = self.use_start_timestamps;
+            move |window: &Window<'_>| {
+                call.scalars = [scalar(0, window.step), scalar(1, window.step)];
+                (self.function)(&call, window)
+            }
+        })?;
+        Ok((series, notes.into_inner()))
     }
 }
 
@@ -238,7 +265,7 @@ fn single(mut values: impl Iterator<Item = f64>) -> f64 {
 
 /// The labels that the selector demands by equality, each once.
 fn labels_of_absent(arg: &Expr) -> Labels {
-    let selector: &Selector = match &arg.kind {
+    let selector: &Selector = match &arg.bare().kind {
         Kind::Selector(selector) | Kind::Range { selector, .. } => selector,
         _ => return Labels::empty(),
     };

@@ -4,8 +4,8 @@ use super::call::relabelled;
 use super::{Evaluator, Grid, Result, Series, Value, order};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::ast::Expr;
-use crate::model::regexp;
-use crate::query::QueryError;
+use crate::model::{Labels, regexp};
+use crate::query::{Context, QueryError};
 use std::cmp::Ordering;
 
 impl Evaluator<'_> {
@@ -26,9 +26,13 @@ impl Evaluator<'_> {
         if target.is_empty() || target.contains(char::REPLACEMENT_CHARACTER) {
             return Err(QueryError::Execution(format!("invalid destination label name in label_replace(): {target}")));
         }
+        let context = self.storage.context();
         let mut series = self.vector(&args[0], grid)?;
         for one in &mut series {
+            context.check()?;
             let value = one.labels.value(&source).to_owned();
+            let longest = replacement.len() + replacement.matches('$').count() * value.len();
+            reserve_label(context, &one.labels, longest)?;
             let Some(captures) = regex.captures(&value) else { continue };
             let mut expanded = String::new();
             captures.expand(&replacement, &mut expanded);
@@ -47,9 +51,13 @@ impl Evaluator<'_> {
         if target.is_empty() || target.contains(char::REPLACEMENT_CHARACTER) {
             return Err(QueryError::Execution(format!("invalid destination label name in label_join(): {target}")));
         }
+        let context = self.storage.context();
         let mut series = self.vector(&args[0], grid)?;
         for one in &mut series {
+            context.check()?;
             let values: Vec<&str> = sources.iter().map(|s| one.labels.value(s)).collect();
+            let longest = values.iter().map(|v| v.len() + separator.len()).sum();
+            reserve_label(context, &one.labels, longest)?;
             let joined = values.join(&separator);
             one.labels = one.labels.to_builder().set(&target, &joined).build();
             if target == METRIC_NAME {
@@ -90,6 +98,17 @@ impl Evaluator<'_> {
         }
         Ok(series)
     }
+}
+
+/// Bytes of a label that a function makes.
+const LABEL_MAX_BYTES: usize = 16 << 20;
+
+/// Accounts for a label set to which a value of at most so many bytes is added: nested calls double what they are given.
+fn reserve_label(context: &Context, labels: &Labels, longest: usize) -> Result<()> {
+    if longest > LABEL_MAX_BYTES {
+        return Err(QueryError::TooMuch(format!("a label value may become longer than {LABEL_MAX_BYTES} bytes")));
+    }
+    context.reserve((labels.heap_bytes() + longest) as u64)
 }
 
 /// Runs of digits compare as numbers, everything else bytewise.

@@ -29,6 +29,17 @@ pub enum Value {
     Vector(Vec<Series>),
 }
 
+impl Value {
+    /// Memory it takes.
+    fn bytes(&self) -> u64 {
+        match self {
+            Value::Scalar(values) => 8 * values.len() as u64,
+            Value::Text(text) => text.len() as u64,
+            Value::Vector(series) => series.iter().map(Series::bytes).sum(),
+        }
+    }
+}
+
 pub type Result<T> = std::result::Result<T, QueryError>;
 
 /// How selectors read histograms (contracts/prometheus.md 4.2, "Statistics reading").
@@ -92,7 +103,21 @@ impl<'a> Evaluator<'a> {
     }
 
     pub fn eval(&self, expr: &Expr, grid: Grid) -> Result<Value> {
-        self.storage.check()?;
+        let context = self.storage.context();
+        context.check()?;
+        let before = context.used();
+        let value = self.eval_once(expr, grid)?;
+        // What its parts took is gone; what it takes itself is held by whoever asked for it.
+        let (held, wanted) = (context.used(), before.saturating_add(value.bytes()));
+        if wanted > held {
+            context.reserve(wanted - held)?;
+        } else {
+            context.release(held - wanted);
+        }
+        Ok(value)
+    }
+
+    fn eval_once(&self, expr: &Expr, grid: Grid) -> Result<Value> {
         if grid.count > 1 && self.is_invariant(expr) {
             return Ok(match self.eval_steps(expr, Grid { count: 1, ..grid })? {
                 Value::Scalar(values) => Value::Scalar(vec![values[0]; grid.count]),
@@ -194,7 +219,8 @@ impl<'a> Evaluator<'a> {
         match &expr.kind {
             Kind::Number { .. } | Kind::Text(_) => true,
             Kind::Selector(selector) | Kind::Range { selector, .. } => selector.at.is_some(),
-            Kind::Subquery(subquery) => subquery.at.is_some() || self.is_invariant(&subquery.expr),
+            // Which of its own steps a window has depends on the step, even if they are all the same.
+            Kind::Subquery(subquery) => subquery.at.is_some(),
             Kind::Call { function, args } => !depends_on_time(function.name) && args.iter().all(|a| self.is_invariant(a)),
             _ => {
                 let mut invariant = true;

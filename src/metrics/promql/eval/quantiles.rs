@@ -85,7 +85,7 @@ impl Evaluator<'_> {
         let groups = self.histogram_groups(arg, series);
         let mut result = Vec::with_capacity(groups.len());
         for group in groups {
-            self.storage.check()?;
+            self.storage.context().check()?;
             let mut answer = Series::new(group.labels.clone(), grid.count);
             answer.drop_name = group.drop_name;
             for step in 0..grid.count {

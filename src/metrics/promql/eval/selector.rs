@@ -83,19 +83,21 @@ impl Evaluator<'_> {
     /// Values between the samples on either side of each step.
     fn smoothed_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
         let range = self.extended(selector, 0, grid, Extension::Smoothed { lookback: self.options.lookback })?;
-        Ok(range.map(grid, |data| {
+        range.map(self.storage.context(), 0..range.series.len(), grid, |data| {
             let call = Call::new(&self.notes, expr.span.start, data.labels.value(METRIC_NAME));
             move |window: &Window<'_>| extended::value_at(&call, window)
-        }))
+        })
     }
 
     fn newest(&self, selector: &Selector, grid: Grid, value: impl Fn(&SeriesData, Newest) -> Cell) -> Result<Vec<Series>> {
         let (pinned, first, last) = self.reference(selector, grid);
         let (offset, lookback) = (Self::offset_of(selector), self.options.lookback);
         let all = self.read(selector, first.saturating_sub(offset).saturating_sub(lookback), last.saturating_sub(offset))?;
-        self.storage.reserve((all.len() * grid.count * 8) as u64)?;
+        let context = self.storage.context();
+        context.reserve((all.len() * grid.count * 8) as u64)?;
         let mut result = Vec::with_capacity(all.len());
         for data in all {
+            context.check()?;
             let mut series = Series::new(data.labels.clone(), grid.count);
             let (mut floats, mut histograms) = (0, 0);
             let mut any = false;
@@ -183,13 +185,20 @@ impl Evaluator<'_> {
         }
         let count = usize::try_from((end - start) / step).unwrap_or(usize::MAX).saturating_add(1);
         self.count_samples(count as u64)?;
-        self.storage.reserve(count as u64 * 16)?;
+        self.storage.context().reserve(count as u64 * 16)?;
         let inner = Grid { start, step, count };
         let Value::Vector(values) = self.reading(Reading::Buckets, || self.eval(&subquery.expr, inner))? else {
             return Err(QueryError::Execution("a subquery needs an instant vector".to_owned()));
         };
         let drop_name = values.iter().map(|s| s.drop_name).collect();
-        let series = values.into_iter().map(|s| points_of(&s, inner)).collect();
+        let context = self.storage.context();
+        let mut series = Vec::with_capacity(values.len());
+        for one in values {
+            context.check()?;
+            let data = points_of(&one, inner);
+            context.reserve(data.bytes())?;
+            series.push(data);
+        }
         Ok(RangeVector { series, range, offset, at, extension: Extension::None, drop_name })
     }
 }

@@ -66,6 +66,13 @@ impl Series {
         Series { labels, drop_name: false, values, histograms: Vec::new() }
     }
 
+    /// Memory it takes.
+    pub fn bytes(&self) -> u64 {
+        let histograms: usize = self.histograms.iter().flatten().map(|h| h.heap_bytes()).sum();
+        let own = size_of::<Series>() + self.labels.heap_bytes();
+        (own + 8 * self.values.len() + 8 * self.histograms.len() + histograms) as u64
+    }
+
     pub fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
         self.histograms.get(step).and_then(Option::as_ref)
     }

@@ -1,6 +1,7 @@
-use super::{Cell, Grid, Series};
+use super::{Cell, Grid, Result, Series};
 use crate::metrics::promql::storage::SeriesData;
 use crate::metrics::rows::HistogramSample;
+use crate::query::Context;
 use std::ops::Range;
 
 /// Series with all samples that some step's window may need, without staleness markers.
@@ -124,38 +125,45 @@ impl RangeVector {
         (to.saturating_sub(self.range), to)
     }
 
-    /// Calls what `each` makes of a series with every window of it that has samples; the results become the series' values.
+    /// Calls what `each` makes of a series of `part` with every window of it that has samples; the results become the series' values.
     /// Windows move forward, so that every sample is passed once.
-    pub fn map<'s, A>(&'s self, grid: Grid, mut each: impl FnMut(&'s SeriesData) -> A) -> Vec<Series>
+    pub fn map<'s, A>(
+        &'s self,
+        context: &Context,
+        part: Range<usize>,
+        grid: Grid,
+        mut each: impl FnMut(&'s SeriesData) -> A,
+    ) -> Result<Vec<Series>>
     where
         A: FnMut(&Window<'_>) -> Option<Cell>,
     {
-        let mut result = Vec::with_capacity(self.series.len());
+        let mut result = Vec::with_capacity(part.len());
         let mut drops = Vec::new();
-        for (at, data) in self.series.iter().enumerate() {
+        for (at, data) in self.series.iter().enumerate().take(part.end).skip(part.start) {
             let mut series = Series::new(data.labels.clone(), grid.count);
             series.drop_name = self.drop_name.get(at).copied().unwrap_or(false);
+            context.check()?;
             find_drops(&data.values, &mut drops);
-            if self.map_series(data, &drops, grid, &mut series, each(data)) {
+            if self.map_series(context, (data, &drops), grid, &mut series, each(data))? {
                 result.push(series);
             }
         }
-        result
+        Ok(result)
     }
 
     fn map_series(
         &self,
-        data: &SeriesData,
-        drops: &[usize],
+        context: &Context,
+        (data, drops): (&SeriesData, &[usize]),
         grid: Grid,
         series: &mut Series,
         mut apply: impl FnMut(&Window<'_>) -> Option<Cell>,
-    ) -> bool {
+    ) -> Result<bool> {
         let (ts, values, starts, histograms) = (&data.ts[..], &data.values[..], &data.starts[..], &data.histograms[..]);
         let smoothed = matches!(self.extension, Extension::Smoothed { .. });
         let (mut low, mut high, mut hist_low, mut hist_high) = (0, 0, 0, 0);
         let (mut drop_low, mut drop_high) = (0, 0);
-        let mut any = false;
+        let (mut any, mut unchecked) = (false, 0);
         for (step, now) in grid.times().enumerate() {
             let (from, to) = self.bounds(now);
             advance(&mut high, ts.len(), |i| ts[i] <= to);
@@ -166,6 +174,12 @@ impl RangeVector {
             advance(&mut drop_low, drop_high, |i| drops[i] <= low);
             if low == high && hist_low == hist_high && !smoothed {
                 continue;
+            }
+            // Windows may be as long as the series: there may be as much work in one as in all others.
+            unchecked += 1 + high - low + hist_high - hist_low;
+            if unchecked > CHECKED_SAMPLES {
+                context.check()?;
+                unchecked = 0;
             }
             let window = Window {
                 ts: &ts[low..high],
@@ -187,9 +201,12 @@ impl RangeVector {
                 any = true;
             }
         }
-        any
+        Ok(any)
     }
 }
+
+/// Samples in windows between two looks at the clock.
+const CHECKED_SAMPLES: usize = 1 << 20;
 
 fn find_drops(values: &[f64], drops: &mut Vec<usize>) {
     const GROUP: usize = 64;

@@ -40,6 +40,24 @@ fn sign(v: f64) -> f64 {
     }
 }
 
+/// Go's minimum: the infinity decides even beside a NaN, and the negative zero is the lower one.
+pub fn min(a: f64, b: f64) -> f64 {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a < b || (a == b && a.is_sign_negative()) {
+        a
+    } else {
+        b
+    }
+}
+
+/// As [`min`].
+pub fn max(a: f64, b: f64) -> f64 {
+    -min(-a, -b)
+}
+
 /// To the nearest multiple of `to`, halves upwards.
 pub fn round(v: f64, to: f64) -> f64 {
     let inverse = 1.0 / to;
@@ -93,6 +111,8 @@ mod tests {
     #[test]
     fn rounding_and_quantiles() {
         assert_eq!(round(2.5, 1.0), 3.0);
+        assert_eq!((min(f64::NAN, f64::NEG_INFINITY), max(f64::INFINITY, f64::NAN)), (f64::NEG_INFINITY, f64::INFINITY));
+        assert!(max(1.0, f64::NAN).is_nan() && min(0.0, -0.0).is_sign_negative() && max(2.0, 1.0) == 2.0);
         assert_eq!(round(-2.5, 1.0), -2.0);
         assert_eq!(round(7.3, 5.0), 5.0);
         assert_eq!(quantile(0.5, &mut [3.0, 1.0, 2.0, 4.0]), 2.5);

@@ -96,13 +96,9 @@ impl Parser {
             return Err(ParseError::new(at, format!("no grouping allowed for {:?} operation", binary.op.as_str())));
         }
         binary.matching.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+        // A parenthesis here never opens the right operand.
         if self.is_symbol("(") {
-            // A parenthesis may also open the right operand, if it does not hold a list of labels.
-            let before = self.at;
-            match self.label_list("grouping opts") {
-                Ok(names) if self.starts_operand() => binary.matching.include = names,
-                _ => self.at = before,
-            }
+            binary.matching.include = self.label_list("grouping opts")?;
         }
         if binary.matching.on
             && let Some(name) = binary.matching.include.iter().find(|n| binary.matching.names.contains(n))
@@ -110,15 +106,6 @@ impl Parser {
             return Err(ParseError::new(at, format!("label {name:?} must not occur in ON and GROUP clause at once")));
         }
         Ok(())
-    }
-
-    /// Whether something that can be an operand follows.
-    fn starts_operand(&self) -> bool {
-        match self.peek() {
-            Token::End => false,
-            Token::Symbol(symbol) => matches!(*symbol, "(" | "{" | "+" | "-"),
-            _ => true,
-        }
     }
 
     fn fill_modifiers(&mut self, binary: &mut Binary) -> Result<(), ParseError> {
