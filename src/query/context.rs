@@ -100,7 +100,7 @@ impl Context {
 
     /// Bytes that are reserved now.
     pub fn used(&self) -> u64 {
-        self.memory_used.load(Ordering::Relaxed)
+        self.memory.used.load(Ordering::Relaxed)
     }
 
     /// Gives back what [`Context::reserve`] granted, when it is no longer held.
