@@ -6,6 +6,8 @@
 
 #[path = "clients/prometheus.rs"]
 mod prometheus;
+#[path = "clients/scrape.rs"]
+mod scrape;
 mod support;
 
 use serde_json::{Value, json};

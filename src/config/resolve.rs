@@ -1,4 +1,6 @@
 use super::{Mistakes, Settings};
+use crate::metrics::scrape;
+use crate::model::number::parse_size;
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
@@ -26,6 +28,7 @@ pub struct Config {
     pub cut_after: Duration,
     pub traces: traces::Limits,
     pub derive: derive::Config,
+    pub scrape: scrape::Config,
     pub tails_max: usize,
     pub delete_cancel_within: Duration,
     pub tenancy: Tenancy,
@@ -91,6 +94,8 @@ impl Config {
             jaeger_http: at("jaeger-http", &settings.jaeger_http, "off"),
             jaeger_grpc: at("jaeger-grpc", &settings.jaeger_grpc, "off"),
         };
+        let tenancy = r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]);
+        let scrape = scraped(&mut r, settings, &listeners, tenancy);
         let mut keep =
             |knob, said: &Option<String>, default: &str| r.retention(knob, said.as_ref().or(settings.retention.as_ref()), default);
         let config = Config {
@@ -106,9 +111,10 @@ impl Config {
             cut_after: r.duration("cut-after", &settings.cut_after, "5m"),
             traces: trace_limits(&mut r, settings),
             derive: derived(&mut r, settings),
+            scrape,
             tails_max: usize::try_from(r.count("tails-max", &settings.tails_max, 10)).unwrap_or(usize::MAX),
             delete_cancel_within: r.duration("delete-cancel-within", &settings.delete_cancel_within, "1d"),
-            tenancy: r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]),
+            tenancy,
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
@@ -140,6 +146,16 @@ fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
         dimensions: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         series_max: usize::try_from(series).unwrap_or(usize::MAX),
     }
+}
+
+fn scraped(r: &mut Resolver, settings: &Settings, listeners: &Listeners, tenancy: Tenancy) -> scrape::Config {
+    let interval = r.duration("scrape-interval", &settings.scrape_interval, "1m");
+    let own = r.word("self-scrape", &settings.self_scrape, &[("off", false), ("on", true)]);
+    let l = listeners;
+    let address =
+        [&l.prometheus, &l.loki, &l.tempo, &l.web].into_iter().flatten().next().map_or("localhost".to_owned(), Endpoint::to_string);
+    let tables = settings.scrape.as_deref().unwrap_or_default();
+    scrape::Config::read(tables, interval, tenancy == Tenancy::Header, own.then_some(address), &mut r.mistakes)
 }
 
 /// Collects mistakes while it reads values; a value with a mistake is replaced by any valid one, and never used.
@@ -240,26 +256,6 @@ impl Resolver {
     }
 }
 
-/// Whole bytes, or a whole number of B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let count: u64 = text[..digits].parse().ok()?;
-    let units = [
-        ("", 0, 0),
-        ("B", 0, 0),
-        ("KB", 1, 1000),
-        ("MB", 2, 1000),
-        ("GB", 3, 1000),
-        ("TB", 4, 1000),
-        ("KiB", 1, 1024),
-        ("MiB", 2, 1024),
-        ("GiB", 3, 1024),
-        ("TiB", 4, 1024),
-    ];
-    let (_, power, base) = units.iter().find(|(unit, ..)| *unit == text[digits..].trim_start())?;
-    count.checked_mul(u64::pow(*base, *power))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,15 +306,5 @@ mod tests {
         let alone = Settings { s3_endpoint: Some("minio:9000".into()), ..Settings::default() };
         let text = Config::resolve(&alone).unwrap_err().to_string();
         assert!(text.contains("https://") && text.contains("need --s3"), "{text}");
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("512MiB"), Some(512 << 20));
-        assert_eq!(parse_size("1 GB"), Some(1_000_000_000));
-        assert_eq!(parse_size("7"), Some(7));
-        for bad in ["", "x", "1.5GiB", "1XB", "99999999999TiB"] {
-            assert_eq!(parse_size(bad), None, "{bad}");
-        }
     }
 }

@@ -143,6 +143,18 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_DERIVE_MAX_SERIES", value_name = "COUNT")]
     pub derive_max_series: Option<String>,
 
+    /// What to scrape, one table a job with the names of Prometheus's scrape_config; in the file only
+    #[arg(skip)]
+    pub scrape: Option<Vec<serde_json::Value>>,
+
+    /// How often targets are scraped that do not say so themselves [default: 1m]
+    #[arg(long, env = "MONOCLE_SCRAPE_INTERVAL", value_name = "DURATION")]
+    pub scrape_interval: Option<String>,
+
+    /// Also store monocle's own metrics, those of /metrics: on or off [default: off]
+    #[arg(long, env = "MONOCLE_SELF_SCRAPE", value_name = "MODE", num_args = 0..=1, default_missing_value = "on")]
+    pub self_scrape: Option<String>,
+
     /// off: one tenant; header: X-Scope-OrgID names it [default: off]
     #[arg(long, env = "MONOCLE_TENANCY", value_name = "MODE")]
     pub tenancy: Option<String>,
@@ -210,6 +222,9 @@ impl Settings {
             derive_interval,
             derive_dimensions,
             derive_max_series,
+            scrape,
+            scrape_interval,
+            self_scrape,
             tenancy,
             query_timeout,
             admin,

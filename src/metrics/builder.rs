@@ -11,7 +11,10 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct RowsBuilder {
     rows: MetricRows,
-    known: HashMap<Labels, u32>,
+    /// By their ids.
+    known: HashMap<i64, u32>,
+    /// Those whose id another series has.
+    others: HashMap<Labels, u32>,
     refusals: Refusals,
     next_item: u32,
     /// Samples that nobody sent; numbered after everything that was.
@@ -33,16 +36,25 @@ impl RowsBuilder {
     }
 
     pub fn series(&mut self, labels: Labels, metadata: Option<&Arc<Metadata>>) -> u32 {
-        if let Some(at) = self.known.get(&labels) {
-            let series = &mut self.rows.series[*at as usize];
-            if series.metadata.is_none() {
-                series.metadata = metadata.cloned();
-            }
-            return *at;
+        let id = labels.stable_id();
+        self.known_series(labels, id, metadata)
+    }
+
+    /// As [`RowsBuilder::series`], of labels whose id is known.
+    pub fn known_series(&mut self, labels: Labels, id: i64, metadata: Option<&Arc<Metadata>>) -> u32 {
+        let next = u32::try_from(self.rows.series.len()).unwrap_or(u32::MAX);
+        let mut at = *self.known.entry(id).or_insert(next);
+        if at != next && self.rows.series[at as usize].labels != labels {
+            at = *self.others.entry(labels.clone()).or_insert(next);
         }
-        let at = u32::try_from(self.rows.series.len()).unwrap_or(u32::MAX);
-        self.rows.series.push(RowSeries { id: labels.stable_id(), labels: labels.clone(), metadata: metadata.cloned() });
-        self.known.insert(labels, at);
+        if at == next {
+            self.rows.series.push(RowSeries { id, labels, metadata: metadata.cloned() });
+            return at;
+        }
+        let series = &mut self.rows.series[at as usize];
+        if series.metadata.is_none() {
+            series.metadata = metadata.cloned();
+        }
         at
     }
 

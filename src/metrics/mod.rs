@@ -13,6 +13,7 @@ pub mod promql;
 pub mod remote_write;
 mod rows;
 mod schema;
+pub mod scrape;
 mod select;
 mod spec;
 mod writer;

@@ -1,6 +1,6 @@
 use super::compact;
 use super::head::{MetricsHead, Registry};
-use super::otlp::{self, TranslationConfig};
+use super::otlp::{self, SeriesCache, TranslationConfig};
 use super::rows::{Metadata, MetricRows};
 use super::select::SampleCache;
 use super::{remote_write, schema, select};
@@ -68,10 +68,16 @@ impl FrameKind {
 
 /// Translates one decompressed body. The same for the same bytes, time of receipt and configuration whenever it is called,
 /// because replay calls it again. Fails only for a body that cannot be decoded.
-pub fn translate(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -> Result<(MetricRows, Refusals), Failure> {
+pub fn translate(
+    kind: FrameKind,
+    body: &Bytes,
+    received_at: i64,
+    config: &Config,
+    cache: &SeriesCache,
+) -> Result<(MetricRows, Refusals), Failure> {
     match kind {
-        FrameKind::OtlpProtobuf => otlp::translate(otlp::Kind::Protobuf, body, received_at, config),
-        FrameKind::OtlpJson => otlp::translate(otlp::Kind::Json, body, received_at, config),
+        FrameKind::OtlpProtobuf => otlp::translate(otlp::Kind::Protobuf, body, received_at, config, cache),
+        FrameKind::OtlpJson => otlp::translate(otlp::Kind::Json, body, received_at, config, cache),
         FrameKind::RemoteWrite1 => remote_write::translate_1(body),
         FrameKind::RemoteWrite2 => remote_write::translate_2(body).map(|(rows, refusals, _)| (rows, refusals)),
     }
@@ -82,13 +88,14 @@ pub struct MetricsSpec {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     registries: Mutex<HashMap<TenantId, Arc<Registry>>>,
+    known: Arc<SeriesCache>,
     samples: Arc<SampleCache>,
 }
 
 impl MetricsSpec {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> MetricsSpec {
         let samples = Arc::new(SampleCache::new(config.sample_cache_bytes));
-        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), samples }
+        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), known: Arc::default(), samples }
     }
 
     pub fn config(&self) -> &Arc<Config> {
@@ -98,6 +105,11 @@ impl MetricsSpec {
     /// Decoded samples of blocks, of all tenants.
     pub fn samples(&self) -> &Arc<SampleCache> {
         &self.samples
+    }
+
+    /// Series by the bytes that name them, for translation.
+    pub fn known_series(&self) -> &Arc<SeriesCache> {
+        &self.known
     }
 
     /// Families that were described apart from their series, in no order.
@@ -127,7 +139,7 @@ impl Spec for MetricsSpec {
         let kind = FrameKind::from_stored(frame.kind).ok_or_else(|| ReplayError(format!("unknown kind {}", frame.kind)))?;
         let max = Limits::default().decoded_max_bytes;
         let body = encoding.decode(&frame.body, max).map_err(|e| ReplayError(e.to_string()))?;
-        let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config).map_err(|e| ReplayError(e.to_string()))?;
+        let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config, &self.known).map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
     }

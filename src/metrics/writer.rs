@@ -18,6 +18,11 @@ impl Writer {
         Writer { door }
     }
 
+    /// Whether writes are taken: everything that was there is known again.
+    pub fn is_ready(&self) -> bool {
+        self.door.store().is_ready()
+    }
+
     /// Returns when the body is durable and visible. What is refused is in the outcome; a failure means that nothing was
     /// stored, and that a retry may help if it says when.
     pub async fn write(&self, tenant: TenantId, body: WriteBody) -> Result<Outcome, Failure> {

@@ -192,6 +192,11 @@ impl LabelsBuilder {
         self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok().map(|at| self.pairs[at].1.as_str())
     }
 
+    /// In name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
     pub fn build(&self) -> Labels {
         let mut packed = String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 2 * LENGTH).sum());
         for (name, value) in &self.pairs {

@@ -55,6 +55,26 @@ pub fn exposition_float(v: f64) -> String {
     if v.is_finite() && abs != 0.0 && !(1e-4..1e6).contains(&abs) { exponent_float(v) } else { plain_float(v) }
 }
 
+/// Whole bytes, or a whole number of B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let count: u64 = text[..digits].parse().ok()?;
+    let units = [
+        ("", 0, 0),
+        ("B", 0, 0),
+        ("KB", 1, 1000),
+        ("MB", 2, 1000),
+        ("GB", 3, 1000),
+        ("TB", 4, 1000),
+        ("KiB", 1, 1024),
+        ("MiB", 2, 1024),
+        ("GiB", 3, 1024),
+        ("TiB", 4, 1024),
+    ];
+    let (_, power, base) = units.iter().find(|(unit, ..)| *unit == text[digits..].trim_start())?;
+    count.checked_mul(u64::pow(*base, *power))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +95,15 @@ mod tests {
             [999_999.5, 1e6, -1_234_567.0, 0.0001, 0.00001].map(exposition_float),
             ["999999.5", "1e+06", "-1.234567e+06", "0.0001", "1e-05"]
         );
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("512MiB"), Some(512 << 20));
+        assert_eq!(parse_size("1 GB"), Some(1_000_000_000));
+        assert_eq!(parse_size("7"), Some(7));
+        for bad in ["", "x", "1.5GiB", "1XB", "99999999999TiB"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 use regex::Regex;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{Extractor, Seq};
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Compiled programs above this size are refused, so that one pattern cannot take the memory of a query.
 const SIZE_MAX_BYTES: usize = 16 << 20;
@@ -78,6 +78,25 @@ fn exact(literals: &Seq) -> Option<Vec<Box<str>>> {
 /// As written: line filters and parsers of LogQL.
 pub fn compile(pattern: &str) -> Result<Regex, RegexpError> {
     compile_rewritten(&rewrite(pattern))
+}
+
+/// What a compiled pattern costs in memory, roughly in states of its automaton: known before it is compiled, so that a query with
+/// very many or very large ones can be refused. 0 for one that is no pattern.
+pub fn weight(pattern: &str) -> u64 {
+    regex_syntax::parse(&rewrite(pattern)).map_or(0, |hir| states(&hir))
+}
+
+/// The parser bounds how deep this goes.
+fn states(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(Class::Unicode(class)) => 2 * class.ranges().len() as u64,
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len() as u64,
+        HirKind::Repetition(r) => states(&r.sub).saturating_mul(u64::from(r.max.unwrap_or(r.min + 1).max(1))),
+        HirKind::Capture(capture) => 2 + states(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().fold(1, |sum, part| sum.saturating_add(states(part))),
+    }
 }
 
 /// Alternatives of which more than this are not looked at.
@@ -242,6 +261,14 @@ fn is_count(text: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn weights_grow_with_what_is_compiled() {
+        let [small, large] = ["user=.*", r"(\pL{50}){20}"].map(weight);
+        assert!(small < 50 && large > 100_000, "{small} {large}");
+        assert_eq!(weight("("), 0);
+        assert!(weight("(((((a{100}){100}){100}){100}){100}){100}") >= 1_000_000_000_000);
+    }
 
     #[test]
     fn what_a_match_must_contain() {

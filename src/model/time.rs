@@ -113,7 +113,9 @@ pub fn parse_go_duration(text: &str) -> Option<i64> {
             total = total.checked_add(whole.parse::<i64>().ok()?.checked_mul(size as i64)?)?;
         }
         if !fraction.is_empty() {
-            let part = format!("0.{fraction}").parse::<f64>().ok()? * size;
+            // Its digits are a whole number, as in Go, so that nine of a second are exact; further ones than fit do not count.
+            let digits = &fraction[..fraction.len().min(18)];
+            let part = digits.parse::<u64>().ok()? as f64 * (size / 10f64.powi(digits.len() as i32));
             total = total.checked_add(part as i64)?;
         }
         rest = &rest[number + letters..];
@@ -184,6 +186,8 @@ mod tests {
     #[test]
     fn go_durations() {
         assert_eq!(parse_go_duration("1h15m30.918s"), Some(4_530_918 * MILLI));
+        assert_eq!(parse_go_duration("15.514989446s"), Some(15_514_989_446));
+        assert_eq!(parse_go_duration("0.1000000000000000000000000001ms"), Some(100_000));
         assert_eq!(parse_go_duration("-1.5h"), Some(-5400 * SECOND));
         assert_eq!(parse_go_duration("100µs"), Some(100_000));
         for bad in ["", "-", "1", "1d", "1h-1m", ".s", "1..5s"] {

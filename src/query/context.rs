@@ -32,6 +32,10 @@ pub enum QueryError {
     Storage(String),
 }
 
+/// Rows and their bytes between two looks at whether the query goes on.
+const CHECK_BYTES: usize = 64 << 10;
+const ROW_BYTES: usize = 256;
+
 /// One query's identity and budget. Cheap to clone; the clones share the budget.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -101,6 +105,17 @@ impl Context {
     /// Bytes that are reserved now.
     pub fn used(&self) -> u64 {
         self.memory.used.load(Ordering::Relaxed)
+    }
+
+    /// As [`Context::check`], but only once so much was done: for what is asked for every row, of so many bytes. `since` is
+    /// kept by the caller.
+    pub fn check_every(&self, since: &mut usize, bytes: usize) -> Result<(), QueryError> {
+        *since += ROW_BYTES + bytes;
+        if *since < CHECK_BYTES {
+            return Ok(());
+        }
+        *since = 0;
+        self.check()
     }
 
     /// Gives back what [`Context::reserve`] granted, when it is no longer held.

@@ -96,7 +96,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let Built { rooms, receivers, deriver } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
+    let Built { rooms, receivers, deriver, scraper } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
@@ -114,6 +114,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let on_disk = rooms.iter().map(|room| room.engine.on_disk()).collect();
     tasks.spawn("disk", disk.run(on_disk, tasks.shutdown.clone()));
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
+    if let Some(scraper) = scraper {
+        tasks.spawn("scrape", scraper.run(tasks.shutdown.clone()));
+    }
     // Stopped after the listeners, so that what they still took is counted, too.
     let derived = Tasks::default();
     if let Some(deriver) = deriver {

@@ -2,6 +2,8 @@ use super::ServeError;
 use crate::config::Config;
 use crate::derive::Deriver;
 use crate::ingest::{Door, Limits};
+use crate::metrics::Writer;
+use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
@@ -31,6 +33,7 @@ pub(super) struct Built {
     /// Doors of protocols that are on listeners of their own.
     pub receivers: Router,
     pub deriver: Option<Deriver>,
+    pub scraper: Option<Scraper>,
 }
 
 /// What the server does with a store, whatever its signal.
@@ -148,6 +151,9 @@ const MERGE_INPUT_BYTES: u64 = 64 << 20;
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
 
+/// The part of the memory that answers of targets may take.
+const SCRAPE_SHARE: u64 = 8;
+
 /// The part of the memory in which accepted spans may wait to be counted.
 const DERIVE_QUEUE_SHARE: u64 = 32;
 
@@ -172,8 +178,13 @@ pub(super) fn build(
     let clock = || world.clock.clone();
     let metrics =
         metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
+    let mut scraper = None;
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+        let share = config.memory_bytes / SCRAPE_SHARE;
+        let scraping = Scraper::new(config.scrape.clone(), Writer::new(door.clone()), clock(), telemetry.clone(), share);
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        let api = api.scraping(scraping.board());
+        scraper = (!config.scrape.is_empty()).then_some(scraping);
         let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
         let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));
         (query, metrics::api::otlp_routes(api))
@@ -202,5 +213,5 @@ pub(super) fn build(
         let queue = config.memory_bytes / DERIVE_QUEUE_SHARE;
         Deriver::new(config.derive.clone(), &traces_door, metrics_door, clock(), telemetry.derive.clone(), queue)
     });
-    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver })
+    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver, scraper })
 }

@@ -2,13 +2,13 @@
 
 mod names;
 
-pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, StoreMetrics};
+pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
-/// All of monocle's own metrics. They are exposed at `/metrics` and not stored.
+/// All of monocle's own metrics. They are exposed at `/metrics`, and stored with `--self-scrape`.
 #[derive(Clone)]
 pub struct Telemetry {
     registry: Arc<Mutex<Registry>>,
@@ -17,6 +17,7 @@ pub struct Telemetry {
     pub query: QueryMetrics,
     pub bucket: BucketMetrics,
     pub derive: DeriveMetrics,
+    pub scrape: ScrapeMetrics,
 }
 
 impl Default for Telemetry {
@@ -27,7 +28,8 @@ impl Default for Telemetry {
         let query = QueryMetrics::register(&mut registry);
         let bucket = BucketMetrics::register(&mut registry);
         let derive = DeriveMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive }
+        let scrape = ScrapeMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape }
     }
 }
 

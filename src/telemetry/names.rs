@@ -346,3 +346,50 @@ impl DeriveMetrics {
         }
     }
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByOutcome {
+    outcome: &'static str,
+}
+
+/// What monocle scrapes from others.
+#[derive(Clone)]
+pub struct ScrapeMetrics {
+    targets: Gauge,
+    scrapes: Family<ByOutcome, Counter>,
+    samples: Counter,
+    dropped: Family<ByCause, Counter>,
+}
+
+impl ScrapeMetrics {
+    pub(super) fn register(registry: &mut Registry) -> ScrapeMetrics {
+        let m = ScrapeMetrics {
+            targets: Gauge::default(),
+            scrapes: Family::default(),
+            samples: Counter::default(),
+            dropped: Family::default(),
+        };
+        registry.register("scrape_targets", "Targets that are scraped", m.targets.clone());
+        registry.register("scrapes", "Scrapes, by how they ended", m.scrapes.clone());
+        registry.register("scraped_samples", "Samples of scrapes that are left by relabelling", m.samples.clone());
+        registry.register(
+            "scrape_dropped",
+            "Scraped samples that were refused, and bodies that were not written, by reason",
+            m.dropped.clone(),
+        );
+        m
+    }
+
+    pub fn targets(&self, count: u64) {
+        self.targets.set(gauge(count));
+    }
+
+    pub fn scraped(&self, outcome: &'static str, samples: u64) {
+        self.scrapes.get_or_create(&ByOutcome { outcome }).inc();
+        self.samples.inc_by(samples);
+    }
+
+    pub fn dropped(&self, reason: &'static str, count: u64) {
+        self.dropped.get_or_create(&ByCause { reason }).inc_by(count);
+    }
+}

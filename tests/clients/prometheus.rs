@@ -17,7 +17,7 @@ fn binary() -> std::ffi::OsString {
     std::env::var_os("MONOCLE_SENDER").unwrap_or_else(|| "prometheus".into())
 }
 
-fn installed() -> bool {
+pub fn installed() -> bool {
     let has = Command::new(binary()).arg("--version").output().is_ok_and(|o| o.status.success());
     let required = std::env::var("MONOCLE_CLIENTS").is_ok_and(|v| v == "required");
     assert!(has || !required, "there is no prometheus, and MONOCLE_CLIENTS=required");
@@ -27,28 +27,36 @@ fn installed() -> bool {
     has
 }
 
-struct Sender {
+/// A Prometheus that runs until it is dropped.
+pub struct Prometheus {
     child: Child,
     address: String,
 }
 
-impl Drop for Sender {
+impl Drop for Prometheus {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Sender {
+impl Prometheus {
     /// Scrapes itself every second, and writes what it has to `server`.
-    fn start(home: &Path, server: &Server) -> Sender {
+    fn sending(home: &Path, server: &Server) -> Prometheus {
+        Prometheus::start(home, |address| {
+            format!(
+                "global: {{scrape_interval: 1s}}\n\
+                 scrape_configs: [{{job_name: sender, static_configs: [{{targets: ['{address}']}}]}}]\n\
+                 remote_write: [{{url: '{}/api/v1/write', queue_config: {{batch_send_deadline: 200ms}}, metadata_config: {{send_interval: 1s}}}}]\n",
+                server.url("prometheus")
+            )
+        })
+    }
+
+    /// With the configuration that `config` makes of its own address.
+    pub fn start(home: &Path, config: impl FnOnce(&str) -> String) -> Prometheus {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let config = format!(
-            "global: {{scrape_interval: 1s}}\n\
-             scrape_configs: [{{job_name: sender, static_configs: [{{targets: ['{address}']}}]}}]\n\
-             remote_write: [{{url: '{}/api/v1/write', queue_config: {{batch_send_deadline: 200ms}}, metadata_config: {{send_interval: 1s}}}}]\n",
-            server.url("prometheus")
-        );
+        let config = config(&address);
         let file = home.join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         let child = Command::new(binary())
@@ -59,10 +67,10 @@ impl Sender {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Sender { child, address }
+        Prometheus { child, address }
     }
 
-    fn query(&self, query: &str, time: f64) -> Option<Value> {
+    pub fn query(&self, query: &str, time: f64) -> Option<Value> {
         let mut path = form_urlencoded::Serializer::new(String::new());
         let path = format!("/api/v1/query?{}", path.append_pair("query", query).append_pair("time", &format!("{time:.3}")).finish());
         ask_at(&self.address, "GET", &path, None).ok().map(|answer: Answer| answer.json())
@@ -70,7 +78,7 @@ impl Sender {
 }
 
 /// The elements of a vector by their labels.
-fn elements(answer: &Value) -> BTreeMap<String, String> {
+pub fn elements(answer: &Value) -> BTreeMap<String, String> {
     let element = |e: &Value| (e["metric"].to_string(), e["value"][1].as_str().unwrap_or("").to_owned());
     answer["data"]["result"].as_array().map(|all| all.iter().map(element).collect()).unwrap_or_default()
 }
@@ -84,7 +92,7 @@ fn what_a_prometheus_sends_gives_the_rates_that_it_gives_itself() {
     }
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(home.path(), &[]);
-    let sender = Sender::start(home.path(), &server);
+    let sender = Prometheus::sending(home.path(), &server);
     let deadline = Instant::now() + LIMIT;
     let ours = |query: &str, time: &str| ask(&server, "prometheus", "/api/v1/query", &[("query", query), ("time", time)]);
     // Fifteen seconds of samples, and a scrape after them, so that everything before it has arrived. The time lies between

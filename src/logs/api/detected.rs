@@ -230,11 +230,29 @@ fn pasteable(value: &str) -> String {
     if kind_of(value) == "bytes" { si_bytes(value) } else { value.to_owned() }
 }
 
+/// Bytes of paths and values that are looked at of one line: where keys are long, each of many members has a long path.
+const MEMBERS_MAX_BYTES: usize = 4 << 20;
+
 fn json_members(s: &mut Scanner<'_>, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) -> Result<Flow, JsonError> {
+    let mut left = MEMBERS_MAX_BYTES;
+    members(s, path, found, &mut left)
+}
+
+fn members(
+    s: &mut Scanner<'_>,
+    path: &mut Vec<String>,
+    found: &mut Vec<(Vec<String>, String)>,
+    left: &mut usize,
+) -> Result<Flow, JsonError> {
     s.object(&mut |s, key| {
+        *left = left.saturating_sub(24 * path.len() + path.iter().map(String::len).sum::<usize>() + key.len());
+        if *left == 0 {
+            return Ok(Flow::Stop);
+        }
         path.push(key.to_owned());
         match s.kind()? {
-            Kind::Object => drop(json_members(s, path, found)?),
+            Kind::Object if members(s, path, found, left)? == Flow::Stop => return Ok(Flow::Stop),
+            Kind::Object => {}
             Kind::Array => drop(s.raw()?),
             Kind::Scalar => match s.scalar()? {
                 Scalar::String(text) => found.push((path.clone(), text.into_owned())),

@@ -3,8 +3,10 @@
 use super::{Api, answer};
 use crate::logs::logql::{parse, pretty};
 use crate::web::{Params, json_response, text_response};
+use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::{Method, StatusCode};
 
 /// What Loki version clients are told; Grafana gates features on it.
@@ -84,6 +86,27 @@ pub async fn config(State(api): State<Api>) -> Response {
 
 pub async fn tenant_limits(State(api): State<Api>) -> Response {
     text_response(StatusCode::OK, limits(&api, ""))
+}
+
+/// Pages about the members of a cluster, for scripts that look whether they are there: there is one member.
+pub fn rings() -> Router<Api> {
+    let pages = ["/ring", "/distributor/ring", "/ingester/ring", "/ruler/ring", "/compactor/ring", "/memberlist"];
+    let page = || async { text_response(StatusCode::OK, "one process, no ring\n") };
+    pages.into_iter().fold(Router::new(), |router, path| router.route(path, get(page)))
+}
+
+/// The level is a knob and stays as it was at the start: to be read, not to be set.
+pub async fn log_level(method: Method) -> Response {
+    if method == Method::POST {
+        return text_response(StatusCode::BAD_REQUEST, "the log level is set at the start: --log\n");
+    }
+    let level = tracing::level_filters::LevelFilter::current();
+    json_response(StatusCode::OK, serde_json::json!({ "message": format!("Current log level is {level}") }).to_string())
+}
+
+/// What was acknowledged is durable already; blocks are cut by `/-/flush`, which operators may use.
+pub async fn flush() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 /// There are no rule groups, and none can be made.

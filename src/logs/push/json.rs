@@ -2,6 +2,7 @@ use crate::model::{Failure, time};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 
 #[derive(Debug, PartialEq)]
 pub struct Stream {
@@ -19,7 +20,38 @@ pub struct PushEntry {
 #[derive(Deserialize)]
 struct Body {
     #[serde(default)]
-    streams: Option<Vec<RawStream>>,
+    streams: Option<Streams<RawStream>>,
+}
+
+/// Streams of one request: an empty one is three bytes of JSON and far more in memory.
+const STREAMS_MAX: usize = 1_000_000;
+
+/// A list of streams of bounded length.
+struct Streams<S>(Vec<S>);
+
+impl<'de, S: Deserialize<'de>> Deserialize<'de> for Streams<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Streams<S>, D::Error> {
+        struct Elements<S>(PhantomData<S>);
+        impl<'de, S: Deserialize<'de>> Visitor<'de> for Elements<S> {
+            type Value = Streams<S>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of streams")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Streams<S>, A::Error> {
+                let mut streams = Vec::new();
+                while let Some(stream) = seq.next_element()? {
+                    if streams.len() == STREAMS_MAX {
+                        return Err(A::Error::custom(format!("more than {STREAMS_MAX} streams in one request")));
+                    }
+                    streams.push(stream);
+                }
+                Ok(Streams(streams))
+            }
+        }
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,7 +77,7 @@ pub struct LegacyStream {
 #[derive(Deserialize)]
 struct LegacyBody {
     #[serde(default)]
-    streams: Option<Vec<RawLegacyStream>>,
+    streams: Option<Streams<RawLegacyStream>>,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +106,7 @@ pub fn parse_legacy(body: &[u8]) -> Result<Vec<LegacyStream>, Failure> {
         let entries = raw.entries.unwrap_or_default().into_iter().map(entry).collect::<Result<_, _>>()?;
         Ok(LegacyStream { labels: raw.labels, entries })
     };
-    body.streams.unwrap_or_default().into_iter().map(stream).collect()
+    body.streams.into_iter().flat_map(|s| s.0).map(stream).collect()
 }
 
 pub fn parse(body: &[u8]) -> Result<Vec<Stream>, Failure> {
@@ -83,7 +115,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Stream>, Failure> {
         labels: raw.stream.map(|p| p.0).unwrap_or_default(),
         entries: raw.values.unwrap_or_default().into_iter().map(|e| e.0).collect(),
     };
-    Ok(body.streams.unwrap_or_default().into_iter().map(stream).collect())
+    Ok(body.streams.into_iter().flat_map(|s| s.0).map(stream).collect())
 }
 
 impl<'de> Deserialize<'de> for Pairs {

@@ -74,6 +74,13 @@ fn label_strings() {
     }
 }
 
+#[test]
+fn a_body_of_very_many_streams_is_refused() {
+    let streams = |count: usize| format!(r#"{{"streams":[{}{{}}]}}"#, "{},".repeat(count - 1));
+    let error = translate_json(streams(1_000_001).as_bytes(), &Config::default()).unwrap_err();
+    assert!(error.message.contains("more than 1000000 streams in one request"), "{}", error.message);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {

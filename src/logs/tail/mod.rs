@@ -7,7 +7,7 @@ mod outbox;
 
 pub use outbox::{Due, FRAME_MAX, Outbox};
 
-use super::entry::{LogRows, StreamEntries};
+use super::entry::{Entry, LogRows, StreamEntries};
 use super::head::{Chunk, Snapshot};
 use super::logql::ast::LogExpr;
 use super::logql::eval::{Direction, Engine, FoundEntry, LogQuery, Stats, run_log};
@@ -46,6 +46,12 @@ impl Missed {
         if self.named.len() < NAMED_MAX {
             self.named.push((ts, labels.clone()));
         }
+    }
+
+    fn add_all(&mut self, labels: &Labels, entries: &[Entry]) {
+        let room = NAMED_MAX - self.named.len();
+        self.named.extend(entries.iter().take(room).map(|e| (e.ts, labels.clone())));
+        self.count += entries.len() as u64;
     }
 
     fn absorb(&mut self, other: Missed) {
@@ -108,12 +114,14 @@ impl Follower {
         let mut missed = Missed::default();
         for stream in rows.streams.iter().filter(|s| matches(&s.labels, &self.matchers)) {
             let mut entries = Vec::new();
-            for entry in &stream.entries {
+            for (at, entry) in stream.entries.iter().enumerate() {
                 let bytes = LogRows::entry_bytes(entry);
-                match room.grow(bytes as u64) {
-                    Some(()) => entries.push(entry.clone()),
-                    None => missed.add(entry.ts, &stream.labels),
+                if room.grow(bytes as u64).is_none() {
+                    // Nor will the others fit: who takes nothing costs next to nothing.
+                    missed.add_all(&stream.labels, &stream.entries[at..]);
+                    break;
                 }
+                entries.push(entry.clone());
             }
             copied.push(StreamEntries { labels: stream.labels.clone(), entries });
         }
@@ -127,7 +135,7 @@ impl Follower {
         if let Err(mpsc::error::TrySendError::Full(arrival)) = self.sender.try_send(arrival) {
             let mut missed = Missed::default();
             for stream in &arrival.streams {
-                stream.entries.iter().for_each(|e| missed.add(e.ts, &stream.labels));
+                missed.add_all(&stream.labels, &stream.entries);
             }
             self.missed.absorb(missed);
         }

@@ -17,6 +17,7 @@ mod query;
 #[cfg(test)]
 mod sources_tests;
 mod status;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,6 +27,7 @@ mod write_tests;
 
 pub use admin::Purge;
 
+use super::scrape::Board;
 use super::select::Querier;
 use super::spec::MetricsSpec;
 use super::writer::Writer;
@@ -51,11 +53,17 @@ pub struct Api {
     tenancy: Tenancy,
     clock: Arc<dyn Clock>,
     telemetry: QueryMetrics,
+    scraping: Arc<Board>,
 }
 
 impl Api {
+    /// Tells of what is scraped.
+    pub fn scraping(self, scraping: Arc<Board>) -> Api {
+        Api { scraping, ..self }
+    }
+
     pub fn new(door: Arc<Door<MetricsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
-        Api { door, pool, tenancy, clock, telemetry }
+        Api { door, pool, tenancy, clock, telemetry, scraping: Arc::default() }
     }
 
     /// What writes through this API's door.
@@ -131,6 +139,7 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v1/cardinality/active_series", get(cardinality::active_series).post(cardinality::active_series))
         .route("/federate", get(federate::federate))
         .merge(status::routes())
+        .merge(targets::routes())
         .route("/api/v1/otlp/v1/metrics", post(otlp::export))
         .route("/otlp/v1/metrics", post(otlp::export))
         .route_layer(from_fn(cors::answer_options))

@@ -23,8 +23,9 @@ async fn accept(api: &Api, request: OtlpRequest) -> Result<Option<Rejected>, Fai
         OtlpFormat::Protobuf => FrameKind::OtlpProtobuf,
         OtlpFormat::Json => FrameKind::OtlpJson,
     };
-    let config = api.door.store().spec().config().clone();
-    let translate = move |body: &bytes::Bytes, received_at: i64| translate(kind, body, received_at, &config);
+    let spec = api.door.store().spec();
+    let (config, known) = (spec.config().clone(), spec.known_series().clone());
+    let translate = move |body: &bytes::Bytes, received_at: i64| translate(kind, body, received_at, &config, &known);
     let outcome = api.door.accept(tenant, kind as u8, encoding, request.body, translate).await?;
     let count = outcome.refusals.len() as u64;
     Ok((count > 0).then(|| Rejected { field: "rejectedDataPoints", count, message: outcome.refusals.message() }))

@@ -17,10 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 const VERSION: &str = "3.14.0";
 
 /// Lists that nothing fills here.
-const EMPTY: [(&str, &str); 10] = [
-    ("/api/v1/targets", r#"{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}"#),
-    ("/api/v1/targets/metadata", "[]"),
-    ("/api/v1/scrape_pools", r#"{"scrapePools":[]}"#),
+const EMPTY: [(&str, &str); 7] = [
     ("/api/v1/alertmanagers", r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#),
     ("/api/v1/status/tsdb/blocks", r#"{"blocks":[]}"#),
     ("/api/v1/status/config", r#"{"yaml":""}"#),

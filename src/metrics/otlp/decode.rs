@@ -4,17 +4,15 @@ use super::Kind;
 use crate::ingest::otlp_json_to_protobuf;
 use crate::model::{Attribute, AttributeValue, Failure, Signal};
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use prost::Message;
 
-pub(super) fn decode(kind: Kind, body: &Bytes) -> Result<ExportMetricsServiceRequest, Failure> {
-    let body = match kind {
-        Kind::Protobuf => body.clone(),
-        Kind::Json => otlp_json_to_protobuf(Signal::Metrics, body)?,
-    };
-    ExportMetricsServiceRequest::decode(body).map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))
+/// The bytes of an `ExportMetricsServiceRequest`.
+pub(super) fn otlp_bytes(kind: Kind, body: &Bytes) -> Result<Bytes, Failure> {
+    match kind {
+        Kind::Protobuf => Ok(body.clone()),
+        Kind::Json => otlp_json_to_protobuf(Signal::Metrics, body),
+    }
 }
 
 pub(super) fn attribute(pair: KeyValue) -> Attribute {

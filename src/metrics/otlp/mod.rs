@@ -1,12 +1,18 @@
 //! OTLP metrics as Prometheus series. Source of all rules: contracts/prometheus.md 3.
 
 mod decode;
+#[cfg(test)]
+mod differential;
 mod labels;
 mod name;
 mod points;
+mod request;
+mod series_cache;
 mod target_info;
 #[cfg(test)]
 mod tests;
+
+pub use series_cache::SeriesCache;
 
 use super::rows::MetricRows;
 use super::spec::Config;
@@ -14,6 +20,7 @@ use crate::model::Failure;
 use crate::model::time::MILLI;
 use crate::storage::Refusals;
 use bytes::Bytes;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The two forms of OTLP.
@@ -104,16 +111,26 @@ impl Default for TranslationConfig {
 /// Translates one export request. A pure function of its arguments, because replay calls it again: every data point is an
 /// item, numbered in the order of the message, whether it is refused or not.
 ///
-/// Fails only for a body that cannot be decoded.
-pub fn translate(kind: Kind, body: &Bytes, received_at: i64, config: &Config) -> Result<(MetricRows, Refusals), Failure> {
-    let request = decode::decode(kind, body)?;
+/// `cache` may hold anything: it only makes it faster. Fails only for a body that cannot be decoded.
+pub fn translate(
+    kind: Kind,
+    body: &Bytes,
+    received_at: i64,
+    config: &Config,
+    cache: &SeriesCache,
+) -> Result<(MetricRows, Refusals), Failure> {
+    let body = decode::otlp_bytes(kind, body)?;
+    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    let mut translation = points::Translation::new(&config.translation, times(received_at, config));
+    request::read(&body, &mut translation, cache, ms(config.lookback) / 2)
+        .map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))?;
+    Ok(translation.finish())
+}
+
+/// Times that can be stored, milliseconds.
+fn times(received_at: i64, config: &Config) -> RangeInclusive<i64> {
     let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     let received_ms = received_at / MILLI;
     let oldest = config.retention.map_or(i64::MIN, |r| received_ms.saturating_sub(ms(r)));
-    let times = oldest..=received_ms.saturating_add(ms(config.future_max));
-    let mut translation = points::Translation::new(&config.translation, times);
-    for resource in request.resource_metrics {
-        translation.resource(resource, ms(config.lookback) / 2);
-    }
-    Ok(translation.finish())
+    oldest..=received_ms.saturating_add(ms(config.future_max))
 }

@@ -2,7 +2,8 @@
 
 use super::labels::{ResourceLabels, add_attributes};
 use super::name::{Shape, metric_name, unit_text};
-use super::{TranslationConfig, decode, target_info};
+use super::request::Number;
+use super::{TranslationConfig, decode};
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
@@ -11,7 +12,7 @@ use crate::model::number::plain_float;
 use crate::model::time::MILLI;
 use crate::model::{Attribute, Labels, LabelsBuilder, Reason, SpanId, TraceId};
 use crate::storage::Refusals;
-use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1 as otlp;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{exemplar, number_data_point};
@@ -42,20 +43,22 @@ const NO_RECORDED_VALUE: u32 = otlp::DataPointFlags::NoRecordedValueMask as u32;
 const ZERO_THRESHOLD: f64 = 1e-128;
 
 /// Nanoseconds to milliseconds, truncated.
-fn millis(nanos: u64) -> i64 {
+pub(super) fn millis(nanos: u64) -> i64 {
     i64::try_from(nanos / MILLI.unsigned_abs()).unwrap_or(i64::MAX)
 }
 
 /// One request on its way to rows.
 pub(super) struct Translation<'a> {
-    config: &'a TranslationConfig,
+    pub(super) config: &'a TranslationConfig,
     /// Times that can be stored, milliseconds: what was made up or goes along with a data point keeps to them, too.
     times: RangeInclusive<i64>,
-    rows: RowsBuilder,
+    pub(super) rows: RowsBuilder,
+    /// The first and the last of these times that points of the resource at hand have.
+    pub(super) covered: Option<(i64, i64)>,
 }
 
 /// What the data points of one metric share.
-struct Family<'a> {
+pub(super) struct Family<'a> {
     /// The name of the series, or why there is none.
     name: Result<String, String>,
     original: &'a str,
@@ -63,6 +66,8 @@ struct Family<'a> {
     resource: &'a ResourceLabels,
     scope: &'a [(String, String)],
     config: &'a TranslationConfig,
+    temporality: Temporality,
+    is_sum: bool,
 }
 
 /// What the samples of one data point share.
@@ -82,52 +87,138 @@ impl Point {
 
 impl<'a> Translation<'a> {
     pub(super) fn new(config: &'a TranslationConfig, times: RangeInclusive<i64>) -> Translation<'a> {
-        Translation { config, times, rows: RowsBuilder::default() }
+        Translation { config, times, rows: RowsBuilder::default(), covered: None }
     }
 
     pub(super) fn finish(self) -> (MetricRows, Refusals) {
         self.rows.finish()
     }
 
-    /// `info_step` is the distance of `target_info` samples, milliseconds.
+    /// A point of the resource has this time, milliseconds.
+    pub(super) fn cover(&mut self, ts: i64) {
+        if self.times.contains(&ts) {
+            self.covered = Some(self.covered.map_or((ts, ts), |(low, high)| (low.min(ts), high.max(ts))));
+        }
+    }
+
+    /// The resource of a decoded request: what the reader of the bytes is compared with.
+    #[cfg(test)]
     pub(super) fn resource(&mut self, message: otlp::ResourceMetrics, info_step: i64) {
         let attributes: Vec<Attribute> =
             message.resource.map(|r| r.attributes).unwrap_or_default().into_iter().map(decode::attribute).collect();
         let resource = ResourceLabels::new(&attributes, self.config);
-        let mut times: Option<(i64, i64)> = None;
-        for scope in message.scope_metrics {
-            let scope_labels = self.scope_labels(scope.scope, &scope.schema_url);
-            for metric in scope.metrics {
-                for ts in point_times(&metric).map(millis).filter(|ts| self.times.contains(ts)) {
-                    times = Some(times.map_or((ts, ts), |(low, high)| (low.min(ts), high.max(ts))));
-                }
+        self.covered = None;
+        for metrics in message.scope_metrics {
+            let scope = metrics.scope.unwrap_or_default();
+            let own: Vec<Attribute> = scope.attributes.into_iter().map(decode::attribute).collect();
+            let scope_labels = self.scope_labels(&scope.name, &scope.version, &own, &metrics.schema_url);
+            for metric in metrics.metrics {
+                self.cover_points_of(&metric);
                 self.metric(metric, &resource, &scope_labels);
             }
         }
-        if let Some(range) = times {
-            target_info::add(&mut self.rows, &attributes, &resource, range, info_step, self.config);
+        if let Some(range) = self.covered.take() {
+            super::target_info::add(&mut self.rows, &attributes, &resource, range, info_step, self.config);
         }
     }
 
-    fn scope_labels(&self, scope: Option<InstrumentationScope>, schema_url: &str) -> Vec<(String, String)> {
-        let Some(scope) = scope.filter(|s| self.config.promote_scope_metadata && !s.name.is_empty()) else { return Vec::new() };
-        let mut labels = LabelsBuilder::default();
-        let named = |pair: KeyValue| {
-            let attribute = decode::attribute(pair);
-            Attribute::new(format!("otel_scope_{}", attribute.key), attribute.value)
-        };
-        let attributes: Vec<Attribute> = scope.attributes.into_iter().map(named).collect();
-        for attribute in &attributes {
-            // A scope attribute without a usable name is left out.
-            let _ = add_attributes(&mut labels, std::slice::from_ref(attribute), self.config);
+    pub(super) fn cover_points_of(&mut self, metric: &otlp::Metric) {
+        point_times(metric).for_each(|nanos| self.cover(millis(nanos)));
+    }
+
+    /// `attributes` are those of the scope.
+    pub(super) fn scope_labels(&self, name: &str, version: &str, attributes: &[Attribute], schema_url: &str) -> Vec<(String, String)> {
+        if !self.config.promote_scope_metadata || name.is_empty() {
+            return Vec::new();
         }
-        labels.set("otel_scope_name", &scope.name);
-        labels.set("otel_scope_version", &scope.version);
+        let mut labels = LabelsBuilder::default();
+        for attribute in attributes {
+            let named = Attribute::new(format!("otel_scope_{}", attribute.key), attribute.value.clone());
+            // A scope attribute without a usable name is left out.
+            let _ = add_attributes(&mut labels, &[named], self.config);
+        }
+        labels.set("otel_scope_name", name);
+        labels.set("otel_scope_version", version);
         labels.set("otel_scope_schema_url", schema_url);
         labels.build().iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
     }
 
-    fn metric(&mut self, metric: otlp::Metric, resource: &ResourceLabels, scope: &[(String, String)]) {
+    /// The family of a gauge, or of a sum with its temporality and whether it only grows.
+    pub(super) fn number_family<'b>(
+        &self,
+        (name, unit, description): (&'b str, &str, &str),
+        sum: Option<(i32, bool)>,
+        resource: &'b ResourceLabels,
+        scope: &'b [(String, String)],
+    ) -> Family<'b>
+    where
+        'a: 'b,
+    {
+        let (shape, kind) = match sum {
+            None => (Shape::Gauge, MetricType::Gauge),
+            Some((_, true)) => (Shape::MonotonicSum, MetricType::Counter),
+            Some((_, false)) => (Shape::Other, MetricType::Gauge),
+        };
+        let temporality = sum.map_or(Temporality::Cumulative, |(temporality, _)| Temporality::of(temporality));
+        let translated = metric_name(name, unit, shape, self.config.strategy);
+        let metadata =
+            Metadata { family: translated.clone().unwrap_or_default(), kind, unit: unit_text(unit), help: description.to_owned() };
+        Family {
+            name: translated,
+            original: name,
+            metadata: Arc::new(metadata),
+            resource,
+            scope,
+            config: self.config,
+            temporality,
+            is_sum: sum.is_some(),
+        }
+    }
+
+    /// A point with the labels and the id of its series, or why it has none.
+    pub(super) fn number(&mut self, family: &Family<'_>, number: Number, series: Result<(Labels, i64), String>) {
+        let Some(item) = self.item(family, family.temporality) else { return };
+        let (labels, id) = match series {
+            Ok(series) => series,
+            Err(message) => return self.refuse_labels(item, family, &message),
+        };
+        let start = if family.is_sum { millis(number.start) } else { 0 };
+        let value = if number.flags & NO_RECORDED_VALUE != 0 { f64::from_bits(STALE_NAN) } else { number.value };
+        let series = self.rows.known_series(labels, id, Some(&family.metadata));
+        let times = (millis(number.time), start);
+        if family.temporality == Temporality::Delta {
+            self.rows.delta(series, item, times, Value::Float(value));
+        } else {
+            self.rows.sample(series, item, times, Value::Float(value));
+        }
+        if family.is_sum {
+            for exemplar in in_order(number.exemplars) {
+                self.exemplar(series, item, exemplar);
+            }
+        }
+    }
+
+    /// Numbers the item; `None` if it is refused.
+    fn item(&mut self, family: &Family<'_>, temporality: Temporality) -> Option<u32> {
+        let item = self.rows.next_item();
+        if let Err(message) = &family.name {
+            self.rows.refuse(item, Reason::InvalidName, || message.clone());
+            return None;
+        }
+        if temporality == Temporality::Unspecified {
+            self.rows.refuse(item, Reason::InvalidTemporality, || {
+                format!("invalid temporality and type combination for metric {:?}: it must be cumulative or delta", family.original)
+            });
+            return None;
+        }
+        Some(item)
+    }
+
+    fn refuse_labels(&mut self, item: u32, family: &Family<'_>, message: &str) {
+        self.rows.refuse(item, Reason::InvalidLabel, || format!("{message} in metric {:?}", family.original));
+    }
+
+    pub(super) fn metric(&mut self, metric: otlp::Metric, resource: &ResourceLabels, scope: &[(String, String)]) {
         let Some(data) = metric.data else { return };
         let (shape, kind) = match &data {
             Data::Gauge(_) => (Shape::Gauge, MetricType::Gauge),
@@ -140,7 +231,8 @@ impl<'a> Translation<'a> {
         let unit = unit_text(&metric.unit);
         let family_name = name.clone().unwrap_or_default();
         let metadata = Arc::new(Metadata { family: family_name, kind, unit, help: metric.description });
-        let family = Family { name, original: &metric.name, metadata, resource, scope, config: self.config };
+        let (temporality, is_sum) = (Temporality::Cumulative, false);
+        let family = Family { name, original: &metric.name, metadata, resource, scope, config: self.config, temporality, is_sum };
         match data {
             Data::Gauge(gauge) => self.numbers(&family, gauge.data_points, Temporality::Cumulative, false),
             Data::Sum(sum) => self.numbers(&family, sum.data_points, Temporality::of(sum.aggregation_temporality), true),
@@ -159,25 +251,16 @@ impl<'a> Translation<'a> {
         flags: u32,
         temporality: Temporality,
     ) -> Option<Point> {
-        let item = self.rows.next_item();
-        if let Err(message) = &family.name {
-            self.rows.refuse(item, Reason::InvalidName, || message.clone());
-            return None;
-        }
-        if temporality == Temporality::Unspecified {
-            self.rows.refuse(item, Reason::InvalidTemporality, || {
-                format!("invalid temporality and type combination for metric {:?}: it must be cumulative or delta", family.original)
-            });
-            return None;
-        }
-        match family.labels(attributes) {
+        let item = self.item(family, temporality)?;
+        let attributes: Vec<Attribute> = attributes.into_iter().map(decode::attribute).collect();
+        match family.labels(&attributes) {
             Ok(labels) => {
                 let times = (millis(nanos.0), millis(nanos.1));
                 let delta = temporality == Temporality::Delta;
                 Some(Point { item, labels, times, stale: flags & NO_RECORDED_VALUE != 0, delta })
             }
             Err(message) => {
-                self.rows.refuse(item, Reason::InvalidLabel, || format!("{message} in metric {:?}", family.original));
+                self.refuse_labels(item, family, &message);
                 None
             }
         }
@@ -185,7 +268,7 @@ impl<'a> Translation<'a> {
 
     /// Adds the sample of a series of the family and returns its position.
     fn float(&mut self, family: &Family<'_>, point: &Point, suffix: &str, extra: Option<(&str, &str)>, value: f64) -> u32 {
-        let series = self.rows.series(family.series_labels(point, suffix, extra), Some(&family.metadata));
+        let series = self.rows.series(family.series_labels(&point.labels, suffix, extra), Some(&family.metadata));
         self.sample(series, point, point.value(value));
         series
     }
@@ -252,7 +335,7 @@ impl<'a> Translation<'a> {
             buckets.push((*bound, series));
         }
         let last = self.float(family, point, "_bucket", Some(("le", "+Inf")), data.count as f64);
-        for exemplar in in_order(data.exemplars) {
+        for exemplar in in_order(data.exemplars.into_iter().map(exemplar).collect()) {
             let bucket = buckets.iter().find(|(bound, _)| exemplar.value <= *bound).map_or(last, |b| b.1);
             self.exemplar(bucket, point.item, exemplar);
         }
@@ -307,13 +390,13 @@ impl<'a> Translation<'a> {
     fn native(&mut self, family: &Family<'_>, point: &Point, histogram: Histogram, exemplars: Vec<otlp::Exemplar>) {
         let stale = f64::from_bits(STALE_NAN);
         let histogram = if point.stale { Histogram { sum: stale, count: stale, ..Histogram::default() } } else { histogram };
-        let series = self.rows.series(family.series_labels(point, "", None), Some(&family.metadata));
+        let series = self.rows.series(family.series_labels(&point.labels, "", None), Some(&family.metadata));
         self.sample(series, point, Value::Histogram(Arc::new(histogram)));
         self.exemplars(series, point.item, exemplars);
     }
 
     fn exemplars(&mut self, series: u32, item: u32, exemplars: Vec<otlp::Exemplar>) {
-        for exemplar in in_order(exemplars) {
+        for exemplar in in_order(exemplars.into_iter().map(exemplar).collect()) {
             self.exemplar(series, item, exemplar);
         }
     }
@@ -346,10 +429,13 @@ fn unfit(data: &otlp::ExponentialHistogramDataPoint) -> Option<String> {
 }
 
 impl Family<'_> {
-    fn labels(&self, attributes: Vec<KeyValue>) -> Result<LabelsBuilder, String> {
-        let attributes: Vec<Attribute> = attributes.into_iter().map(decode::attribute).collect();
+    pub(super) fn has_name(&self) -> bool {
+        self.name.is_ok()
+    }
+
+    pub(super) fn labels(&self, attributes: &[Attribute]) -> Result<LabelsBuilder, String> {
         let mut labels = LabelsBuilder::default();
-        add_attributes(&mut labels, &attributes, self.config)?;
+        add_attributes(&mut labels, attributes, self.config)?;
         self.resource.add_promoted(&mut labels);
         self.resource.add_identity(&mut labels);
         for (name, value) in self.scope {
@@ -358,8 +444,8 @@ impl Family<'_> {
         Ok(labels)
     }
 
-    fn series_labels(&self, point: &Point, suffix: &str, extra: Option<(&str, &str)>) -> Labels {
-        let mut labels = point.labels.clone();
+    pub(super) fn series_labels(&self, point: &LabelsBuilder, suffix: &str, extra: Option<(&str, &str)>) -> Labels {
+        let mut labels = point.clone();
         // A point exists only if the family has a name.
         let name = self.name.as_deref().unwrap_or_default();
         labels.set(METRIC_NAME, &format!("{name}{suffix}"));
@@ -371,8 +457,7 @@ impl Family<'_> {
 }
 
 /// A reservoir gives its exemplars in any order, and a series takes them in order of time.
-fn in_order(messages: Vec<otlp::Exemplar>) -> Vec<Exemplar> {
-    let mut exemplars: Vec<Exemplar> = messages.into_iter().map(exemplar).collect();
+fn in_order(mut exemplars: Vec<Exemplar>) -> Vec<Exemplar> {
     exemplars.sort_by(|a, b| a.ts.cmp(&b.ts).then(a.value.total_cmp(&b.value)));
     exemplars
 }
@@ -383,21 +468,26 @@ fn exemplar(message: otlp::Exemplar) -> Exemplar {
         Some(exemplar::Value::AsInt(value)) => value as f64,
         None => 0.0,
     };
+    let attributes: Vec<Attribute> = message.filtered_attributes.into_iter().map(decode::attribute).collect();
+    exemplar_of(millis(message.time_unix_nano), value, (&message.trace_id, &message.span_id), &attributes)
+}
+
+/// Without its attributes if they are too long.
+pub(super) fn exemplar_of(ts: i64, value: f64, (trace_id, span_id): (&[u8], &[u8]), attributes: &[Attribute]) -> Exemplar {
     let mut ids = LabelsBuilder::default();
-    if let Some(trace) = TraceId::from_slice(&message.trace_id).filter(|id| !id.is_zero()) {
+    if let Some(trace) = TraceId::from_slice(trace_id).filter(|id| !id.is_zero()) {
         ids.set("trace_id", &trace.to_hex());
     }
-    if let Some(span) = SpanId::from_slice(&message.span_id).filter(|id| !id.is_zero()) {
+    if let Some(span) = SpanId::from_slice(span_id).filter(|id| !id.is_zero()) {
         ids.set("span_id", &span.to_hex());
     }
     let mut all = ids.clone();
-    for pair in message.filtered_attributes {
-        let attribute = decode::attribute(pair);
+    for attribute in attributes {
         all.set(&attribute.key, &attribute.value.to_text());
     }
     let all = all.build();
     let labels = if Exemplar::takes(&all) { all } else { ids.build() };
-    Exemplar { ts: millis(message.time_unix_nano), value, labels }
+    Exemplar { ts, value, labels }
 }
 
 /// Times of all points, nanoseconds.

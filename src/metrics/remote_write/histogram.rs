@@ -10,31 +10,32 @@ const WIRE_SCHEMA_MAX: i64 = 52;
 
 /// One side's buckets as they stand in the message.
 #[derive(Default)]
-struct Side {
+pub(in crate::metrics) struct Side {
     /// (gap before the span, its length)
-    spans: Vec<(i64, u64)>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
+    pub spans: Vec<(i64, u64)>,
+    pub deltas: Vec<i64>,
+    pub counts: Vec<f64>,
 }
 
+/// A histogram as it came.
 #[derive(Default)]
-struct Message {
-    count: Count,
-    zero_count: Count,
-    sum: f64,
-    schema: i64,
-    zero_threshold: f64,
-    positive: Side,
-    negative: Side,
-    hint: ResetHint,
-    ts: i64,
-    start: i64,
-    custom: Vec<f64>,
+pub(in crate::metrics) struct Message {
+    pub count: Count,
+    pub zero_count: Count,
+    pub sum: f64,
+    pub schema: i64,
+    pub zero_threshold: f64,
+    pub positive: Side,
+    pub negative: Side,
+    pub hint: ResetHint,
+    pub ts: i64,
+    pub start: i64,
+    pub custom: Vec<f64>,
 }
 
 /// An integer makes the histogram one of integers.
 #[derive(Clone, Copy)]
-enum Count {
+pub(in crate::metrics) enum Count {
     Integer(u64),
     Float(f64),
 }
@@ -46,7 +47,7 @@ impl Default for Count {
 }
 
 impl Count {
-    fn to_float(self) -> f64 {
+    pub fn to_float(self) -> f64 {
         match self {
             Count::Integer(count) => count as f64,
             Count::Float(count) => count,
@@ -89,7 +90,7 @@ fn read(bytes: &[u8]) -> Result<Message, Malformed> {
     Ok(message)
 }
 
-fn span(field: Field<'_>) -> Result<(i64, u64), Malformed> {
+pub(in crate::metrics) fn span(field: Field<'_>) -> Result<(i64, u64), Malformed> {
     let (mut offset, mut length) = (0, 0);
     let mut cursor = Cursor::new(field.bytes()?);
     while let Some((number, field)) = cursor.next()? {
@@ -109,7 +110,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Result<HistogramSample, String>, Ma
     Ok(histogram(message).map(|histogram| HistogramSample { ts, start, histogram: Arc::new(histogram) }))
 }
 
-fn histogram(message: Message) -> Result<Histogram, String> {
+/// The histogram, or why it is none.
+pub(in crate::metrics) fn histogram(message: Message) -> Result<Histogram, String> {
     let schema = i32::try_from(message.schema).ok().filter(|s| {
         *s == CUSTOM_SCHEMA || (SCHEMA_MIN..=SCHEMA_MAX).contains(s) || (i64::from(SCHEMA_MAX) + 1..=WIRE_SCHEMA_MAX).contains(&(*s).into())
     });

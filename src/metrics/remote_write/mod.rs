@@ -5,13 +5,13 @@
 //! The messages are read field by field from the bytes: a request of 100,000 series never exists as 100,000 structs.
 
 mod body;
-mod histogram;
+pub(in crate::metrics) mod histogram;
 mod label_set;
 #[cfg(test)]
 mod tests;
 mod v1;
 mod v2;
-mod wire;
+pub(in crate::metrics) mod wire;
 
 pub use body::{SeriesWrite, WriteBody};
 pub use v2::{Tally, Written};

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Why bytes are no such message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub &'static str);
+pub(in crate::metrics) struct Malformed(pub &'static str);
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,7 +15,7 @@ impl fmt::Display for Malformed {
 
 /// A field's value as it stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field<'a> {
+pub(in crate::metrics) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32,
@@ -26,29 +26,29 @@ const WRONG_TYPE: Malformed = Malformed("a field has the wrong wire type");
 const TRUNCATED: Malformed = Malformed("unexpected end of data");
 
 impl<'a> Field<'a> {
-    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    pub(in crate::metrics) fn bytes(self) -> Result<&'a [u8], Malformed> {
         if let Field::Bytes(bytes) = self { Ok(bytes) } else { Err(WRONG_TYPE) }
     }
 
-    pub(super) fn unsigned(self) -> Result<u64, Malformed> {
+    pub(in crate::metrics) fn unsigned(self) -> Result<u64, Malformed> {
         if let Field::Varint(number) = self { Ok(number) } else { Err(WRONG_TYPE) }
     }
 
-    pub(super) fn signed(self) -> Result<i64, Malformed> {
+    pub(in crate::metrics) fn signed(self) -> Result<i64, Malformed> {
         Ok(self.unsigned()?.cast_signed())
     }
 
     /// `sint32` and `sint64`.
-    pub(super) fn zigzag(self) -> Result<i64, Malformed> {
+    pub(in crate::metrics) fn zigzag(self) -> Result<i64, Malformed> {
         Ok(unzigzag(self.unsigned()?))
     }
 
-    pub(super) fn double(self) -> Result<f64, Malformed> {
+    pub(in crate::metrics) fn double(self) -> Result<f64, Malformed> {
         if let Field::Fixed64(bits) = self { Ok(f64::from_bits(bits)) } else { Err(WRONG_TYPE) }
     }
 
     /// The elements of a repeated integer: one, or all of a packed run.
-    pub(super) fn each_varint(self, mut take: impl FnMut(u64)) -> Result<(), Malformed> {
+    pub(in crate::metrics) fn each_varint(self, mut take: impl FnMut(u64)) -> Result<(), Malformed> {
         match self {
             Field::Varint(number) => take(number),
             Field::Bytes(packed) => {
@@ -63,7 +63,7 @@ impl<'a> Field<'a> {
     }
 
     /// The elements of a repeated double: one, or all of a packed run.
-    pub(super) fn each_double(self, mut take: impl FnMut(f64)) -> Result<(), Malformed> {
+    pub(in crate::metrics) fn each_double(self, mut take: impl FnMut(f64)) -> Result<(), Malformed> {
         match self {
             Field::Fixed64(bits) => take(f64::from_bits(bits)),
             Field::Bytes(packed) => {
@@ -78,16 +78,23 @@ impl<'a> Field<'a> {
     }
 }
 
-pub(super) fn unzigzag(number: u64) -> i64 {
+pub(in crate::metrics) fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+}
+
+/// The message after its length, and what follows it.
+pub(in crate::metrics) fn delimited(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let mut cursor = Cursor(bytes);
+    let length = usize::try_from(cursor.varint()?).map_err(|_| TRUNCATED)?;
+    Ok((cursor.take(length)?, cursor.0))
 }
 
 /// What is left of one message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cursor<'a>(&'a [u8]);
+pub(in crate::metrics) struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Cursor<'a> {
+    pub(in crate::metrics) fn new(message: &'a [u8]) -> Cursor<'a> {
         Cursor(message)
     }
 
@@ -96,7 +103,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next field's number and value; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
+    pub(in crate::metrics) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
         if self.is_empty() {
             return Ok(None);
         }

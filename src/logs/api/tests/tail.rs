@@ -205,6 +205,12 @@ async fn loki_pages_that_people_look_at_are_there() {
     let (status, config) = ask(&house, "/config", &[]).await;
     let config: serde_yaml_ng::Value = serde_yaml_ng::from_str(&config).unwrap();
     assert_eq!((status, config["limits_config"]["max_query_series"].as_u64()), (200, Some(10_000)));
+    for path in ["/ring", "/ingester/ring", "/memberlist", "/log_level"] {
+        assert_eq!(ask(&house, path, &[]).await.0, 200, "{path}");
+    }
+    for path in ["/flush", "/flush/tenant"] {
+        assert_eq!(post(&house.query, path, "text/plain", "").await.0, 204, "{path}");
+    }
     let (_, limits) = ask(&house, "/config/tenant/v1/limits", &[]).await;
     let limits: serde_yaml_ng::Value = serde_yaml_ng::from_str(&limits).unwrap();
     assert_eq!(limits["max_query_length"].as_str(), Some("30d1h"));

@@ -114,8 +114,10 @@ impl Run<'_> {
         for rows in self.selection.read(part, range, self.needs)? {
             self.engine.ctx.check()?;
             let rows = rows?;
+            let mut since = 0;
             for (row, stream) in &rows.rows {
                 position += 1;
+                self.engine.ctx.check_every(&mut since, rows.columns.line(*row as usize).len())?;
                 self.entry(part, position, &rows.columns, (*row as usize, *stream), found)?;
             }
         }

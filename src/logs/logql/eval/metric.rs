@@ -77,7 +77,7 @@ pub fn run_metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, stats: 
         }
         MetricExpr::LabelReplace(replace) => {
             let inner = run_metric(engine, &replace.inner, steps, stats)?.into_series(steps);
-            label_replace(replace, inner).map(Value::Vector)
+            label_replace(replace, inner, engine.ctx).map(Value::Vector)
         }
     }
 }

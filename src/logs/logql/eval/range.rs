@@ -5,7 +5,7 @@ use super::{Engine, Series, Stats};
 use crate::logs::logql::ast::{RangeAggregation, RangeOp};
 use crate::logs::logql::pipeline::{Entry, Hints, LabelSet, Pipeline};
 use crate::model::{Labels, MatchOp, Matcher, TimeRange};
-use crate::query::{Grouping, QueryError};
+use crate::query::{Context, Grouping, QueryError};
 
 /// Memory of one point of a result.
 const POINT_BYTES: u64 = 16;
@@ -53,7 +53,7 @@ pub fn run(
     let sets = fold_entries(engine, &entries, stats, || SeriesSet::new(&windows, engine.ctx, whole), visit)?;
     let series = SeriesSet::joined(sets)?;
     if aggregation.op == RangeOp::Absent {
-        return Ok(absent(&range.log.matchers, series, &windows));
+        return absent(&range.log.matchers, series, &windows, engine.ctx);
     }
     let mut out = Vec::with_capacity(series.len());
     for (labels, samples) in series {
@@ -61,7 +61,9 @@ pub fn run(
         let points = match samples {
             Samples::Listed(mut list) => {
                 list.sort_by_key(|(ts, _)| *ts);
-                windows.points(&list, |window| evaluate(aggregation, window, &windows))
+                // A window may be long, and there may be many of them.
+                let value = |window: &Window<'_>| engine.ctx.check().map(|()| evaluate(aggregation, window, &windows));
+                windows.points(&list, value)?
             }
             Samples::Counted(differences) => windows.sums(&differences, aggregation.op),
         };
@@ -167,7 +169,7 @@ impl Windows {
     }
 
     /// A point for each step whose window is not empty. `samples` ascend.
-    fn points(&self, samples: &[(i64, f64)], mut value: impl FnMut(&Window<'_>) -> f64) -> Vec<(u32, f64)> {
+    fn points<E>(&self, samples: &[(i64, f64)], mut value: impl FnMut(&Window<'_>) -> Result<f64, E>) -> Result<Vec<(u32, f64)>, E> {
         let (mut from, mut to) = (0, 0);
         let mut points = Vec::new();
         for number in 0..self.steps.count() {
@@ -180,10 +182,10 @@ impl Windows {
                 from += 1;
             }
             if from < to {
-                points.push((number, value(&Window { samples: &samples[from..to], start, end })));
+                points.push((number, value(&Window { samples: &samples[from..to], start, end })?));
             }
         }
-        points
+        Ok(points)
     }
 }
 
@@ -277,17 +279,17 @@ fn counter_rate(window: &Window<'_>, seconds: f64) -> f64 {
 }
 
 /// 1 wherever no window has a sample.
-fn absent(matchers: &[Matcher], series: Vec<(Labels, Samples)>, windows: &Windows) -> Vec<Series> {
+fn absent(matchers: &[Matcher], series: Vec<(Labels, Samples)>, windows: &Windows, ctx: &Context) -> Result<Vec<Series>, QueryError> {
     let listed = |(_, samples)| if let Samples::Listed(list) = samples { list } else { Vec::new() };
     let mut all: Vec<(i64, f64)> = series.into_iter().flat_map(listed).collect();
     all.sort_by_key(|(ts, _)| *ts);
-    let present = windows.points(&all, |_| 1.0);
+    let present = windows.points(&all, |_| ctx.check().map(|()| 1.0))?;
     let mut present = present.into_iter().map(|(number, _)| number).peekable();
     let points: Vec<(u32, f64)> =
         (0..windows.steps.count()).filter(|number| present.next_if_eq(number).is_none()).map(|number| (number, 1.0)).collect();
     let once = |m: &&Matcher| m.op == MatchOp::Equal && matchers.iter().filter(|o| o.name == m.name).count() == 1;
     let labels = Labels::from_pairs(matchers.iter().filter(once).map(|m| (&m.name, &m.value)));
-    if points.is_empty() { Vec::new() } else { vec![Series { labels, points }] }
+    Ok(if points.is_empty() { Vec::new() } else { vec![Series { labels, points }] })
 }
 
 #[cfg(test)]
@@ -301,7 +303,7 @@ mod tests {
         for (ts, inside) in [(85, false), (86, true), (95, true), (96, false), (105, false), (106, true), (135, true), (136, false)] {
             assert_eq!(windows.contain(ts), inside, "{ts}");
         }
-        let points = windows.points(&[(86, 1.0), (95, 2.0), (135, 4.0)], |w| w.samples.iter().map(|s| s.1).sum());
+        let points = windows.points(&[(86, 1.0), (95, 2.0), (135, 4.0)], |w| Ok::<_, ()>(w.samples.iter().map(|s| s.1).sum())).unwrap();
         assert_eq!(points, [(0, 3.0), (2, 4.0)]);
     }
 
@@ -315,11 +317,11 @@ mod tests {
             [(steps(0, 300, 10), 35, 0), (steps(3, 299, 40), 7, 5), (steps(50, 50, 1), 1, -3), (steps(-20, 380, 100), 1000, 60)]
         {
             let windows = Windows { steps, range, offset };
-            let listed = windows.points(&sorted, |w| w.samples.iter().map(|s| s.1).sum());
+            let listed = windows.points(&sorted, |w| Ok::<_, ()>(w.samples.iter().map(|s| s.1).sum())).unwrap();
             let counted = windows.sums(&windows.counted(&samples), RangeOp::Bytes);
             assert_eq!(counted, listed, "{range} {offset}");
             samples.iter().for_each(|(ts, _)| {
-                let inside = windows.points(&[(*ts, 1.0)], |_| 1.0);
+                let inside = windows.points(&[(*ts, 1.0)], |_| Ok::<_, ()>(1.0)).unwrap();
                 assert_eq!(windows.contain(*ts), !inside.is_empty(), "{ts} {range} {offset}");
             });
         }

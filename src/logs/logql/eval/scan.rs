@@ -66,9 +66,11 @@ impl EntryScan<'_> {
 
     fn rows(&self, part: usize, rows: &Rows, stats: &mut Stats, visit: Visit<'_>) -> Result<(), QueryError> {
         let Entries { pipeline, needs, .. } = self.entries;
+        let mut since = 0;
         for (row, stream) in &rows.rows {
             let row = *row as usize;
             let line = rows.columns.line(row);
+            self.engine.ctx.check_every(&mut since, line.len())?;
             stats.lines += 1;
             stats.bytes += line.len() as u64;
             if !pipeline.admits(line) {

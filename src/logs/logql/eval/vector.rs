@@ -3,7 +3,7 @@ use super::range::variance;
 use super::{Engine, Series};
 use crate::logs::logql::ast::{LabelReplace, VectorOp};
 use crate::model::{Labels, regexp};
-use crate::query::{Grouping, QueryError};
+use crate::query::{Context, Grouping, QueryError};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -112,17 +112,28 @@ fn select(op: VectorOp, k: usize, grouping: &Grouping, series: Vec<Series>, step
     order.into_iter().map(|at| std::mem::replace(&mut out[at], Series { labels: Labels::empty(), points: Vec::new() })).collect()
 }
 
-pub fn label_replace(replace: &LabelReplace, series: Vec<Series>) -> Result<Vec<Series>, QueryError> {
+/// Bytes of a label that `label_replace` makes.
+const REPLACED_MAX_BYTES: usize = 1 << 20;
+
+pub fn label_replace(replace: &LabelReplace, series: Vec<Series>, ctx: &Context) -> Result<Vec<Series>, QueryError> {
     let regex = regexp::compile_anchored(&replace.regex).map_err(|e| QueryError::Parse(format!("invalid regex in label_replace: {e}")))?;
+    let groups = replace.replacement.matches('$').count();
     let rename = |mut one: Series| {
-        if let Some(captures) = regex.captures(one.labels.value(&replace.source)) {
+        let source = one.labels.value(&replace.source);
+        if let Some(captures) = regex.captures(source) {
+            // A group is a part of the value.
+            if replace.replacement.len() + groups.saturating_mul(source.len()) > REPLACED_MAX_BYTES {
+                return Err(QueryError::TooMuch(format!("label_replace makes a label of more than {REPLACED_MAX_BYTES} bytes")));
+            }
             let mut value = String::new();
             captures.expand(&replace.replacement, &mut value);
+            ctx.check()?;
+            ctx.reserve(value.len() as u64)?;
             let mut labels = one.labels.to_builder();
             labels.set(&replace.destination, &value);
             one.labels = labels.build();
         }
-        one
+        Ok(one)
     };
-    Ok(series.into_iter().map(rename).collect())
+    series.into_iter().map(rename).collect()
 }

@@ -288,6 +288,7 @@ impl Parser {
         self.expect(")", &[")"])?;
         let [destination, replacement, source, regex] = texts;
         regexp::compile_anchored(&regex).map_err(|e| ParseError::new(format!("invalid regex in label_replace: {e}")))?;
+        self.weigh(&regex)?;
         Ok(MetricExpr::LabelReplace(Box::new(LabelReplace { inner, destination, replacement, source, regex })))
     }
 }

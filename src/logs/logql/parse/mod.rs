@@ -8,7 +8,7 @@ use super::ast::{Expr, LogExpr, LogRange, MetricExpr};
 use super::lex::{Lexeme, Token, lex};
 use super::pipeline::Pipeline;
 use crate::logs::erase::may_delete_by;
-use crate::model::{MatchOp, Matcher};
+use crate::model::{MatchOp, Matcher, regexp};
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +112,13 @@ struct Parser {
     at: usize,
     depth: usize,
     operators: usize,
+    /// Of all regular expressions so far.
+    weight: u64,
 }
+
+/// States of all regular expressions of a query, and what even the smallest one counts: its caches take memory, too.
+const REGEXES_MAX_WEIGHT: u64 = 1 << 22;
+const REGEX_MIN_WEIGHT: u64 = 1 << 14;
 
 impl Parser {
     fn new(query: &str) -> Result<Parser, ParseError> {
@@ -123,7 +129,7 @@ impl Parser {
         if lexemes.len() == 1 {
             return Err(ParseError::new("syntax error: unexpected $end"));
         }
-        Ok(Parser { lexemes, at: 0, depth: 0, operators: 0 })
+        Ok(Parser { lexemes, at: 0, depth: 0, operators: 0, weight: 0 })
     }
 
     /// The last lexeme is always the end, and is never passed.
@@ -230,12 +236,28 @@ impl Parser {
             let name = self.identifier(expected)?;
             let op = self.match_op().ok_or_else(|| self.unexpected(&["=", "=~", "!=", "!~"]))?;
             let value = self.string(&["STRING"])?;
-            matchers.push(matcher(name, op, value)?);
+            matchers.push(self.matcher(name, op, value)?);
             if self.take("}") {
                 return Ok(matchers);
             }
             self.expect(",", &["}", ","])?;
         }
+    }
+
+    fn matcher(&mut self, name: String, op: MatchOp, value: String) -> Result<Matcher, ParseError> {
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            self.weigh(&value)?;
+        }
+        Matcher::new(name, op, value).map_err(|e| ParseError::new(e.to_string()))
+    }
+
+    /// To be called before a regular expression is compiled.
+    fn weigh(&mut self, pattern: &str) -> Result<(), ParseError> {
+        self.weight = self.weight.saturating_add(regexp::weight(pattern).max(REGEX_MIN_WEIGHT));
+        if self.weight > REGEXES_MAX_WEIGHT {
+            return Err(ParseError::new("too many or too large regular expressions in one query"));
+        }
+        Ok(())
     }
 
     fn match_op(&mut self) -> Option<MatchOp> {
@@ -251,9 +273,7 @@ impl Parser {
     }
 }
 
-fn matcher(name: String, op: MatchOp, value: String) -> Result<Matcher, ParseError> {
-    Matcher::new(name, op, value).map_err(|e| ParseError::new(e.to_string()))
-}
-
+#[cfg(test)]
+mod round_trip;
 #[cfg(test)]
 mod tests;

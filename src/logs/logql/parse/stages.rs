@@ -1,4 +1,4 @@
-use super::{ParseError, Parser, matcher};
+use super::{ParseError, Parser};
 use crate::logs::logql::ast::{
     Comparison, Conversion, FormatSource, LabelFilter, LabelTest, LineFilter, LineOp, LineOperand, LogExpr, Stage, Unwrap,
 };
@@ -46,6 +46,10 @@ impl Parser {
             self.at += 1;
             operands.push(self.line_operand(&["STRING", "ip"])?);
         }
+        if matches!(op, LineOp::Regex | LineOp::NotRegex) {
+            let texts = operands.iter().filter_map(|o| if let LineOperand::Text(text) = o { Some(text) } else { None });
+            texts.into_iter().try_for_each(|text| self.weigh(text))?;
+        }
         Ok(LineFilter { op, operands })
     }
 
@@ -83,12 +87,19 @@ impl Parser {
                 }
                 Stage::Logfmt { strict, keep_empty, fields: self.extractions()? }
             }
-            "regexp" => Stage::Regexp(self.string(&["STRING"])?),
+            "regexp" => {
+                let pattern = self.string(&["STRING"])?;
+                self.weigh(&pattern)?;
+                Stage::Regexp(pattern)
+            }
             "pattern" => Stage::Pattern(self.string(&["STRING"])?),
             "unpack" => Stage::Unpack,
             "line_format" => Stage::LineFormat(self.string(&["STRING"])?),
             "label_format" => Stage::LabelFormat(self.label_formats()?),
-            "decolorize" => Stage::Decolorize,
+            "decolorize" => {
+                self.weigh("")?;
+                Stage::Decolorize
+            }
             "drop" => Stage::Drop(self.label_tests()?),
             _ => Stage::Keep(self.label_tests()?),
         })
@@ -143,7 +154,7 @@ impl Parser {
             out.push(match self.match_op() {
                 Some(op) => {
                     let value = self.string(&["STRING"])?;
-                    LabelTest::Matcher(matcher(name, op, value)?)
+                    LabelTest::Matcher(self.matcher(name, op, value)?)
                 }
                 None => LabelTest::Name(name),
             });
@@ -200,7 +211,7 @@ impl Parser {
         if let (Token::Punct("=" | "!=" | "=~" | "!~"), Token::String(_)) = (self.token(), self.ahead(1)) {
             let op = self.match_op().ok_or_else(|| self.unexpected(&[]))?;
             let value = self.string(&["STRING"])?;
-            return Ok(LabelFilter::Matcher(matcher(name, op, value)?));
+            return Ok(LabelFilter::Matcher(self.matcher(name, op, value)?));
         }
         let op = match self.token() {
             Token::Punct("=" | "==") => Comparison::Equal,

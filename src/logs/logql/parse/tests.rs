@@ -137,6 +137,16 @@ fn depth_and_length_are_bounded() {
         assert!(error(&query).contains("nested too deeply"), "{}", error(&query));
     }
     assert_eq!(error(&vec!["vector(1)"; 200].join("+")), "no error");
+    for query in [
+        format!("{{a=\"b\"}}{}", r#" |~ "x.*y""#.repeat(10_000)),
+        format!("{{a=\"b\"}}{}", "| decolorize".repeat(10_000)),
+        format!("{{a=\"b\"{}}}", r#",c=~"x+""#.repeat(10_000)),
+        format!("{{a=\"b\"}}{}", r#" |~ "\\pL{900}""#.repeat(20)),
+        format!("sum(count_over_time({{a=\"b\"}}{} [1m]))", r#" | regexp "(?P<x>.{900})""#.repeat(3_000)),
+    ] {
+        assert!(error(&query).contains("too many or too large regular expressions"), "{}", error(&query));
+    }
+    assert_eq!(error(&format!("{{a=\"b\"}}{}", r#" |~ "x.*y""#.repeat(200))), "no error");
     assert!(error(&"x".repeat(131_072)).contains("input size too long (131072 > 131072)"));
 }
 

@@ -1,7 +1,7 @@
-use super::{Entry, errors};
+use super::{Entry, LabelSet, errors};
 use crate::logs::logql::ast::FormatSource;
 use crate::logs::logql::parse::ParseError;
-use crate::logs::logql::template::{Input, Template};
+use crate::logs::logql::template::{Input, Template, spend};
 use std::borrow::Cow;
 
 /// `line_format` (contracts/loki.md 3.6).
@@ -15,7 +15,7 @@ impl LineFormat {
 
     pub fn process(&self, entry: &mut Entry<'_>) {
         let input = Input { labels: &entry.labels, line: &entry.line, ts: entry.ts, now: entry.now };
-        match self.0.execute(&input) {
+        match self.0.execute(&input, &mut entry.steps) {
             Ok(text) => entry.line = Cow::Owned(text),
             Err(details) => entry.labels.set_error(errors::TEMPLATE, details),
         }
@@ -46,7 +46,7 @@ impl LabelFormats {
 
     /// Templates see the labels as they are when the first one runs.
     pub fn process(&self, entry: &mut Entry<'_>) {
-        let mut seen = None;
+        let mut seen: Option<LabelSet<'_>> = None;
         for (name, source) in &self.0 {
             match source {
                 Source::Rename(from) => {
@@ -55,8 +55,15 @@ impl LabelFormats {
                     }
                 }
                 Source::Template(template) => {
+                    if seen.is_none()
+                        && let Err(details) = spend(&mut entry.steps, entry.labels.bytes())
+                    {
+                        entry.labels.set_error(errors::TEMPLATE, details);
+                        return;
+                    }
                     let labels = seen.get_or_insert_with(|| entry.labels.clone());
-                    match template.execute(&Input { labels, line: &entry.line, ts: entry.ts, now: entry.now }) {
+                    let input = Input { labels, line: &entry.line, ts: entry.ts, now: entry.now };
+                    match template.execute(&input, &mut entry.steps) {
                         Ok(text) => entry.labels.replace(name, Cow::Owned(text)),
                         Err(details) => entry.labels.set_error(errors::TEMPLATE, details),
                     }

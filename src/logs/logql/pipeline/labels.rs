@@ -1,6 +1,8 @@
 use crate::logs::source::Columns;
 use crate::model::Labels;
 use std::borrow::Cow;
+use std::collections::HashMap;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Where a label of an entry comes from; it decides who wins a name, and where it is shown (contracts/loki.md 0, 3.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +22,22 @@ pub struct Label<'a> {
 /// The labels of one entry as filters, templates, grouping and output see them: names are unique.
 #[derive(Debug, Clone, Default)]
 pub struct LabelSet<'a> {
-    pub labels: Vec<Label<'a>>,
+    labels: Vec<Label<'a>>,
+    /// Where labels are, by the hashes of their names: of many, none is looked for one by one. Not kept for few; emptied where
+    /// places change, and then made anew with the next label.
+    places: HashMap<u64, u32>,
+    /// Bytes of names and values that parsers have found.
+    parsed_bytes: usize,
     error: Option<(&'static str, String)>,
 }
+
+/// Labels that are looked for one by one.
+const FEW: usize = 32;
+
+/// Bytes of names and values that parsers may find in one line: those of nested objects grow with their depth. What is
+/// beyond is left out, and said.
+const PARSED_MAX_BYTES: usize = 8 << 20;
+const TOO_MUCH: &str = "the line has more labels than fit into 8 MiB";
 
 pub const ERROR: &str = "__error__";
 pub const ERROR_DETAILS: &str = "__error_details__";
@@ -44,7 +59,7 @@ impl<'a> LabelSet<'a> {
     pub fn of_stream(stream: &'a Labels, wanted: Option<&[String]>) -> LabelSet<'a> {
         let label = |(name, value)| Label { name: Cow::Borrowed(name), value: Cow::Borrowed(value), category: Category::Stream };
         let kept = stream.iter().filter(|(name, _)| wanted.is_none_or(|w| w.iter().any(|n| n == name)));
-        LabelSet { labels: kept.map(label).collect(), error: None }
+        LabelSet { labels: kept.map(label).collect(), ..LabelSet::default() }
     }
 
     fn add_metadata(&mut self, name: &'a str, value: Cow<'a, str>) {
@@ -53,12 +68,34 @@ impl<'a> LabelSet<'a> {
             Some(_) => Cow::Owned(format!("{name}_extracted")),
         };
         if self.find(&name).is_none() {
-            self.labels.push(Label { name, value, category: Category::Metadata });
+            self.push(Label { name, value, category: Category::Metadata });
         }
     }
 
     fn find(&self, name: &str) -> Option<usize> {
+        if self.labels.len() > FEW && self.places.len() == self.labels.len() {
+            let at = self.places.get(&xxh3_64(name.as_bytes()))?;
+            if self.labels[*at as usize].name == name {
+                return Some(*at as usize);
+            }
+        }
         self.labels.iter().position(|l| l.name == name)
+    }
+
+    fn push(&mut self, label: Label<'a>) {
+        if self.labels.len() >= FEW {
+            if self.places.len() != self.labels.len() {
+                let hashed = |(at, label): (u32, &Label<'_>)| (xxh3_64(label.name.as_bytes()), at);
+                self.places = (0..).zip(&self.labels).map(hashed).collect();
+            }
+            self.places.insert(xxh3_64(label.name.as_bytes()), self.labels.len() as u32);
+        }
+        self.labels.push(label);
+    }
+
+    /// Bytes of all names and values.
+    pub fn bytes(&self) -> usize {
+        self.labels.iter().map(|l| l.name.len() + l.value.len()).sum()
     }
 
     /// The value as filters see it: `""` when absent.
@@ -77,6 +114,11 @@ impl<'a> LabelSet<'a> {
     /// Sets a label that a parser found. It never hides a stream label or metadata; of two values the first stays,
     /// unless `overwrite`.
     pub fn set_parsed(&mut self, name: &str, value: Cow<'a, str>, overwrite: bool) {
+        self.parsed_bytes += name.len() + value.len();
+        if self.parsed_bytes > PARSED_MAX_BYTES {
+            self.set_error(super::errors::JSON, TOO_MUCH);
+            return;
+        }
         let at = match self.find(name) {
             Some(at) if self.labels[at].category != Category::Parsed => {
                 let extracted = format!("{name}_extracted");
@@ -89,7 +131,7 @@ impl<'a> LabelSet<'a> {
                     Some(at) if self.labels[at].category == Category::Stream => return,
                     Some(at) => Some(at),
                     None => {
-                        self.labels.push(Label { name: Cow::Owned(extracted), value, category: Category::Parsed });
+                        self.push(Label { name: Cow::Owned(extracted), value, category: Category::Parsed });
                         return;
                     }
                 }
@@ -99,7 +141,7 @@ impl<'a> LabelSet<'a> {
         match at {
             Some(at) if overwrite => self.labels[at].value = value,
             Some(_) => {}
-            None => self.labels.push(Label { name: Cow::Owned(name.to_owned()), value, category: Category::Parsed }),
+            None => self.push(Label { name: Cow::Owned(name.to_owned()), value, category: Category::Parsed }),
         }
     }
 
@@ -110,7 +152,7 @@ impl<'a> LabelSet<'a> {
                 self.labels[at].value = value;
                 self.labels[at].category = Category::Parsed;
             }
-            None => self.labels.push(Label { name: Cow::Owned(name.to_owned()), value, category: Category::Parsed }),
+            None => self.push(Label { name: Cow::Owned(name.to_owned()), value, category: Category::Parsed }),
         }
     }
 
@@ -126,11 +168,16 @@ impl<'a> LabelSet<'a> {
                 }
                 None
             }
-            name => self.find(name).map(|at| self.labels.remove(at).value),
+            name => {
+                let at = self.find(name)?;
+                self.places.clear();
+                Some(self.labels.remove(at).value)
+            }
         }
     }
 
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
+        self.places.clear();
         self.labels.retain(|l| keep(&l.name, &l.value));
     }
 

@@ -17,6 +17,7 @@ pub use unwrap::Unwrapper;
 
 use super::ast::{LabelTest, Stage, Unwrap};
 use super::parse::ParseError;
+use super::template::STEPS_MAX;
 use crate::logs::source::Needs;
 use crate::logs::tokens::Clause;
 use filter::Filter;
@@ -37,6 +38,8 @@ pub struct Entry<'a> {
     hints: &'a Hints,
     /// The wanted labels that parsers have found.
     found: u64,
+    /// Steps that are left to templates.
+    steps: u64,
 }
 
 impl<'a> Entry<'a> {
@@ -140,7 +143,7 @@ impl Pipeline {
 
     /// An entry for [`Pipeline::process`].
     pub fn entry<'a>(&'a self, line: &'a str, (ts, now): (i64, i64), labels: LabelSet<'a>) -> Entry<'a> {
-        Entry { ts, now, line: Cow::Borrowed(line), labels, hints: &self.hints, found: 0 }
+        Entry { ts, now, line: Cow::Borrowed(line), labels, hints: &self.hints, found: 0, steps: STEPS_MAX }
     }
 
     /// The filters that need nothing but the line.

@@ -3,6 +3,7 @@ use crate::logs::json::{Flow, JsonError, Kind, Scalar, Scanner};
 use crate::logs::logfmt;
 use crate::logs::logql::parse::ParseError;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// A name in Loki's alphabet, as parsers make them: no collapsing, unlike names of structured metadata.
 fn push_sanitised(out: &mut String, name: &str) {
@@ -222,11 +223,15 @@ pub struct Logfmt {
     keep_empty: bool,
     /// Label and key; none extracts everything.
     fields: Vec<(String, String)>,
+    /// Which fields have a key.
+    by_key: HashMap<String, Vec<usize>>,
 }
 
 impl Logfmt {
     pub fn new(strict: bool, keep_empty: bool, fields: &[(String, String)]) -> Logfmt {
-        Logfmt { strict, keep_empty, fields: fields.to_vec() }
+        let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
+        fields.iter().enumerate().for_each(|(at, (_, key))| by_key.entry(key.clone()).or_default().push(at));
+        Logfmt { strict, keep_empty, fields: fields.to_vec(), by_key }
     }
 
     pub fn process(&self, entry: &mut Entry<'_>) {
@@ -245,10 +250,8 @@ impl Logfmt {
                 Err(_) => continue,
             };
             let value = pair.value.unwrap_or_default();
-            for ((_, key), slot) in self.fields.iter().zip(&mut values) {
-                if key == pair.key && slot.is_none() {
-                    *slot = Some(value.clone().into_owned());
-                }
+            for at in self.by_key.get(pair.key).into_iter().flatten() {
+                values[*at].get_or_insert_with(|| value.clone().into_owned());
             }
             if self.fields.is_empty() && (self.keep_empty || !value.is_empty()) {
                 let name = sanitise(pair.key);

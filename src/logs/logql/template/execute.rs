@@ -2,14 +2,34 @@ use super::parse::{Node, Operand, Pipeline};
 use super::value::Value;
 use super::{Input, Template, functions};
 
-/// Bytes that one template may write, and templates that may call each other.
+/// Bytes that one template may write, or a function give, and templates that may call each other.
 pub const OUTPUT_MAX_BYTES: usize = 4 << 20;
 const CALLS_MAX: usize = 32;
 
-pub fn execute(template: &Template, input: &Input<'_>) -> Result<String, String> {
-    let mut run = Run { template, input, out: String::new(), variables: vec![("$".into(), Value::Labels)], calls: 0 };
+/// Steps that all templates may take for one entry; a step is an action, or some bytes of a value that is copied. About a
+/// twentieth of a second.
+pub const STEPS_MAX: u64 = 1 << 20;
+const STEP_BYTES: usize = 64;
+
+/// `steps` are those that are left to the entry.
+pub fn execute(template: &Template, input: &Input<'_>, steps: &mut u64) -> Result<String, String> {
+    let mut run = Run { template, input, out: String::new(), variables: vec![("$".into(), Value::Labels)], calls: 0, steps };
     run.list(&template.body, &Value::Labels)?;
     Ok(run.out)
+}
+
+/// Takes the steps that something of so many bytes costs.
+pub fn spend(steps: &mut u64, bytes: usize) -> Result<(), String> {
+    match steps.checked_sub(1 + (bytes / STEP_BYTES) as u64) {
+        Some(left) => {
+            *steps = left;
+            Ok(())
+        }
+        None => {
+            *steps = 0;
+            Err("takes too many steps".into())
+        }
+    }
 }
 
 struct Run<'a> {
@@ -18,6 +38,7 @@ struct Run<'a> {
     out: String,
     variables: Vec<(String, Value)>,
     calls: usize,
+    steps: &'a mut u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +52,7 @@ impl Run<'_> {
     fn list(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow, String> {
         let scope = self.variables.len();
         for node in nodes {
+            spend(self.steps, 0)?;
             let flow = self.node(node, dot)?;
             if self.out.len() > OUTPUT_MAX_BYTES {
                 return Err("output is too long".into());
@@ -51,6 +73,7 @@ impl Run<'_> {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
                     let text = self.print(&value);
+                    spend(self.steps, text.len())?;
                     self.out.push_str(&text);
                 }
             }
@@ -114,6 +137,7 @@ impl Run<'_> {
             return self.list(otherwise, dot);
         }
         for (key, item) in items {
+            spend(self.steps, item.bytes())?;
             match &over.variables[..] {
                 [one] => self.variables.push((one.clone(), item.clone())),
                 [first, second] => {
@@ -168,14 +192,27 @@ impl Run<'_> {
             return Ok(piped.unwrap_or(last));
         }
         let mut arguments = Vec::with_capacity(rest.len() + 1);
+        let mut bytes = piped.as_ref().map_or(0, Value::bytes);
         for operand in rest {
-            arguments.push(self.operand(operand, dot)?);
+            let argument = self.operand(operand, dot)?;
+            bytes += argument.bytes();
+            arguments.push(argument);
         }
         arguments.extend(piped);
+        if bytes > OUTPUT_MAX_BYTES {
+            return Err(format!("error calling {name}: arguments are too long"));
+        }
+        spend(self.steps, bytes + functions::cost(name))?;
         functions::call(name, &arguments, self.input).map_err(|e| format!("error calling {name}: {e}"))
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, String> {
+        let value = self.value(operand, dot)?;
+        spend(self.steps, value.bytes())?;
+        Ok(value)
+    }
+
+    fn value(&mut self, operand: &Operand, dot: &Value) -> Result<Value, String> {
         match operand {
             Operand::Constant(value) => Ok(value.clone()),
             Operand::Field(names) => self.fields(dot.clone(), names),

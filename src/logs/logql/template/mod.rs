@@ -10,6 +10,8 @@ mod printf;
 mod text;
 mod value;
 
+pub use execute::{STEPS_MAX, spend};
+
 use super::pipeline::LabelSet;
 use parse::Node;
 use std::collections::HashMap;
@@ -41,8 +43,9 @@ impl Template {
         parse::fields(&self.body, &mut out).then_some(out)
     }
 
-    pub fn execute(&self, input: &Input<'_>) -> Result<String, String> {
-        execute::execute(self, input)
+    /// `steps` are those that are left to the entry, of [`STEPS_MAX`].
+    pub fn execute(&self, input: &Input<'_>, steps: &mut u64) -> Result<String, String> {
+        execute::execute(self, input, steps)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Go's `Printf`, as far as log lines need it.
 
+use super::execute::OUTPUT_MAX_BYTES;
 use super::value::{Value, go_float};
 use crate::model::quote::quote;
 
@@ -23,6 +24,9 @@ pub fn format(format: &str, arguments: &[Value]) -> Result<String, String> {
     let mut used_all = true;
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
+        if out.len() > OUTPUT_MAX_BYTES {
+            return Err("result is too long".into());
+        }
         let (flags, after) = flags(after, &mut arguments)?;
         let Some(verb) = after.chars().next() else {
             out.push_str("%!(NOVERB)");

@@ -7,7 +7,7 @@ const TS: i64 = 1_773_144_005_012_000_000;
 fn run(template: &str) -> Result<String, String> {
     let stream = Labels::from_pairs([("a", "x y"), ("n", "12"), ("j", r#"{"k":[1,{"z":"deep"}],"f":1.5}"#)]);
     let labels = LabelSet::of_stream(&stream, None);
-    Template::parse(template, "line")?.execute(&Input { labels: &labels, line: "the line", ts: TS, now: TS + 1 })
+    Template::parse(template, "line")?.execute(&Input { labels: &labels, line: "the line", ts: TS, now: TS + 1 }, &mut { STEPS_MAX })
 }
 
 #[test]
@@ -66,6 +66,32 @@ fn mistakes() {
     }
     assert!(run(&"{{if .a}}".repeat(5000)).is_err());
     assert!(run(&format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000))).is_err());
+}
+
+#[test]
+fn bombs_end_soon_and_small() {
+    let doubled = |text: &str| format!("{{{{$x := \"{}\"}}}}{{{{range 64}}}}{text}{{{{end}}}}{{{{len $x}}}}", "ab".repeat(500));
+    let call = r#"{{define "t"}}{{template "u" .}}{{template "u" .}}{{end}}"#;
+    let chain: String = (0..30).map(|n| call.replace("\"t\"", &format!("\"{n}\"")).replace("\"u\"", &format!("\"{}\"", n + 1))).collect();
+    for (template, part) in [
+        ("{{range 100000}}{{range 100000}}{{end}}{{end}}".to_owned(), "too many steps"),
+        (format!(r#"{chain}{{{{define "30"}}}}{{{{end}}}}{{{{template "0" .}}}}"#), "too many steps"),
+        (doubled("{{$x = print $x $x}}"), "too"),
+        (doubled("{{$x = printf \"%s%s\" $x $x}}"), "too"),
+        (doubled("{{$x = replace \"a\" $x $x}}"), "too long"),
+        (doubled("{{$x = Replace $x \"\" $x -1}}"), "too long"),
+        (doubled("{{$x = regexReplaceAll \"(.*)\" $x \"$1$1$1\"}}"), "too"),
+        (doubled("{{$x = regexReplaceAllLiteral \"a\" $x $x}}"), "too long"),
+        (doubled("{{$x = urlencode (html (printf \"%q%x\" $x $x))}}"), "too"),
+        ("{{range 20000}}{{count \"(a|b|[^c]){1,200}\" $.a}}{{end}}".to_owned(), "too many steps"),
+        (format!("{{{{printf \"{}\"{}}}}}", "%4000s".repeat(2_000), " .a".repeat(2_000)), "too long"),
+        ("{{repeat 4194304 \"x\" | indent 4000000}}{{repeat 4194304 \"x\" | indent 4000000}}".to_owned(), "too"),
+    ] {
+        let error = run(&template).map(|out| out.len()).unwrap_err();
+        assert!(error.contains(part), "{}: {error}", &template[..template.len().min(80)]);
+    }
+    // Far more than people write takes few steps.
+    assert_eq!(run("{{range 1000}}{{if eq . 7}}{{.}}{{end}}{{end}}").as_deref(), Ok("7"));
 }
 
 proptest! {

@@ -2,6 +2,7 @@ use super::execute::OUTPUT_MAX_BYTES;
 use super::functions::text_argument;
 use super::value::Value;
 use base64::Engine as _;
+use std::time::{Duration, Instant};
 
 /// Functions over text.
 pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
@@ -9,11 +10,8 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
     let int = |at: usize| arguments.get(at).map(Value::as_int).ok_or_else(|| "wrong number of args".to_owned());
     let text = match name {
         "Replace" => {
-            let n = int(3)?;
-            match usize::try_from(n) {
-                Ok(n) => s(0)?.replacen(&s(1)?, &s(2)?, n),
-                Err(_) => s(0)?.replace(&s(1)?, &s(2)?),
-            }
+            let most = usize::try_from(int(3)?).unwrap_or(usize::MAX);
+            replaced(&s(0)?, &s(1)?, &s(2)?, most)?
         }
         "Trim" => trim(&s(0)?, &s(1)?, true, true),
         "TrimLeft" => trim(&s(0)?, &s(1)?, true, false),
@@ -27,7 +25,7 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "trimAll" => trim(&s(1)?, &s(0)?, true, true),
         "trimPrefix" => prefixless(&s(1)?, &s(0)?),
         "trimSuffix" => suffixless(&s(1)?, &s(0)?),
-        "replace" => s(2)?.replace(&s(0)?, &s(1)?),
+        "replace" => replaced(&s(2)?, &s(0)?, &s(1)?, usize::MAX)?,
         "repeat" => repeat(int(0)?, &s(1)?)?,
         "trunc" => truncate(int(0)?, &s(1)?),
         "substr" => substring(int(0)?, int(1)?, &s(2)?)?,
@@ -47,20 +45,68 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "html" => escape_html(&s(0)?),
         "regexReplaceAll" | "regexReplaceAllLiteral" => {
             let regex = crate::model::regexp::compile(&s(0)?).map_err(|e| e.to_string())?;
-            let (subject, replacement) = (s(1)?, s(2)?);
-            if name == "regexReplaceAll" {
-                regex.replace_all(&subject, replacement.as_str()).into_owned()
-            } else {
-                regex.replace_all(&subject, regex::NoExpand(&replacement)).into_owned()
-            }
+            regex_replaced(&regex, &s(1)?, &s(2)?, name == "regexReplaceAllLiteral")?
         }
         "count" => {
             let regex = crate::model::regexp::compile(&s(0)?).map_err(|e| e.to_string())?;
-            return Ok(Value::Int(regex.find_iter(&s(1)?).count() as i64));
+            return count(&regex, &s(1)?).map(Value::Int);
         }
         other => return Err(format!("function {other:?} not defined")),
     };
     Ok(Value::Text(text))
+}
+
+/// Looking for all matches can take the square of the text's length, where each match is known only at the end of the text;
+/// so nobody waits for longer than this.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Matches between two looks at the time.
+const MATCHES: usize = 16;
+
+fn in_time(since: Instant, matches: usize) -> Result<(), String> {
+    if matches.is_multiple_of(MATCHES) && since.elapsed() > PATIENCE { Err("takes too long".into()) } else { Ok(()) }
+}
+
+fn count(regex: &regex::Regex, s: &str) -> Result<i64, String> {
+    let (since, mut count) = (Instant::now(), 0);
+    for _ in regex.find_iter(s) {
+        count += 1;
+        in_time(since, count)?;
+    }
+    Ok(count as i64)
+}
+
+const TOO_LONG: &str = "result is too long";
+
+/// The first `most` of `old` replaced by `new`.
+fn replaced(s: &str, old: &str, new: &str, most: usize) -> Result<String, String> {
+    let count = s.matches(old).take(most).count();
+    if s.len().saturating_add(count.saturating_mul(new.len())) > OUTPUT_MAX_BYTES {
+        return Err(TOO_LONG.into());
+    }
+    Ok(s.replacen(old, new, most))
+}
+
+fn regex_replaced(regex: &regex::Regex, s: &str, replacement: &str, literal: bool) -> Result<String, String> {
+    let groups = if literal { 0 } else { replacement.matches('$').count() };
+    let mut out = String::new();
+    let (since, mut last) = (Instant::now(), 0);
+    for (at, captures) in regex.captures_iter(s).enumerate() {
+        in_time(since, at + 1)?;
+        let Some(whole) = captures.get(0) else { continue };
+        out.push_str(&s[last..whole.start()]);
+        last = whole.end();
+        // A group is a part of the match.
+        if out.len() + replacement.len() + groups.saturating_mul(whole.len()) > OUTPUT_MAX_BYTES {
+            return Err(TOO_LONG.into());
+        }
+        if literal {
+            out.push_str(replacement);
+        } else {
+            captures.expand(replacement, &mut out);
+        }
+    }
+    out.push_str(&s[last..]);
+    Ok(out)
 }
 
 fn trim(s: &str, cut: &str, left: bool, right: bool) -> String {
@@ -95,7 +141,7 @@ fn title(s: &str) -> String {
 fn repeat(n: i64, s: &str) -> Result<String, String> {
     let n = usize::try_from(n).map_err(|_| "strings: negative Repeat count")?;
     if s.len().saturating_mul(n) > OUTPUT_MAX_BYTES {
-        return Err("result is too long".into());
+        return Err(TOO_LONG.into());
     }
     Ok(s.repeat(n))
 }
@@ -131,7 +177,7 @@ fn indent(n: i64, s: &str) -> Result<String, String> {
     let pad = repeat(n, " ")?;
     let lines = s.matches('\n').count() + 1;
     if pad.len().saturating_mul(lines) > OUTPUT_MAX_BYTES {
-        return Err("result is too long".into());
+        return Err(TOO_LONG.into());
     }
     Ok(format!("{pad}{}", s.replace('\n', &format!("\n{pad}"))))
 }
@@ -140,7 +186,7 @@ fn indent(n: i64, s: &str) -> Result<String, String> {
 fn align(n: i64, s: &str, left: bool) -> Result<String, String> {
     let Ok(width) = usize::try_from(n) else { return Ok(s.to_owned()) };
     if width > OUTPUT_MAX_BYTES {
-        return Err("result is too long".into());
+        return Err(TOO_LONG.into());
     }
     let count = s.chars().count();
     Ok(match (left, count < width) {

@@ -32,6 +32,16 @@ impl Value {
         }
     }
 
+    /// Memory that a copy of it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::Text(s) => s.len(),
+            Value::List(items) => items.iter().map(|v| 16 + v.bytes()).sum(),
+            Value::Map(members) => members.iter().map(|(k, v)| 32 + k.len() + v.bytes()).sum(),
+            _ => 0,
+        }
+    }
+
     /// As Go's `%v` prints it.
     pub fn print(&self) -> String {
         match self {

@@ -43,8 +43,9 @@ impl Series {
         Series { labels, samples, exemplars: Vec::new() }
     }
 
-    /// What orders series, and tells them apart: the number of labels, then keys and values.
-    pub fn order(&self) -> (usize, Vec<(String, String)>) {
-        (self.labels.len(), self.labels.iter().map(|(key, value)| (key.clone(), value.text())).collect())
+    /// What orders series, and tells them apart: the number of labels, then keys and values; values of the same text by
+    /// their types.
+    pub fn order(&self) -> (usize, Vec<(String, String, String)>) {
+        (self.labels.len(), self.labels.iter().map(|(key, value)| (key.clone(), value.text(), value.key())).collect())
     }
 }

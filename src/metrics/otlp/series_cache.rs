@@ -1,0 +1,168 @@
+//! Series by the bytes of what names them: a data point whose resource, scope, metric and attributes came before, byte for
+//! byte, has its labels at the cost of one hash.
+
+use crate::model::Labels;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// Bytes of series that are known, about. Beyond half of them, what was not asked for since is forgotten with the next half.
+const BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of an entry beside its key, about: its place in a table, labels and id.
+const ENTRY_BYTES: usize = 64;
+
+/// What is known of all tenants' series: labels follow from the bytes alone.
+#[derive(Default)]
+pub struct SeriesCache {
+    generations: Mutex<Generations>,
+    /// Of the generation that grows.
+    bytes: AtomicUsize,
+}
+
+type Contexts = HashMap<u64, Arc<Context>>;
+
+#[derive(Default)]
+struct Generations {
+    now: Contexts,
+    before: Contexts,
+}
+
+/// The series of one resource and scope.
+pub struct Context {
+    key: Box<[u8]>,
+    families: Mutex<Families>,
+}
+
+/// The families of a [`Context`], while they are used.
+#[derive(Default)]
+pub struct Families {
+    known: HashMap<u64, Family>,
+    bytes: usize,
+}
+
+struct Family {
+    key: Box<[u8]>,
+    hash: u64,
+    points: HashMap<u64, Point>,
+}
+
+struct Point {
+    attributes: Box<[u8]>,
+    labels: Labels,
+    id: i64,
+}
+
+impl std::fmt::Debug for SeriesCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SeriesCache").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl SeriesCache {
+    /// Calls `work` with the families of the resource and scope that `key` stands for. Others with the same key wait.
+    pub fn with<R>(&self, key: &[u8], work: impl FnOnce(&mut Families) -> R) -> R {
+        let context = self.context(key);
+        let mut families = context.families.lock();
+        let before = families.bytes;
+        let result = work(&mut families);
+        self.bytes.fetch_add(families.bytes - before, Ordering::Relaxed);
+        result
+    }
+
+    fn context(&self, key: &[u8]) -> Arc<Context> {
+        let hash = xxh3_64(key);
+        let mut generations = self.generations.lock();
+        if self.bytes.load(Ordering::Relaxed) > BYTES_MAX / 2 {
+            generations.before = std::mem::take(&mut generations.now);
+            self.bytes.store(0, Ordering::Relaxed);
+        }
+        if let Some(known) = generations.now.get(&hash).filter(|c| *c.key == *key) {
+            return known.clone();
+        }
+        let known = generations.before.remove(&hash).filter(|c| *c.key == *key);
+        // One that alone is half of the bound would push out all others again and again.
+        let known = known.filter(|c| c.families.try_lock().is_some_and(|f| f.bytes <= BYTES_MAX / 4));
+        let context = known.unwrap_or_else(|| Arc::new(Context { key: key.into(), families: Mutex::default() }));
+        let bytes = key.len() + ENTRY_BYTES + context.families.try_lock().map_or(0, |f| f.bytes);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        generations.now.insert(hash, context.clone());
+        context
+    }
+}
+
+/// A family in a [`Families`].
+#[derive(Debug, Clone, Copy)]
+pub struct FamilyId(u64);
+
+impl Families {
+    /// `None` if another family has the hash of this key.
+    pub fn family(&mut self, key: &[u8]) -> Option<FamilyId> {
+        let hash = xxh3_64(key);
+        let bytes = &mut self.bytes;
+        let family = self.known.entry(hash).or_insert_with(|| {
+            *bytes += key.len() + ENTRY_BYTES;
+            Family { key: key.into(), hash, points: HashMap::new() }
+        });
+        (*family.key == *key).then_some(FamilyId(hash))
+    }
+
+    /// Labels and id of the series with these attributes, if they are known.
+    pub fn get(&self, family: FamilyId, attributes: &[u8]) -> Option<(&Labels, i64)> {
+        let family = self.known.get(&family.0)?;
+        let point = family.points.get(&xxh3_64_with_seed(attributes, family.hash))?;
+        (*point.attributes == *attributes).then_some((&point.labels, point.id))
+    }
+
+    /// Remembers a series.
+    pub fn insert(&mut self, family: FamilyId, attributes: &[u8], labels: &Labels, id: i64) {
+        let Some(family) = self.known.get_mut(&family.0) else { return };
+        let point = Point { attributes: attributes.into(), labels: labels.clone(), id };
+        if family.points.insert(xxh3_64_with_seed(attributes, family.hash), point).is_none() {
+            self.bytes += attributes.len() + labels.heap_bytes() + ENTRY_BYTES;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_found_by_all_of_its_bytes() {
+        let cache = SeriesCache::default();
+        let labels = Labels::from_pairs([("a", "1")]);
+        cache.with(b"resource", |families| {
+            let family = families.family(b"metric").unwrap();
+            assert!(families.get(family, b"x").is_none());
+            families.insert(family, b"x", &labels, 7);
+        });
+        cache.with(b"resource", |families| {
+            let (family, other) = (families.family(b"metric").unwrap(), families.family(b"other").unwrap());
+            assert_eq!(families.get(family, b"x"), Some((&labels, 7)));
+            assert!(families.get(family, b"y").is_none() && families.get(other, b"x").is_none());
+        });
+        cache.with(b"resource 2", |families| assert!(families.known.is_empty()));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_what_is_used_stays() {
+        let cache = SeriesCache::default();
+        let labels = Labels::from_pairs([("a", "x".repeat(1 << 20))]);
+        for n in 0..200u32 {
+            for key in [n.to_le_bytes(), [0; 4]] {
+                cache.with(&key, |families| {
+                    let family = families.family(b"m").unwrap();
+                    if families.get(family, b"").is_none() {
+                        assert!(key != [0; 4] || n == 0, "{n}");
+                        families.insert(family, b"", &labels, 1);
+                    }
+                });
+            }
+        }
+        let generations = cache.generations.lock();
+        assert!(generations.now.len() + generations.before.len() <= BYTES_MAX >> 20);
+    }
+}
