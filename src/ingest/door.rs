@@ -1,11 +1,12 @@
 use super::{Encoding, Limits, Observer};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
 use crate::runtime::{Budget, Clock};
-use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Spec, Store, Watch};
+use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Rows, Spec, Store, Watch};
 use crate::telemetry::IngestMetrics;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What became of a request.
@@ -33,6 +34,9 @@ pub struct Door<S: Spec> {
 /// Requests of one signal that are decoded at the same time. Further ones wait, and their bodies are bounded by the
 /// memory for requests.
 const DECODING_MAX: usize = 4;
+
+/// While a body is translated, its rows are taken to need so many times its decompressed bytes.
+const ROWS_SHARE: usize = 2;
 
 impl<S: Spec> Door<S> {
     pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits, memory: Arc<Budget>) -> Door<S> {
@@ -105,7 +109,8 @@ impl<S: Spec> Door<S> {
     {
         // What does not fit into the whole budget will not fit later, either.
         let budget = usize::try_from(self.memory.max()).unwrap_or(usize::MAX);
-        let (wire_max, decoded_max) = (self.limits.wire_max_bytes.min(budget), self.limits.decoded_max_bytes.min(budget));
+        let decoded_max = self.limits.decoded_max_bytes.min(budget / (1 + ROWS_SHARE));
+        let wire_max = self.limits.wire_max_bytes.min(budget);
         if body.len() > wire_max {
             return Err(Failure::new(FailureKind::TooLarge, format!("request body is larger than {wire_max} bytes")));
         }
@@ -116,9 +121,13 @@ impl<S: Spec> Door<S> {
         let work = move || {
             let _permit = permit;
             let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
+            reserved.grow((ROWS_SHARE * decoded.len()) as u64).ok_or_else(no_memory)?;
             let (rows, refusals) = translate(&decoded, received_at)?;
+            // What was decompressed goes; the body stays until it is in the log, and the rows until they are in the head.
+            drop(decoded);
+            reserved.shrink_to((body.len() + rows.bytes()) as u64);
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
-            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch)).map_err(failure_of)
+            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch).holding(reserved)).map_err(failure_of)
         };
         let ticket = tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
         let appended = ticket.durable().await.map_err(failure_of)?;
@@ -131,8 +140,15 @@ fn no_memory() -> Failure {
 }
 
 fn failure_of(error: AppendError) -> Failure {
-    Failure::unavailable(error.to_string())
+    match error {
+        AppendError::TooLarge => Failure::new(FailureKind::TooLarge, error.to_string()),
+        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..Failure::unavailable(error.to_string()) },
+        _ => Failure::unavailable(error.to_string()),
+    }
 }
+
+/// Room on the disk takes its time.
+const DISK_RETRY: Duration = Duration::from_secs(5);
 
 fn reason_of(failure: &Failure) -> &'static str {
     match failure.kind {
@@ -153,13 +169,14 @@ mod tests {
     use crate::runtime::SystemClock;
     use crate::storage::tests::word_store;
     use crate::telemetry::Telemetry;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn bodies_that_wait_to_be_decoded_are_bounded_by_memory() {
         const BODY: usize = 10;
         let dir = tempfile::tempdir().unwrap();
-        let memory = Budget::new(((DECODING_MAX + 1) * BODY) as u64);
+        // Those that are decoded have their rows, too.
+        let full = ((DECODING_MAX * (1 + ROWS_SHARE) + 1) * BODY) as u64;
+        let memory = Budget::new(full);
         let store = word_store(dir.path());
         let door = Arc::new(Door::new(store, Arc::new(SystemClock), Telemetry::default().ingest, Limits::default(), memory));
         let (let_go, held) = std::sync::mpsc::channel::<()>();
@@ -175,7 +192,7 @@ mod tests {
             })
         };
         let kept: Vec<_> = (0..=DECODING_MAX).map(|_| send()).collect();
-        while door.memory.used() < ((DECODING_MAX + 1) * BODY) as u64 {
+        while door.memory.used() < full {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(send().await.unwrap().unwrap_err().kind, FailureKind::Unavailable);

@@ -1,4 +1,6 @@
 use crate::model::TenantId;
+use crate::runtime::Budget;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,14 +42,39 @@ pub struct Context {
     pub tenant: TenantId,
     deadline: Instant,
     canceled: Arc<AtomicBool>,
-    memory_used: Arc<AtomicU64>,
-    memory_max: u64,
+    memory: Arc<Memory>,
+}
+
+/// What one query holds, in bytes.
+struct Memory {
+    used: AtomicU64,
+    max: u64,
+    /// Of all queries together.
+    all: Arc<Budget>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.all.give(self.used.load(Ordering::Relaxed));
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.used.load(Ordering::Relaxed), self.max)
+    }
 }
 
 impl Context {
-    /// `memory_max` in bytes bounds what [`Context::reserve`] grants over the life of the query.
+    /// `memory_max` in bytes bounds what [`Context::reserve`] grants at the same time.
     pub fn new(tenant: TenantId, timeout: Duration, memory_max: u64) -> Context {
-        Context { tenant, deadline: Instant::now() + timeout, canceled: Arc::default(), memory_used: Arc::default(), memory_max }
+        Context::sharing(tenant, timeout, memory_max, Budget::new(memory_max))
+    }
+
+    /// As [`Context::new`]; `all` bounds what all queries that share it are granted.
+    pub fn sharing(tenant: TenantId, timeout: Duration, memory_max: u64, all: Arc<Budget>) -> Context {
+        let memory = Arc::new(Memory { used: AtomicU64::new(0), max: memory_max, all });
+        Context { tenant, deadline: Instant::now() + timeout, canceled: Arc::default(), memory }
     }
 
     /// The same query with less time.
@@ -77,7 +104,7 @@ impl Context {
 
     /// Bytes that are reserved now.
     pub fn used(&self) -> u64 {
-        self.memory_used.load(Ordering::Relaxed)
+        self.memory.used.load(Ordering::Relaxed)
     }
 
     /// As [`Context::check`], but only once so much was done: for what is asked for every row, of so many bytes. `since` is
@@ -93,18 +120,22 @@ impl Context {
 
     /// Gives back what [`Context::reserve`] granted, when it is no longer held.
     pub fn release(&self, bytes: u64) {
-        self.memory_used.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory.all.give(bytes);
     }
 
     /// Accounts for memory that the query will hold until its end, or until it is released.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
-        let used = self.memory_used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= self.memory_max {
+        let Memory { used, max, all } = &*self.memory;
+        let sum = used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let failure = if sum > *max {
+            format!("query needs more memory than one query may use ({max} bytes); narrow the time range or the selector")
+        } else if !all.take(bytes) {
+            format!("queries use all the memory that they may use together ({} bytes); try again later", all.max())
+        } else {
             return Ok(());
-        }
-        let max = self.memory_max;
-        Err(QueryError::TooMuch(format!(
-            "query needs more memory than one query may use ({max} bytes); narrow the time range or the selector"
-        )))
+        };
+        used.fetch_sub(bytes, Ordering::Relaxed);
+        Err(QueryError::TooMuch(failure))
     }
 }

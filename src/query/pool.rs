@@ -1,5 +1,6 @@
 use super::{Context, QueryError};
 use crate::model::TenantId;
+use crate::runtime::Budget;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 pub struct Pool {
     slots: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    memory: Arc<Budget>,
     config: PoolConfig,
 }
 
@@ -22,23 +24,25 @@ pub struct PoolConfig {
     pub waiting_max: usize,
     /// The longest a query may take, waiting included.
     pub timeout: Duration,
-    /// Memory that one query may hold.
+    /// Memory that all queries together may hold. One may hold all of it where one runs at a time, else half of it.
     pub memory_max_bytes: u64,
 }
 
 impl Pool {
     pub fn new(config: PoolConfig) -> Pool {
-        Pool { slots: Arc::new(Semaphore::new(config.parallel.max(1))), waiting: Arc::default(), config }
+        let slots = Arc::new(Semaphore::new(config.parallel.max(1)));
+        Pool { slots, waiting: Arc::default(), memory: Budget::new(config.memory_max_bytes), config }
     }
 
-    /// Memory that one query may hold.
+    /// Memory that all queries together may hold.
     pub fn memory_max_bytes(&self) -> u64 {
         self.config.memory_max_bytes
     }
 
     /// The budget of a new query.
     pub fn context(&self, tenant: TenantId) -> Context {
-        Context::new(tenant, self.config.timeout, self.config.memory_max_bytes)
+        let share = if self.config.parallel > 1 { 2 } else { 1 };
+        Context::sharing(tenant, self.config.timeout, self.config.memory_max_bytes / share, self.memory.clone())
     }
 
     /// Runs `work` when there is a slot. `work` is expected to call [`Context::check`] often; if the caller goes away or
@@ -134,5 +138,19 @@ mod tests {
         assert_eq!(pool.run(&ctx, || Ok(())).await, Err(QueryError::QueueFull));
         assert!(ctx.reserve(1 << 20).is_ok());
         assert!(matches!(ctx.reserve(1), Err(QueryError::TooMuch(_))));
+    }
+
+    #[tokio::test]
+    async fn what_one_query_holds_another_cannot_have_until_it_ends() {
+        let pool = Pool::new(PoolConfig { parallel: 2, ..pool(8).config });
+        let context = || pool.context(TenantId::default_tenant());
+        let (one, other, third) = (context(), context(), context());
+        assert!(matches!(one.reserve((1 << 19) + 1), Err(QueryError::TooMuch(_))), "half of it is for others");
+        assert!(one.reserve(1 << 19).is_ok() && other.reserve(1 << 19).is_ok());
+        assert!(matches!(third.reserve(1), Err(QueryError::TooMuch(_))));
+        other.release(10);
+        assert!(third.reserve(10).is_ok());
+        drop((one, other));
+        assert!(third.reserve((1 << 19) - 10).is_ok());
     }
 }

@@ -20,6 +20,17 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether there was that much left; then it is the caller's to give back.
+    pub fn take(&self, bytes: u64) -> bool {
+        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    /// Gives back what was taken.
+    pub fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// `None` if there is not that much left. Given back when the reservation is dropped.
     pub fn reserve(self: Arc<Budget>, bytes: u64) -> Option<Reservation> {
         let mut reservation = Reservation { budget: self, bytes: 0 };
@@ -36,17 +47,20 @@ pub struct Reservation {
 impl Reservation {
     /// Takes more from the same budget; `None`, and unchanged, if there is not that much left.
     pub fn grow(&mut self, bytes: u64) -> Option<()> {
-        let max = self.budget.max;
-        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
-        self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
-        self.bytes += bytes;
-        Some(())
+        self.budget.take(bytes).then(|| self.bytes += bytes)
+    }
+
+    /// Gives back what is more than `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.budget.give(less);
+        self.bytes -= less;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.give(self.bytes);
     }
 }
 
@@ -61,6 +75,9 @@ mod tests {
         assert!(budget.clone().reserve(5).is_none());
         assert!(first.grow(5).is_none() && first.grow(4).is_some());
         assert_eq!(budget.used(), 10);
+        first.shrink_to(20);
+        first.shrink_to(3);
+        assert_eq!(budget.used(), 3);
         drop(first);
         assert_eq!(budget.used(), 0);
     }

@@ -23,6 +23,35 @@ pub trait Disk: Send + Sync + 'static {
     /// Names of the entries of a directory, sorted; empty if it does not exist.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     fn exists(&self, path: &Path) -> bool;
+    /// What a file, or all files below a directory, take of the disk, each counted as [`occupied`] says; 0 if there is none.
+    fn bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// The file system that holds `path`; without bounds where that is not known.
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let _ = path;
+        Ok(Space { total_bytes: u64::MAX, free_bytes: u64::MAX })
+    }
+}
+
+/// Of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What this process may still use.
+    pub free_bytes: u64,
+}
+
+/// File systems give out their space in pages of so many bytes, nearly everywhere.
+const PAGE_BYTES: u64 = 4_096;
+
+/// What a file of this length takes of the disk.
+pub fn occupied(length: u64) -> u64 {
+    length.next_multiple_of(PAGE_BYTES)
+}
+
+/// Whether an operation failed for want of room (ENOSPC, EDQUOT): it may succeed later, and nothing else is wrong.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 pub trait WriteFile: Write + Send {
@@ -95,6 +124,25 @@ impl Disk for OsDisk {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = match fs::symlink_metadata(path) {
+            // Gone, or removed while this walk was on its way.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => at(path, other)?,
+        };
+        if !found.is_dir() {
+            return Ok(occupied(found.len()));
+        }
+        let names = self.list(path)?;
+        names.iter().map(|name| self.bytes(&path.join(name))).sum()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = at(path, rustix::fs::statvfs(path).map_err(io::Error::from))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { total_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) })
     }
 }
 

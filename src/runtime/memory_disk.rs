@@ -1,9 +1,10 @@
 //! A disk in memory that knows what a power loss would leave, after each of the operations it has seen.
 
-use super::{Disk, ReadFile, WriteFile};
+use super::{Disk, ReadFile, WriteFile, occupied};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,35 @@ pub enum Unsynced {
     Lost,
     /// Contents of files in part: the first half of what a file has beyond its durable contents. Names are lost.
     Torn,
+    /// As [`Unsynced::Kept`], but what a file has beyond its durable contents is noise.
+    Garbled,
     Kept,
+}
+
+/// Operations that do not succeed, by their numbers from the first one on that was tried.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub operations: Range<usize>,
+    pub kind: io::ErrorKind,
+    /// The first of them, if it is a write, comes through by half.
+    pub torn: bool,
+    /// What is below this path works all the same.
+    pub except: Option<PathBuf>,
+}
+
+impl Operation {
+    pub fn path(&self) -> &Path {
+        match self {
+            Operation::CreateDir(path)
+            | Operation::Create(path)
+            | Operation::Write(path, ..)
+            | Operation::Reserve(path, _)
+            | Operation::Sync(path)
+            | Operation::SyncDir(path)
+            | Operation::Rename(path, _)
+            | Operation::Remove(path) => path,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -130,16 +159,27 @@ impl Tree {
         Ok(())
     }
 
+    fn bytes(&self, node: usize) -> u64 {
+        match &self.0[node] {
+            Node::Dir(entries) => entries.live.values().map(|inside| self.bytes(*inside)).sum(),
+            Node::File { live, .. } => occupied(live.len() as u64),
+        }
+    }
+
     fn after_loss(&self, unsynced: Unsynced) -> Tree {
         let survive = |node: &Node| match node {
             Node::Dir(entries) => {
-                let kept = if unsynced == Unsynced::Kept { &entries.live } else { &entries.durable };
+                let kept = if matches!(unsynced, Unsynced::Kept | Unsynced::Garbled) { &entries.live } else { &entries.durable };
                 Node::Dir(Entries { live: kept.clone(), durable: kept.clone() })
             }
             Node::File { live, durable } => {
                 let kept = match unsynced {
                     Unsynced::Lost => durable.clone(),
                     Unsynced::Kept => live.clone(),
+                    Unsynced::Garbled => {
+                        let noise = |(at, byte): (usize, &u8)| if durable.get(at) == Some(byte) { *byte } else { byte ^ (at as u8 | 1) };
+                        live.iter().enumerate().map(noise).collect()
+                    }
                     Unsynced::Torn => {
                         let mut torn = durable.clone();
                         let differs = live.iter().zip(durable.iter()).position(|(a, b)| a != b).unwrap_or(durable.len().min(live.len()));
@@ -160,6 +200,8 @@ struct State {
     start: Tree,
     now: Tree,
     operations: Vec<Operation>,
+    tried: usize,
+    fault: Option<Fault>,
 }
 
 #[derive(Clone)]
@@ -173,7 +215,7 @@ impl Default for MemoryDisk {
 
 impl MemoryDisk {
     fn from_tree(tree: Tree) -> MemoryDisk {
-        MemoryDisk(Arc::new(Mutex::new(State { start: tree.clone(), now: tree, operations: Vec::new() })))
+        MemoryDisk(Arc::new(Mutex::new(State { start: tree.clone(), now: tree, operations: Vec::new(), tried: 0, fault: None })))
     }
 
     pub fn operations(&self) -> Vec<Operation> {
@@ -190,9 +232,33 @@ impl MemoryDisk {
         MemoryDisk::from_tree(tree.after_loss(unsynced))
     }
 
-    fn run(&self, operation: Operation) -> io::Result<()> {
+    /// From now on these fail; `None` ends that.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.0.lock().fault = fault;
+    }
+
+    /// Operations so far, those that failed too.
+    pub fn tried(&self) -> usize {
+        self.0.lock().tried
+    }
+
+    fn run(&self, mut operation: Operation) -> io::Result<()> {
         let mut state = self.0.lock();
+        let number = state.tried;
+        state.tried += 1;
+        let fault = state.fault.clone().filter(|fault| fault.operations.contains(&number));
+        let fault = fault.filter(|fault| fault.except.as_ref().is_none_or(|spared| !operation.path().starts_with(spared)));
+        if let Some(fault) = &fault {
+            match &mut operation {
+                Operation::Write(_, _, bytes) if fault.torn && number == fault.operations.start => bytes.truncate(bytes.len() / 2),
+                _ => return Err(fault.kind.into()),
+            }
+        }
         state.now.apply(&operation)?;
+        if let Some(fault) = fault {
+            state.operations.push(operation);
+            return Err(fault.kind.into());
+        }
         state.operations.push(operation);
         Ok(())
     }
@@ -243,6 +309,11 @@ impl Disk for MemoryDisk {
 
     fn exists(&self, path: &Path) -> bool {
         self.0.lock().now.find(path).is_ok()
+    }
+
+    fn bytes(&self, path: &Path) -> io::Result<u64> {
+        let state = self.0.lock();
+        Ok(state.now.find(path).map_or(0, |node| state.now.bytes(node)))
     }
 }
 

@@ -7,6 +7,7 @@ mod disk;
 mod host;
 #[cfg(test)]
 pub mod memory_disk;
+mod metered;
 mod tasks;
 
 use std::io;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 
 pub use budget::{Budget, Reservation};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{Disk, OsDisk, ReadFile, WriteFile};
+pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
 pub use host::{DirectoryLock, cores, memory_total_bytes, read_text};
+pub use metered::MeteredDisk;
 pub use tasks::{Shutdown, Tasks};
 
 /// The parts of the world that storage needs, handed down from `server`.

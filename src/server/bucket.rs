@@ -8,22 +8,20 @@ use crate::runtime::{Shutdown, World};
 use crate::storage::block::BlockId;
 use crate::storage::catalog::{Binding, Catalog};
 use crate::storage::layout::Layout;
-use crate::storage::tier::{Bucket, DiskShares, Tier, attach};
+use crate::storage::tier::{Bucket, Tier, attach};
 use crate::telemetry::Telemetry;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// With a bucket, of `--disk`: six tenths for copies of blocks, one for what queries read of others. Of the rest the
-/// write-ahead logs take up to three sixteenths, and blocks that are being made have what is left.
-fn shares(disk_bytes: u64) -> DiskShares {
-    DiskShares { blocks_max_bytes: disk_bytes / 10 * 6, cache_max_bytes: disk_bytes / 10 }
-}
+/// Of the disk budget, what queries have read of blocks that only a bucket has takes at most a tenth.
+const CACHE_SHARE: u64 = 10;
 
 /// Where blocks are. With a bucket, its prefix is ours afterwards, and the catalog has what an empty directory found there.
 pub(super) async fn open(
     config: &Config,
+    disk_bytes: u64,
     world: &World,
     layout: &Layout,
     catalog: &Arc<Catalog>,
@@ -36,13 +34,13 @@ pub(super) async fn open(
             None => Ok(Tier::new(world.clone(), layout.clone())),
         };
     };
-    let (bucket, shares) = (bucket.clone(), shares(config.disk_bytes));
+    let bucket = bucket.clone();
     let (world, layout, catalog, metrics) = (world.clone(), layout.clone(), catalog.clone(), telemetry.bucket.clone());
     let shutdown = shutdown.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let bucket = Bucket::connect(&bucket)?;
         attach(&world, &layout, &catalog, &bucket, &shutdown)?;
-        Ok(Tier::with_bucket(world, layout, &catalog, bucket, shares, metrics)?)
+        Ok(Tier::with_bucket(world, layout, &catalog, bucket, disk_bytes / CACHE_SHARE, metrics)?)
     });
     opened.await.map_err(io::Error::other)?
 }

@@ -13,7 +13,7 @@ use crate::query::{Pool, PoolConfig};
 use crate::runtime::{DirectoryLock, Tasks, World, cores};
 use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
-use crate::storage::maintenance::{CollectError, collect_orphans};
+use crate::storage::maintenance::{CollectError, DiskRoom, collect_orphans};
 use crate::storage::tier::{self, BucketError, OwnerError, UploadError};
 use crate::telemetry::Telemetry;
 use crate::web::SlowQueries;
@@ -66,6 +66,9 @@ const LAST_COLLECTION: Duration = Duration::from_secs(3);
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
 
+/// The part of the memory that footers and other decoded parts of blocks may take.
+const KEPT_SHARE: u64 = 16;
+
 /// Serves until SIGTERM or SIGINT, then flushes everything.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let started = Instant::now();
@@ -80,10 +83,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         // Those of a process that is gone.
         world.disk.remove_file(&layout.addresses())?;
     }
+    let (world, disk) = DiskRoom::open(&world, &layout, config.disk_bytes)?;
     let telemetry = Telemetry::default();
     let catalog = Arc::new(Catalog::open(&world, &layout)?);
     let tasks = Tasks::default();
-    let tier = bucket::open(&config, &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
+    let tier = bucket::open(&config, disk.max(), &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
+    let tier = tier.keeping(config.memory_bytes / KEPT_SHARE);
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {
         parallel: cores().saturating_sub(1).max(1),
@@ -91,7 +96,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let Built { rooms, receivers, deriver, scraper } = rooms::build(&config, &world, &tier, &catalog, &pool, &telemetry)?;
+    let Built { rooms, receivers, deriver, scraper } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
@@ -106,6 +111,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         tasks.spawn("maintenance", room.engine.clone().maintain(tasks.shutdown.clone()));
         tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
     }
+    let on_disk = rooms.iter().map(|room| room.engine.on_disk()).collect();
+    tasks.spawn("disk", disk.run(on_disk, tasks.shutdown.clone()));
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
     if let Some(scraper) = scraper {
         tasks.spawn("scrape", scraper.run(tasks.shutdown.clone()));
@@ -223,13 +230,34 @@ mod tests {
     use super::*;
     use crate::model::Signal;
     use crate::runtime::Shutdown;
-    use crate::storage::maintenance::MaintenanceError;
+    use crate::storage::block::BlockId;
+    use crate::storage::maintenance::{HeldBlock, Holder, MaintenanceError};
     use crate::storage::{HeadStats, StoreStatus};
     use std::pin::Pin;
     use std::sync::mpsc;
 
     /// Its flush lasts until the test lets go of the other end.
     struct Stuck(parking_lot::Mutex<mpsc::Receiver<()>>);
+
+    struct Nothing;
+
+    impl Holder for Nothing {
+        fn signal(&self) -> Signal {
+            Signal::Logs
+        }
+
+        fn held(&self) -> Vec<HeldBlock> {
+            Vec::new()
+        }
+
+        fn leaving_bytes(&self) -> u64 {
+            0
+        }
+
+        fn let_go(&self, _: &[BlockId]) -> Result<(), MaintenanceError> {
+            Ok(())
+        }
+    }
 
     impl rooms::Engine for Stuck {
         fn recover(&self) -> io::Result<()> {
@@ -250,6 +278,10 @@ mod tests {
 
         fn status(&self) -> StoreStatus {
             StoreStatus { signal: Signal::Logs, wal_bytes: 0, head: HeadStats::default(), blocks: Vec::new() }
+        }
+
+        fn on_disk(&self) -> Arc<dyn Holder> {
+            Arc::new(Nothing)
         }
 
         fn close(&self) -> Result<(), MaintenanceError> {

@@ -7,7 +7,7 @@ use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
-use crate::storage::maintenance::{self, CompactConfig, MaintenanceConfig, MaintenanceError};
+use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
 use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
 use crate::storage::{Spec, Store, StoreConfig, StoreStatus};
@@ -43,6 +43,8 @@ pub(super) trait Engine: Send + Sync {
     fn flush(&self) -> Result<(), MaintenanceError>;
     fn compact(&self) -> Result<(), MaintenanceError>;
     fn status(&self) -> StoreStatus;
+    /// What the disk budget sees of it.
+    fn on_disk(&self) -> Arc<dyn Holder>;
     fn close(&self) -> Result<(), MaintenanceError>;
     fn maintain(self: Arc<Self>, shutdown: Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     /// Moves blocks to the bucket and out of it, until shutdown.
@@ -79,6 +81,10 @@ impl<S: Spec> Engine for Running<S> {
         self.store.status()
     }
 
+    fn on_disk(&self) -> Arc<dyn Holder> {
+        Arc::new(OnDisk { store: self.store.clone(), retention: self.maintenance.retention })
+    }
+
     fn close(&self) -> Result<(), MaintenanceError> {
         self.store.close()
     }
@@ -105,13 +111,14 @@ struct Parts<'a> {
     telemetry: &'a Telemetry,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
+    disk: &'a Arc<DiskRoom>,
     turn: maintenance::Turn,
 }
 
 impl Parts<'_> {
     fn compact(&self) -> CompactConfig {
         CompactConfig {
-            bytes_max: (self.config.disk_bytes / 16).min(MERGE_MAX_BYTES),
+            bytes_max: self.disk.part(),
             inputs_max: usize::try_from(self.config.memory_bytes / MERGE_INPUT_BYTES).unwrap_or(usize::MAX).clamp(4, 24),
         }
     }
@@ -123,11 +130,12 @@ impl Parts<'_> {
         retention: Option<Duration>,
         routes: impl FnOnce(Arc<Door<S>>) -> (Router, Router),
     ) -> Result<(Room, Arc<Door<S>>), ServeError> {
-        let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: (self.config.disk_bytes / 16).min(WAL_MAX_BYTES) };
+        let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: self.disk.part().min(WAL_MAX_BYTES) };
         // Three signals share the three tenths of memory that heads may take.
         let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
         let store = Store::open(spec, self.tier.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
         let store = Arc::new(store);
+        store.keep_within(self.disk.clone());
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let door = Arc::new(door);
@@ -136,9 +144,6 @@ impl Parts<'_> {
         Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
 }
-
-/// Bytes of the blocks that one merge takes.
-const MERGE_MAX_BYTES: u64 = 1 << 30;
 
 /// Memory for which one merge may take one more block: a tenth of it is what a block needs.
 const MERGE_INPUT_BYTES: u64 = 64 << 20;
@@ -155,7 +160,7 @@ const DERIVE_QUEUE_SHARE: u64 = 32;
 pub(super) fn build(
     config: &Config,
     world: &World,
-    tier: &Tier,
+    (disk, tier): (&Arc<DiskRoom>, &Tier),
     catalog: &Arc<Catalog>,
     pool: &Pool,
     telemetry: &Telemetry,
@@ -167,6 +172,7 @@ pub(super) fn build(
         catalog,
         telemetry,
         requests: Budget::new(config.memory_bytes * 3 / 10),
+        disk,
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();

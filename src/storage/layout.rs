@@ -26,6 +26,11 @@ impl Layout {
         self.root.join("catalog.db")
     }
 
+    /// The catalog, and what SQLite keeps beside it.
+    pub fn catalog_files(&self) -> [PathBuf; 3] {
+        ["catalog.db", "catalog.db-wal", "catalog.db-shm"].map(|name| self.root.join(name))
+    }
+
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }

@@ -1,9 +1,10 @@
 use super::block::{Block, BlockId, BlockMeta};
-use super::catalog::{Catalog, CatalogEdit, CatalogError, TombstoneEdit};
+use super::catalog::{Catalog, CatalogError};
 use super::head::Generation;
 use super::layout::Layout;
+use super::maintenance::{DiskRoom, MaintenanceError};
 use super::tier::Tier;
-use super::wal::{self, Commit, Frame, Lane, LaneConfig};
+use super::wal::{self, Commit, FRAME_MAX_BYTES, Frame, Lane, LaneConfig, LaneRefusal, NotCommitted};
 use super::{Admitted, Head, HeadStats, Missing, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
@@ -11,8 +12,12 @@ use crate::telemetry::StoreMetrics;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+mod published;
+
+use published::{Published, place};
 
 #[derive(Debug, Clone, Copy)]
 pub struct StoreConfig {
@@ -21,7 +26,7 @@ pub struct StoreConfig {
     pub head_max_bytes: u64,
 }
 
-/// The write was not stored, and may succeed later.
+/// The write was not stored. It may succeed later, unless it is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     #[error("starting: replay of the write-ahead log is not finished")]
@@ -30,8 +35,30 @@ pub enum AppendError {
     WalFull,
     #[error("memory for unflushed data is used up; a cut is under way")]
     HeadFull,
+    #[error("the disk is full, or the disk budget is used up; try again later")]
+    DiskFull,
+    #[error("the request takes more than {FRAME_MAX_BYTES} bytes of the write-ahead log")]
+    TooLarge,
     #[error("shutting down")]
     Stopping,
+}
+
+impl From<LaneRefusal> for AppendError {
+    fn from(why: LaneRefusal) -> AppendError {
+        match why {
+            LaneRefusal::Full => AppendError::WalFull,
+            LaneRefusal::NoRoom => AppendError::DiskFull,
+        }
+    }
+}
+
+impl From<NotCommitted> for AppendError {
+    fn from(why: NotCommitted) -> AppendError {
+        match why {
+            NotCommitted::Stopped => AppendError::Stopping,
+            NotCommitted::NoRoom => AppendError::DiskFull,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -47,45 +74,13 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Waits until the rows are durable and visible. They become so even if nobody waits.
+    /// Waits until the rows are durable and visible. They become so even if nobody waits, and when this says that the disk
+    /// is full they may do so later: who sends them again gets them once.
     pub async fn durable(self) -> Result<Appended, AppendError> {
         if let Some(commit) = self.commit {
-            commit.durable().await.map_err(|_| AppendError::Stopping)?;
+            commit.durable().await?;
         }
         Ok(self.appended)
-    }
-}
-
-/// What queries see: swapped as a whole (invariant 2).
-struct Published<S: Spec> {
-    /// Oldest first; the last one is open.
-    generations: Vec<Arc<Generation<S>>>,
-    blocks: HashMap<TenantId, Arc<Vec<Arc<Block>>>>,
-    /// The active ones, oldest first.
-    tombstones: HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>>,
-}
-
-impl<S: Spec> Clone for Published<S> {
-    fn clone(&self) -> Self {
-        Published { generations: self.generations.clone(), blocks: self.blocks.clone(), tombstones: self.tombstones.clone() }
-    }
-}
-
-/// Blocks are in the order in which their rows were accepted.
-fn place(block: &Arc<Block>) -> (BlockId, BlockId) {
-    (block.meta().through(), block.meta().id)
-}
-
-fn bury(tombstones: &mut HashMap<TenantId, Arc<Vec<Arc<Tombstone>>>>, edit: &TombstoneEdit) {
-    match edit {
-        TombstoneEdit::Add(tombstone) => {
-            Arc::make_mut(tombstones.entry(tombstone.tenant.clone()).or_default()).push(Arc::new(tombstone.clone()));
-        }
-        TombstoneEdit::Cancel(id) | TombstoneEdit::Processed(id) => {
-            for list in tombstones.values_mut().filter(|list| list.iter().any(|t| t.id == *id)) {
-                Arc::make_mut(list).retain(|t| t.id != *id);
-            }
-        }
     }
 }
 
@@ -112,6 +107,10 @@ pub struct Store<S: Spec> {
     removing: Mutex<()>,
     /// Tells a merge that the process stops.
     stopping: Arc<AtomicBool>,
+    /// The disk that it shares with other stores.
+    room: OnceLock<Arc<DiskRoom>>,
+    /// Blocks that are not live any more, as long as some View has them.
+    leaving: Mutex<Vec<Weak<Block>>>,
     /// Files of edits whose commit failed: whether the catalog has them is certain only after the next commit.
     limbo: Mutex<Vec<BlockMeta>>,
 }
@@ -160,12 +159,20 @@ impl<S: Spec> Store<S> {
             merging: Mutex::default(),
             removing: Mutex::new(()),
             stopping: Arc::default(),
+            room: OnceLock::new(),
+            leaving: Mutex::default(),
             limbo: Mutex::default(),
         })
     }
 
     pub fn spec(&self) -> &S {
         &self.spec
+    }
+
+    /// Bounds what it takes of the disk. To be called once, before anything is appended.
+    pub fn keep_within(&self, room: Arc<DiskRoom>) {
+        // A second call would be a second budget, of which the first stays.
+        let _ = self.room.set(room);
     }
 
     pub fn is_ready(&self) -> bool {
@@ -179,7 +186,6 @@ impl<S: Spec> Store<S> {
         let _no_cut_meanwhile = self.cut_lock();
         let generation = self.open_generation();
         let published = self.published.read().clone();
-        let mut untranslatable = 0u64;
         let mut rows = 0u64;
         let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| match self.spec.replay(&frame) {
             Ok(mut batch) => {
@@ -187,13 +193,18 @@ impl<S: Spec> Store<S> {
                 let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
                 head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
                 head.apply(batch);
+                true
             }
             Err(error) => {
-                untranslatable += 1;
-                tracing::error!(signal = %self.signal, lsn = frame.lsn, %error, "a frame of the write-ahead log is skipped");
+                tracing::error!(signal = %self.signal, lsn = frame.lsn, %error, "a frame of the write-ahead log is of no use");
+                false
             }
         })?;
-        self.metrics.wal_damaged(self.signal, report.damaged + untranslatable);
+        if report.frames > 0 {
+            // So that a cut comes, even if all of them were of no use, and replay need not read them again.
+            generation.open(self.world.clock.now());
+        }
+        self.metrics.wal_damaged(self.signal, report.damaged);
         if report.frames > 0 || report.damaged > 0 || report.torn_bytes > 0 {
             tracing::info!(signal = %self.signal, frames = report.frames, rows, damaged = report.damaged, torn_bytes = report.torn_bytes, "write-ahead log replayed");
         }
@@ -221,11 +232,19 @@ impl<S: Spec> Store<S> {
     /// Admits, numbers and queues a batch. Blocks for as long as other appends are being admitted, and perhaps to read
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
-        let Admitted { mut batch, watch } = admitted;
+        let Admitted { mut batch, watch, memory } = admitted;
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
-        lane.check_room().map_err(|_| AppendError::WalFull)?;
+        lane.check_room()?;
+        let frame_bytes = Frame::bytes_at_most(batch.rows.len() + batch.refusals.skipped(), batch.payload.body.len());
+        if frame_bytes > FRAME_MAX_BYTES {
+            return Err(AppendError::TooLarge);
+        }
+        let claim = match self.room.get() {
+            Some(room) => Some(room.claim(frame_bytes as u64).ok_or(AppendError::DiskFull)?),
+            None => None,
+        };
         let published = self.published.read().clone();
         if published.generations.iter().map(|g| g.stats().bytes).sum::<u64>() > self.config.head_max_bytes {
             return Err(AppendError::HeadFull);
@@ -259,14 +278,16 @@ impl<S: Spec> Store<S> {
             kind: batch.payload.kind,
             encoding: batch.payload.encoding,
             tenant: batch.tenant.clone(),
-            refused: batch.refusals.indexes().to_vec(),
+            refused: batch.refusals.indexes(),
             body: batch.payload.body,
         };
         generation.enter();
         let (tenant, rows) = (batch.tenant, batch.rows);
         let apply = Box::new(move || {
             let notice = watch.and_then(|watch| watch(&tenant, &rows));
+            drop(claim);
             head.apply(rows);
+            drop(memory);
             generation.leave();
             if let Some(notice) = notice {
                 notice();
@@ -301,7 +322,7 @@ impl<S: Spec> Store<S> {
 
     /// Ends appends and cuts all heads, so that a clean start replays nothing. During replay there is nothing to do: the
     /// lane has everything.
-    pub fn close(&self) -> Result<(), super::maintenance::MaintenanceError> {
+    pub fn close(&self) -> Result<(), MaintenanceError> {
         if !self.ready.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
@@ -368,6 +389,18 @@ impl<S: Spec> Store<S> {
         self.removing.lock()
     }
 
+    pub(super) fn room(&self) -> Option<&Arc<DiskRoom>> {
+        self.room.get()
+    }
+
+    /// Bytes here of blocks that go when the last View lets go.
+    pub(super) fn leaving_bytes(&self) -> u64 {
+        let mut leaving = self.leaving.lock();
+        leaving.retain(|block| block.strong_count() > 0);
+        let held = leaving.iter().filter_map(Weak::upgrade).filter(|block| self.tier.is_local(block.meta().id));
+        held.map(|block| block.meta().bytes()).sum()
+    }
+
     pub(super) fn stop_merging(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -392,6 +425,11 @@ impl<S: Spec> Store<S> {
             .iter()
             .map(|g| g.stats())
             .fold(HeadStats::default(), |a, b| HeadStats { rows: a.rows + b.rows, bytes: a.bytes + b.bytes })
+    }
+
+    /// Frames that were taken wait for room on the disk.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.lane.read().as_ref().is_some_and(|lane| lane.check_room() == Err(LaneRefusal::NoRoom))
     }
 
     pub(super) fn wal_bytes(&self) -> u64 {
@@ -425,92 +463,5 @@ impl<S: Spec> Store<S> {
 
     pub(super) fn block_metas(&self) -> Vec<BlockMeta> {
         self.live_blocks().iter().map(|b| b.meta().clone()).collect()
-    }
-
-    /// Opens a new generation for appends, and returns the sealed ones, oldest first, each with the LSN at which it
-    /// ends. Segment and generation change together, under the lock that hands out LSNs.
-    pub(super) fn seal(&self) -> Vec<(Arc<Generation<S>>, u64)> {
-        // Before the other locks, as `append` takes it: `close` waits for all readers and keeps new ones out meanwhile.
-        let lane = self.lane.read();
-        let next_lsn = self.next_lsn.lock();
-        let mut published = self.published.write();
-        let mut next = Published::clone(&published);
-        if next.generations.last().is_some_and(|g| g.opened_at() != 0) {
-            next.generations.push(Arc::new(Generation::new(*next_lsn)));
-            if let Some(lane) = &*lane {
-                lane.rotate();
-            }
-        }
-        let ends: Vec<u64> = next.generations.iter().skip(1).map(|g| g.from).collect();
-        let sealed = next.generations.iter().cloned().zip(ends).collect();
-        *published = Arc::new(next);
-        sealed
-    }
-
-    /// After a commit: a failed one before it has left nothing in the catalog, so that its files can go.
-    fn settle_limbo(&self) {
-        let limbo = std::mem::take(&mut *self.limbo.lock());
-        if limbo.is_empty() {
-            return;
-        }
-        match self.catalog.blocks(self.signal) {
-            Ok(listed) => {
-                let listed: HashSet<BlockId> = listed.iter().map(|m| m.id).collect();
-                self.discard(&limbo.into_iter().filter(|m| !listed.contains(&m.id)).collect::<Vec<_>>());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "files of a failed commit stay until the next one");
-                self.limbo.lock().extend(limbo);
-            }
-        }
-    }
-
-    /// Commits and publishes: the new blocks appear and the sealed generation disappears in one step.
-    pub(super) fn publish(&self, edit: &CatalogEdit, cut: Option<&Arc<Generation<S>>>) -> Result<(), super::maintenance::MaintenanceError> {
-        if let Err(error) = self.catalog.commit(edit) {
-            self.limbo.lock().extend(edit.add.iter().cloned());
-            return Err(error.into());
-        }
-        self.settle_limbo();
-        let mut published = self.published.write();
-        let mut next = Published::clone(&published);
-        if let Some(cut) = cut {
-            next.generations.retain(|g| !Arc::ptr_eq(g, cut));
-        }
-        let mut changed: Vec<TenantId> = edit.add.iter().map(|m| m.tenant.clone()).collect();
-        for meta in &edit.add {
-            let block = Arc::new(Block::new(meta.clone(), self.tier.clone()));
-            let blocks = next.blocks.entry(meta.tenant.clone()).or_default();
-            let blocks = Arc::make_mut(blocks);
-            blocks.push(block);
-            blocks.sort_by_key(place);
-        }
-        for (tenant, blocks) in &mut next.blocks {
-            if blocks.iter().any(|b| edit.remove.contains(&b.meta().id)) {
-                changed.push(tenant.clone());
-                Arc::make_mut(blocks).retain(|b| {
-                    let gone = edit.remove.contains(&b.meta().id);
-                    if gone {
-                        b.mark_obsolete();
-                    }
-                    !gone
-                });
-            }
-        }
-        for tombstone in &edit.tombstones {
-            bury(&mut next.tombstones, tombstone);
-        }
-        let next = Arc::new(next);
-        let before = std::mem::replace(&mut *published, next.clone());
-        drop(published);
-        // Outside the lock, since the last to let go of an obsolete block deletes its files.
-        drop(before);
-        for tenant in changed {
-            self.spec.published(&tenant, next.blocks.get(&tenant).map_or(&[][..], |b| b));
-        }
-        if let (Some((_, floor)), Some(lane)) = (edit.floor, &*self.lane.read()) {
-            lane.recycle(floor);
-        }
-        Ok(())
     }
 }

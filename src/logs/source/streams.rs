@@ -2,7 +2,7 @@ use super::unreadable;
 use crate::logs::schema;
 use crate::model::{Labels, MatchOp, Matcher, TimeRange};
 use crate::query::QueryError;
-use crate::storage::block::{Block, ReadError, Table};
+use crate::storage::block::{Block, Kept, ReadError, Table};
 use crate::storage::{Predicate, Scan, Value};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
@@ -63,7 +63,14 @@ impl StreamTable {
     }
 }
 
-/// Read once and kept with the block; `None` if it is too large for that.
+impl Kept for StreamTable {
+    fn bytes(&self) -> u64 {
+        let runs = self.runs.iter().map(Run::heap_bytes).sum::<usize>();
+        (runs + self.by_id.len() * 2 * size_of::<(i64, u32)>()) as u64
+    }
+}
+
+/// Read once and kept for a while; `None` if it is too large for that.
 pub fn kept_streams(block: &Arc<Block>) -> Result<Option<Arc<StreamTable>>, ReadError> {
     if block.meta().table(schema::STREAMS).is_some_and(|t| t.rows > KEPT_MAX) {
         return Ok(None);

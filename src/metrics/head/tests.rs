@@ -40,7 +40,7 @@ fn write(head: &MetricsHead, samples: &[(&str, i64, f64)]) -> (Vec<u32>, usize) 
     head.admit(&mut rows, &mut refusals);
     let stored = rows.len();
     head.apply(rows);
-    (refusals.indexes().to_vec(), stored)
+    (refusals.indexes(), stored)
 }
 
 fn read(snapshot: &HeadSnapshot, name: &str) -> Vec<(i64, f64)> {
@@ -80,7 +80,7 @@ fn the_future_and_what_retention_would_drop_are_refused() {
     let mut refusals = Refusals::default();
     head.prepare(&rows, &[]);
     head.admit(&mut rows, &mut refusals);
-    assert_eq!((refusals.indexes(), rows.len()), (&[0, 2, 3][..], 1));
+    assert_eq!((refusals.indexes(), rows.len()), (vec![0, 2, 3], 1));
     let reasons: Vec<&str> = refusals.reasons().map(|(reason, _, _)| reason).collect();
     assert_eq!(reasons, ["out_of_order", "too_far_ahead", "too_old"]);
 }

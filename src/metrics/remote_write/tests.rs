@@ -45,7 +45,7 @@ fn version_1_skips_what_is_no_series_and_sorts_labels() {
     let (rows, refusals) = translate_1(&body.into()).unwrap();
     assert_eq!(lines(&rows), [r#"{__name__="m", z="1"} 1.5 @7"#]);
     assert!(refusals.is_empty() && rows.all_or_nothing);
-    assert_eq!((refusals.indexes(), refusals.unsaid().collect::<Vec<_>>()), (&[1, 2, 3][..], vec![("invalid_label", 3)]));
+    assert_eq!((refusals.indexes(), refusals.unsaid().collect::<Vec<_>>()), (vec![1, 2, 3], vec![("invalid_label", 3)]));
     let described = &rows.families[0];
     assert_eq!((described.family.as_str(), described.kind, described.unit.as_str()), ("m", MetricType::Counter, "s"));
 }

@@ -45,7 +45,8 @@ impl Tally {
     /// How many of each kind were not refused.
     pub fn written(&self, refusals: &Refusals) -> Written {
         let mut written = Written::default();
-        let (mut from, mut refused) = (0, refusals.indexes());
+        let indexes = refusals.indexes();
+        let (mut from, mut refused) = (0, &indexes[..]);
         for (end, kind) in &self.0 {
             let (inside, rest) = refused.split_at(refused.partition_point(|index| index < end));
             refused = rest;

@@ -2,7 +2,7 @@
 
 use super::cache::{Piece, SampleCache};
 use super::erase::{Eraser, Hidden};
-use super::series::{SeriesRow, SeriesTable};
+use super::series::{RowsById, SeriesRow, SeriesTable};
 use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, Run, SeriesData};
@@ -298,12 +298,13 @@ pub fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
 
 /// The newest sample in this block of each of the series with these ids, and perhaps its newest float or histogram, too.
 pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, Newest)>, ReadError> {
-    let by_id = block.derived("metrics.series_by_id", || -> Result<Vec<(i64, u32)>, ReadError> {
+    let by_id = block.derived("metrics.series_by_id", || -> Result<RowsById, ReadError> {
         let table = SeriesTable::of(block)?;
         let mut by_id: Vec<(i64, u32)> = table.rows.iter().enumerate().map(|(row, s)| (s.id, row as u32)).collect();
         by_id.sort_unstable();
-        Ok(by_id)
+        Ok(RowsById(by_id))
     })?;
+    let by_id = &by_id.0;
     let mut rows: Vec<usize> =
         ids.iter().filter_map(|id| by_id.binary_search_by_key(id, |e| e.0).ok()).map(|at| by_id[at].1 as usize).collect();
     rows.sort_unstable();

@@ -5,7 +5,7 @@ use crate::metrics::rows::{Metadata, MetricType};
 use crate::metrics::schema;
 use crate::model::{Labels, LabelsBuilder, MatchOp, Matcher};
 use crate::storage::Scan;
-use crate::storage::block::{Block, ReadError};
+use crate::storage::block::{Block, Kept, ReadError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, RecordBatch, StringArray};
@@ -43,6 +43,22 @@ const PIECE_ROWS: u64 = 16_384;
 
 /// Rows of one series that are decoded whole: a day at one a second. Of a series with more, a query reads what it needs.
 const PIECE_ROWS_MAX: u64 = 90_000;
+
+impl Kept for SeriesTable {
+    fn bytes(&self) -> u64 {
+        let rows = self.rows.iter().map(|row| size_of::<SeriesRow>() + row.labels.heap_bytes()).sum::<usize>();
+        (rows + self.pieces.len() * size_of::<Range<u64>>()) as u64
+    }
+}
+
+/// Ids of series, sorted, with the row of each in its block's table.
+pub struct RowsById(pub Vec<(i64, u32)>);
+
+impl Kept for RowsById {
+    fn bytes(&self) -> u64 {
+        (self.0.len() * size_of::<(i64, u32)>()) as u64
+    }
+}
 
 impl SeriesTable {
     pub fn of(block: &Arc<Block>) -> Result<Arc<SeriesTable>, ReadError> {

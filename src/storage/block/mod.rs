@@ -3,6 +3,7 @@
 mod checksum;
 mod describe;
 mod fields;
+mod kept;
 mod meta;
 mod pages;
 mod parse;
@@ -13,6 +14,7 @@ mod write;
 pub use checksum::{CHUNK_BYTES, ChunkSums};
 pub use describe::{ColumnDescription, Description, describe};
 pub use fields::FieldIds;
+pub use kept::{Kept, KeptParts};
 pub use meta::{BlockId, BlockMeta, TableMeta, WalRange};
 pub(super) use meta::{signal_text, tenant_text};
 pub use read::{Block, ReadError, Table};

@@ -1,21 +1,19 @@
 use super::pages::Groups;
 use super::pruning::{self, Plan};
-use super::{BlockMeta, TableMeta};
+use super::{BlockMeta, Kept, TableMeta};
 use crate::runtime::ReadFile;
 use crate::storage::tier::Tier;
 use crate::storage::{Predicate, Scan};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowGroups, RowSelection,
 };
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
-use std::any::Any;
-use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +35,13 @@ struct Footer {
     plain: ArrowReaderMetadata,
     /// With texts as dictionaries; made when it is first asked for.
     dictionaries: OnceLock<Option<ArrowReaderMetadata>>,
+}
+
+impl Kept for Footer {
+    /// The types are few beside the statistics of pages, and the second ones may come later.
+    fn bytes(&self) -> u64 {
+        self.plain.metadata().memory_size() as u64 * 2
+    }
 }
 
 impl Footer {
@@ -63,15 +68,11 @@ pub struct Block {
     meta: BlockMeta,
     tier: Tier,
     obsolete: AtomicBool,
-    /// Parsed footers, by table.
-    footers: Mutex<HashMap<String, Arc<Footer>>>,
-    /// What the signal's room has derived from this block and wants to keep as long as the block is live.
-    derived: Mutex<HashMap<&'static str, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Block {
     pub fn new(meta: BlockMeta, tier: Tier) -> Block {
-        Block { meta, tier, obsolete: AtomicBool::new(false), footers: Mutex::default(), derived: Mutex::default() }
+        Block { meta, tier, obsolete: AtomicBool::new(false) }
     }
 
     pub fn meta(&self) -> &BlockMeta {
@@ -89,35 +90,25 @@ impl Block {
         let error = |cause: &dyn std::fmt::Display| ReadError { block: self.meta.id, table: name.to_owned(), cause: cause.to_string() };
         let file = self.tier.open(&self.meta, meta).map_err(|e| error(&e))?;
         let file = TableFile::new(file, meta.bytes);
-        let cached = self.footers.lock().get(name).cloned();
-        let footer = match cached {
-            Some(footer) => footer,
-            None => {
-                let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-                let plain = ArrowReaderMetadata::load(&file, options).map_err(|e| error(&e))?;
-                let footer = Arc::new(Footer { plain, dictionaries: OnceLock::new() });
-                self.footers.lock().insert(name.to_owned(), footer.clone());
-                footer
-            }
+        let load = || {
+            let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+            let plain = ArrowReaderMetadata::load(&file, options)?;
+            Ok(Footer { plain, dictionaries: OnceLock::new() })
         };
+        let footer = self.tier.kept().get_or(self.meta.id, &meta.name, load).map_err(|e: ParquetError| error(&e))?;
         Ok(Some(Table { block: self.clone(), meta: meta.clone(), file, footer }))
     }
 
-    /// A value derived from this block once and kept while it is live: a decoded series table, say. `make` may run
-    /// twice when two threads ask at once.
-    pub fn derived<T: Send + Sync + 'static, E>(&self, key: &'static str, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        let cached = self.derived.lock().get(key).cloned();
-        if let Some(value) = cached.and_then(|v| v.downcast::<T>().ok()) {
-            return Ok(value);
-        }
-        let value = Arc::new(make()?);
-        self.derived.lock().insert(key, value.clone());
-        Ok(value)
+    /// A value derived from this block and kept for the next who asks, as long as there is memory for it: a decoded series
+    /// table, say. `make` may run twice when two threads ask at once. A `key` holds a dot, which names of tables do not.
+    pub fn derived<T: Kept, E>(&self, key: &'static str, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        self.tier.kept().get_or(self.meta.id, key, make)
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
+        self.tier.kept().forget(self.meta.id);
         if self.obsolete.load(Ordering::Acquire)
             && let Err(error) = self.tier.remove(&self.meta)
         {

@@ -60,6 +60,33 @@ pub struct Catalog {
     connection: Mutex<Connection>,
     field_ids: Mutex<HashMap<(Signal, String), i32>>,
     is_new: bool,
+    #[cfg(test)]
+    watcher: Mutex<Option<Watcher>>,
+}
+
+/// Called before a commit with nothing: `false` makes it fail; and after it with all that the catalog holds.
+#[cfg(test)]
+pub type Watcher = Box<dyn Fn(Option<Vec<u8>>) -> bool + Send>;
+
+#[cfg(test)]
+impl Catalog {
+    /// Makes commits steps that a test can count, fail and crash between.
+    pub fn watch(&self, watcher: Watcher) {
+        *self.watcher.lock() = Some(watcher);
+    }
+
+    fn before_commit(&self) -> Result<(), rusqlite::Error> {
+        let refused = self.watcher.lock().as_ref().is_some_and(|watcher| !watcher(None));
+        if refused { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }
+    }
+
+    fn after_commit(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
+        if let (Some(watcher), Some(path)) = (&*self.watcher.lock(), connection.path()) {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            watcher(World::real().disk.read(Path::new(path)).ok());
+        }
+        Ok(())
+    }
 }
 
 impl Catalog {
@@ -84,7 +111,13 @@ impl Catalog {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -2_000)?;
         Migrations::new(MIGRATIONS.iter().map(|sql| M::up(sql)).collect()).to_latest(&mut connection)?;
-        Ok(Catalog { connection: Mutex::new(connection), field_ids: Mutex::default(), is_new })
+        Ok(Catalog {
+            connection: Mutex::new(connection),
+            field_ids: Mutex::default(),
+            is_new,
+            #[cfg(test)]
+            watcher: Mutex::default(),
+        })
     }
 
     /// Whether this process made it.
@@ -93,6 +126,8 @@ impl Catalog {
     }
 
     pub fn commit(&self, edit: &CatalogEdit) -> Result<(), CatalogError> {
+        #[cfg(test)]
+        self.before_commit()?;
         let mut connection = self.connection.lock();
         let transaction = connection.transaction()?;
         for meta in &edit.add {
@@ -115,6 +150,8 @@ impl Catalog {
             tombstones::apply(&transaction, tombstone)?;
         }
         transaction.commit()?;
+        #[cfg(test)]
+        self.after_commit(&connection)?;
         Ok(())
     }
 
@@ -139,6 +176,8 @@ impl Catalog {
         if let Some(id) = known.get(&(signal, path.to_owned())) {
             return Ok(*id);
         }
+        #[cfg(test)]
+        self.before_commit()?;
         let connection = self.connection.lock();
         connection.execute(
             "INSERT INTO columns (field_id, signal, path) SELECT max(coalesce(max(field_id), 0) + 1, ?1), ?2, ?3 FROM columns
@@ -150,6 +189,8 @@ impl Catalog {
             params![signal.as_str(), path],
             |row| row.get(0),
         )?;
+        #[cfg(test)]
+        self.after_commit(&connection)?;
         known.insert((signal, path.to_owned()), id);
         Ok(id)
     }

@@ -5,6 +5,10 @@ use crate::model::TenantId;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a wait asks whether it is worth it.
+const GIVE_UP_EVERY: Duration = Duration::from_millis(100);
 
 /// The heads of all tenants over one run of LSNs.
 pub struct Generation<S: Spec> {
@@ -28,12 +32,16 @@ impl<S: Spec> Generation<S> {
         if let Some(head) = self.heads.read().get(tenant) {
             return head.clone();
         }
+        self.open(now);
+        self.heads.write().entry(tenant.clone()).or_insert_with(|| Arc::new(spec.new_head(tenant))).clone()
+    }
+
+    /// From now on a cut is wanted.
+    pub fn open(&self, now: i64) {
         let mut opened_at = self.opened_at.lock();
         if *opened_at == 0 {
             *opened_at = now;
         }
-        drop(opened_at);
-        self.heads.write().entry(tenant.clone()).or_insert_with(|| Arc::new(spec.new_head(tenant))).clone()
     }
 
     pub fn existing(&self, tenant: &TenantId) -> Option<Arc<S::Head>> {
@@ -71,11 +79,15 @@ impl<S: Spec> Generation<S> {
         }
     }
 
-    /// Blocks until every frame of a sealed generation is applied.
-    pub fn wait_applied(&self) {
+    /// Blocks until every frame of a sealed generation is applied, which it returns, or until it is time to `give_up`.
+    pub fn wait_applied(&self, give_up: impl Fn() -> bool) -> bool {
         let mut in_flight = self.in_flight.lock();
         while *in_flight > 0 {
-            self.applied.wait(&mut in_flight);
+            let is_late = self.applied.wait_for(&mut in_flight, GIVE_UP_EVERY).timed_out();
+            if is_late && *in_flight > 0 && give_up() {
+                return false;
+            }
         }
+        true
     }
 }

@@ -3,6 +3,7 @@ use crate::storage::block::{BlockMeta, WalRange, write_block};
 use crate::storage::catalog::{CatalogEdit, SignalFields};
 use crate::storage::head::Generation;
 use crate::storage::{Head, Spec, Store};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,12 @@ pub(super) struct State {
     pub oldest: Option<i64>,
 }
 
-/// Whether to cut now: half of a bound is used, or rows have waited long enough.
+/// Whether to cut now: half of a bound is used, or rows have waited long enough, or nobody knows how long because the clock
+/// was set back.
 pub(super) fn plan(state: &State, now: i64, cut_after: Duration) -> bool {
     let Some(oldest) = state.oldest else { return false };
-    let waited = u128::try_from(now.saturating_sub(oldest)).unwrap_or(0);
-    state.head_bytes >= state.head_max_bytes / 2 || state.wal_bytes >= state.wal_max_bytes / 2 || waited >= cut_after.as_nanos()
+    let has_waited = u128::try_from(now.saturating_sub(oldest)).map_or(true, |waited| waited >= cut_after.as_nanos());
+    state.head_bytes >= state.head_max_bytes / 2 || state.wal_bytes >= state.wal_max_bytes / 2 || has_waited
 }
 
 impl<S: Spec> Store<S> {
@@ -39,7 +41,10 @@ impl<S: Spec> Store<S> {
     }
 
     fn cut_generation(&self, generation: &Arc<Generation<S>>, end: u64) -> Result<(), MaintenanceError> {
-        generation.wait_applied();
+        if !generation.wait_applied(|| self.is_stalled()) {
+            // The next cut takes it.
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the write-ahead log waits for room on the disk").into());
+        }
         let started = Instant::now();
         let signal = self.signal_of();
         let wal = WalRange { from: generation.from, to: end };
@@ -82,5 +87,6 @@ mod tests {
         assert!(plan(&state(50, 0, Some(5)), 6, minute));
         assert!(plan(&state(0, 50, Some(5)), 6, minute));
         assert!(plan(&state(0, 0, Some(5)), 5 + 60_000_000_000, minute));
+        assert!(plan(&state(0, 0, Some(5)), 4, minute), "the clock was set back");
     }
 }

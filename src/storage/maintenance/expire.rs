@@ -11,7 +11,7 @@ fn plan(blocks: &[BlockMeta], now: i64, retention: Duration) -> Vec<BlockId> {
 }
 
 impl<S: Spec> Store<S> {
-    pub(super) fn expire(&self, retention: Option<Duration>) -> Result<(), MaintenanceError> {
+    pub(in crate::storage) fn expire(&self, retention: Option<Duration>) -> Result<(), MaintenanceError> {
         let Some(retention) = retention else { return Ok(()) };
         let _until_committed = self.removal_lock();
         let remove = plan(&self.block_metas(), self.world().clock.now(), retention);

@@ -6,6 +6,7 @@ mod compact;
 mod cut;
 mod erase;
 mod expire;
+mod room;
 
 use super::block::WriteError;
 use super::catalog::CatalogError;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use collect::{CollectError, collect_orphans, find_blocks};
 pub use compact::CompactConfig;
 pub use erase::DeleteError;
+pub use room::{DiskRoom, HeldBlock, Holder, OnDisk};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {

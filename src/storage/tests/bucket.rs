@@ -3,7 +3,7 @@
 use super::*;
 use crate::runtime::Shutdown;
 use crate::storage::catalog::RemoteState;
-use crate::storage::tier::{Bucket, BucketConfig, Claim, DiskShares, OwnerError, Tier, attach, testing};
+use crate::storage::tier::{Bucket, BucketConfig, Claim, OwnerError, Tier, attach, testing};
 use crate::telemetry::Telemetry;
 use std::time::{Duration, Instant};
 
@@ -32,15 +32,7 @@ impl House {
         let (world, layout) = (World::real(), self.layout(name));
         let catalog = Arc::new(Catalog::open(&world, &layout).unwrap());
         let claim = attach(&world, &layout, &catalog, &self.bucket(), &Shutdown::default())?;
-        let tier = Tier::with_bucket(
-            world,
-            layout,
-            &catalog,
-            self.bucket(),
-            DiskShares { blocks_max_bytes: 0, cache_max_bytes: 8 << 20 },
-            Telemetry::default().bucket,
-        )
-        .unwrap();
+        let tier = Tier::with_bucket(world, layout, &catalog, self.bucket(), 8 << 20, Telemetry::default().bucket).unwrap();
         let process = open_tiered(tier.clone(), catalog.clone());
         process.store.recover().unwrap();
         tier.set_owned_for_test(claim == Claim::Owned);

@@ -175,3 +175,78 @@ fn blocks_are_in_the_order_of_their_cuts_whatever_the_clock_does() {
     let found: Vec<String> = view.blocks.iter().map(|b| scan(b, &Scan::default()).remove(0).word).collect();
     assert_eq!(found, ["word0", "word1", "word2", "word3", "word4"]);
 }
+
+/// Where a frame ends is known from its length alone: with that gone, the next one is looked for.
+#[test]
+fn a_wrong_length_hides_one_frame_and_leaves_a_copy_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    for i in 0..4 {
+        process.append("a", &format!("{i} word{i}")).unwrap();
+    }
+    process.kill();
+    let segment = segments(dir.path()).remove(0);
+    let good = std::fs::read(&segment).unwrap();
+    let of_word1 = good.windows(5).position(|w| w == b"word1").unwrap() - b"1 ".len() - "a".len() - 31;
+    assert_eq!(good[of_word1..of_word1 + 4], 31u32.to_le_bytes(), "the length of the frame, 31 bytes behind its prefix");
+    for wrong in [0u32, 5, 32, 200, u32::MAX] {
+        let mut bytes = good.clone();
+        bytes[of_word1..of_word1 + 4].copy_from_slice(&wrong.to_le_bytes());
+        std::fs::write(&segment, bytes).unwrap();
+        let process = start(dir.path());
+        assert_eq!(words(&process.rows("a").0), ["word0", "word2", "word3"], "length {wrong}");
+        process.kill();
+        let copy = segment.with_extension(format!("{of_word1}.damaged"));
+        assert!(std::fs::read(&copy).unwrap().windows(5).any(|w| w == b"word1"));
+        std::fs::remove_file(copy).unwrap();
+    }
+}
+
+#[test]
+fn what_is_cut_from_the_end_of_the_log_leaves_its_newest_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..2 {
+        let process = start(dir.path());
+        process.append("a", &format!("{i} word{i}")).unwrap();
+        process.kill();
+        let segment = segments(dir.path()).pop().unwrap();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let at = bytes.windows(4).position(|w| w == b"word").unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        assert!(start(dir.path()).rows("a").0.is_empty());
+        let lane = Layout::new(dir.path()).wal(Signal::Logs);
+        let names = World::real().disk.list(&lane).unwrap();
+        assert_eq!(names.iter().filter(|n| n.ends_with(".torn")).count(), 1, "{names:?}");
+    }
+}
+
+/// A frame that a later version wrote, say: what it says is kept, and it is not read again at every start.
+#[test]
+fn a_frame_of_no_use_is_set_aside_and_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.queue_body("a", "1 word", "unreadable").unwrap();
+    process.append("a", "2 two").unwrap();
+    process.kill();
+    let process = start(dir.path());
+    assert_eq!(words(&process.rows("a").0), ["two"]);
+    process.kill();
+    let process = start(dir.path());
+    process.store.cut().unwrap();
+    process.kill();
+    let lane = Layout::new(dir.path()).wal(Signal::Logs);
+    let names = World::real().disk.list(&lane).unwrap();
+    assert!(matches!(&names[..], [only] if only.ends_with(".damaged")), "{names:?}");
+    assert!(std::fs::read(lane.join(&names[0])).unwrap().ends_with(b"unreadable"));
+    assert_eq!(start(dir.path()).rows("a").1, 1);
+
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.queue_body("a", "1 word", "unreadable").unwrap();
+    process.append("a", "2 again").unwrap();
+    process.kill();
+    let process = start(dir.path());
+    process.store.cut().unwrap();
+    assert_eq!(process.store.wal_bytes(), 0, "nothing else is there to cut");
+}

@@ -5,7 +5,6 @@
 
 mod bucket;
 mod cache;
-mod evict;
 mod health;
 mod http;
 mod owner;
@@ -17,7 +16,7 @@ pub mod testing;
 mod tombstones;
 mod upload;
 
-use super::block::{BlockId, BlockMeta, TableMeta};
+use super::block::{BlockId, BlockMeta, KeptParts, TableMeta};
 use super::catalog::{Catalog, RemoteState};
 use super::layout::Layout;
 use crate::model::Signal;
@@ -50,16 +49,6 @@ pub struct Remote {
     columns: Mutex<HashMap<Signal, usize>>,
     /// The deletes that it has; `None` until they were listed.
     tombstones: Mutex<Option<HashSet<String>>>,
-    blocks_max_bytes: u64,
-}
-
-/// What the disk holds of that which the bucket has, too.
-#[derive(Debug, Clone, Copy)]
-pub struct DiskShares {
-    /// Copies of blocks; the oldest go first.
-    pub blocks_max_bytes: u64,
-    /// Parts of other blocks that queries have read.
-    pub cache_max_bytes: u64,
 }
 
 #[derive(Clone)]
@@ -67,24 +56,38 @@ pub struct Tier {
     world: World,
     layout: Layout,
     remote: Option<Arc<Remote>>,
+    kept: Arc<KeptParts>,
 }
+
+/// Memory for what is decoded of blocks, unless [`Tier::keeping`] says otherwise.
+const KEPT_BYTES: u64 = 64 << 20;
 
 impl Tier {
     /// All files are here.
     pub fn new(world: World, layout: Layout) -> Tier {
-        Tier { world, layout, remote: None }
+        Tier { world, layout, remote: None, kept: Arc::new(KeptParts::new(KEPT_BYTES)) }
     }
 
-    /// With a bucket, of which the catalog knows what it holds.
+    /// With memory for so much of what is decoded of blocks.
+    pub fn keeping(self, bytes: u64) -> Tier {
+        Tier { kept: Arc::new(KeptParts::new(bytes)), ..self }
+    }
+
+    pub fn kept(&self) -> &KeptParts {
+        &self.kept
+    }
+
+    /// With a bucket, of which the catalog knows what it holds. Of what only the bucket has, `cache_max_bytes` that queries have
+    /// read stay on this disk.
     pub fn with_bucket(
         world: World,
         layout: Layout,
         catalog: &Catalog,
         bucket: Bucket,
-        shares: DiskShares,
+        cache_max_bytes: u64,
         metrics: BucketMetrics,
     ) -> Result<Tier, UploadError> {
-        let cache = ChunkCache::open(world.clone(), layout.cache(), shares.cache_max_bytes)?;
+        let cache = ChunkCache::open(world.clone(), layout.cache(), cache_max_bytes)?;
         let (mut verified, mut evicted) = (HashSet::new(), HashSet::new());
         for signal in Signal::ALL {
             let live: HashSet<BlockId> = catalog.blocks(signal)?.into_iter().map(|meta| meta.id).collect();
@@ -104,9 +107,8 @@ impl Tier {
             owned: AtomicBool::new(false),
             columns: Mutex::default(),
             tombstones: Mutex::default(),
-            blocks_max_bytes: shares.blocks_max_bytes,
         };
-        Ok(Tier { world, layout, remote: Some(Arc::new(remote)) })
+        Ok(Tier { remote: Some(Arc::new(remote)), ..Tier::new(world, layout) })
     }
 
     pub fn world(&self) -> &World {

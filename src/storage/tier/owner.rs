@@ -290,9 +290,6 @@ impl Tier {
         if let Err(error) = self.sync_tombstones(catalog) {
             tracing::warn!(%error, "deletes are not in the bucket yet");
         }
-        if let Err(error) = self.evict_down_to(catalog, remote.blocks_max_bytes) {
-            tracing::warn!(%error, "copies of blocks cannot be evicted");
-        }
         Ok(())
     }
 

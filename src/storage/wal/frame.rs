@@ -22,8 +22,8 @@ pub struct Frame {
 const PREFIX: usize = 8;
 const FIXED: usize = 8 + 8 + 1 + 1 + 1 + 4;
 
-/// Largest frame that is believed: a body may have 32 MiB, and each refused item takes four bytes.
-const FRAME_MAX_BYTES: usize = 256 << 20;
+/// Largest frame that is written and believed: a body may have 32 MiB, and each refused item takes four bytes.
+pub const FRAME_MAX_BYTES: usize = 256 << 20;
 
 /// What stands at some position of a segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +41,12 @@ pub(super) enum Parsed {
 }
 
 impl Frame {
+    /// Bound of a frame's bytes, before it is known which of its items are refused. An item may have a second one that is
+    /// numbered, such as an exemplar.
+    pub fn bytes_at_most(items: usize, body: usize) -> usize {
+        PREFIX + FIXED + usize::from(u8::MAX) + items.saturating_mul(8) + body
+    }
+
     /// Everything before the body; the body follows unchanged, so that it need not be copied.
     pub(super) fn head_bytes(&self) -> Vec<u8> {
         let tenant = self.tenant.as_str().as_bytes();
@@ -82,8 +88,18 @@ impl Frame {
         }
     }
 
+    /// The offset of the next whole frame behind `from` whose number is in `lsns`: where damage has hidden where frames end.
+    pub(super) fn find(bytes: &Bytes, from: usize, lsns: std::ops::Range<u64>) -> Option<usize> {
+        let last = bytes.len().checked_sub(PREFIX + FIXED)?;
+        let is_likely = |at: &usize| {
+            let length = u32_at(bytes, *at) as usize;
+            (FIXED..=FRAME_MAX_BYTES).contains(&length) && u64_at(bytes, at + PREFIX).is_some_and(|lsn| lsns.contains(&lsn))
+        };
+        (from..=last).filter(is_likely).find(|at| matches!(Frame::parse(&bytes.slice(*at..)), Parsed::Frame { .. }))
+    }
+
     fn parse_content(content: &Bytes) -> Option<Frame> {
-        let lsn = u64::from_le_bytes(content.get(0..8)?.try_into().ok()?);
+        let lsn = u64_at(content, 0)?;
         let received_at = i64::from_le_bytes(content.get(8..16)?.try_into().ok()?);
         let (kind, encoding, tenant_length) = (content[16], content[17], usize::from(content[18]));
         let refused_count = u32_at(content, 19) as usize;
@@ -93,6 +109,10 @@ impl Frame {
         let refused = content.get(tenant_end..body_start)?.chunks_exact(4).map(|c| u32_at(c, 0)).collect();
         Some(Frame { lsn, received_at, kind, encoding, tenant, refused, body: content.slice(body_start..) })
     }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// The caller has checked that four bytes are there.

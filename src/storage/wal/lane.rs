@@ -1,5 +1,5 @@
+use super::committer::Committer;
 use super::frame::Frame;
-use super::segment::Segment;
 use crate::model::Signal;
 use crate::runtime::World;
 use crate::storage::layout::Layout;
@@ -11,7 +11,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// When a frame counts as durable.
@@ -36,45 +35,81 @@ pub struct LaneConfig {
 /// Frames that wait for the next group commit, in bytes.
 const QUEUE_MAX_BYTES: u64 = 64 << 20;
 
-/// The lane has no room at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the write-ahead log is full; a cut is under way")]
-pub struct LaneFull;
+/// Why an append would be refused at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneRefusal {
+    /// As much as it may have; a cut is under way.
+    Full,
+    /// The disk has no room for what is queued.
+    NoRoom,
+}
+
+/// Why it is not known that a frame is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotCommitted {
+    /// The lane stopped before.
+    Stopped,
+    /// The disk is full. The frame is written when there is room, if the process lives until then.
+    NoRoom,
+}
 
 /// Resolves once the frame is durable and its rows are visible.
-pub struct Commit(oneshot::Receiver<()>);
+pub struct Commit(oneshot::Receiver<Result<(), NotCommitted>>);
 
 impl Commit {
-    /// `Err` only if the lane stopped before the frame was durable.
-    pub async fn durable(self) -> Result<(), oneshot::error::RecvError> {
-        self.0.await
+    pub async fn durable(self) -> Result<(), NotCommitted> {
+        self.0.await.unwrap_or(Err(NotCommitted::Stopped))
     }
 }
 
-struct Pending {
-    frame: Frame,
-    head: Vec<u8>,
-    apply: Box<dyn FnOnce() + Send>,
-    done: oneshot::Sender<()>,
+/// Who waits for a job. Told once, at the latest when the job is done.
+pub(super) struct Waiter(Option<oneshot::Sender<Result<(), NotCommitted>>>);
+
+impl Waiter {
+    pub fn tell(&mut self, result: Result<(), NotCommitted>) {
+        if let Some(waiter) = self.0.take() {
+            // The requester may have gone away; its rows stay.
+            let _ = waiter.send(result);
+        }
+    }
 }
 
-enum Job {
+pub(super) struct Pending {
+    pub frame: Frame,
+    pub head: Vec<u8>,
+    pub apply: Box<dyn FnOnce() + Send>,
+    pub done: Waiter,
+}
+
+pub(super) enum Job {
     Append(Pending),
     /// Writes nothing; answered when all before it is durable.
-    Barrier(oneshot::Sender<()>),
+    Barrier(Waiter),
     /// Later frames go to a new segment.
     Rotate,
     /// Frames below this LSN are in blocks.
     Recycle(u64, mpsc::Sender<()>),
 }
 
+impl Job {
+    pub fn waiter(&mut self) -> Option<&mut Waiter> {
+        match self {
+            Job::Append(pending) => Some(&mut pending.done),
+            Job::Barrier(done) => Some(done),
+            Job::Rotate | Job::Recycle(..) => None,
+        }
+    }
+}
+
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    bytes: u64,
-    stopping: bool,
+pub(super) struct Queue {
+    pub jobs: VecDeque<Job>,
+    pub bytes: u64,
+    pub stopping: bool,
+    /// The committer waits for room on the disk.
+    pub stalled: bool,
     /// The committer is gone: nobody will take further jobs.
-    ended: bool,
+    pub ended: bool,
 }
 
 impl Queue {
@@ -88,16 +123,16 @@ impl Queue {
 
 /// Segments on disk that recycling may delete.
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     /// Closed segments, oldest first: path, LSN after the last frame, bytes.
-    closed: VecDeque<(PathBuf, u64, u64)>,
-    open_bytes: u64,
+    pub closed: VecDeque<(PathBuf, u64, u64)>,
+    pub open_bytes: u64,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    written: Mutex<Written>,
+pub(super) struct Shared {
+    pub queue: Mutex<Queue>,
+    pub wake: Condvar,
+    pub written: Mutex<Written>,
 }
 
 /// One signal's log. A thread of its own commits frames in the order in which they were enqueued, and applies their
@@ -122,8 +157,7 @@ impl Lane {
     ) -> io::Result<Lane> {
         let written = Written { closed: old.into(), open_bytes: 0 };
         let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), written: Mutex::new(written) });
-        let committer =
-            Committer { shared: shared.clone(), world, layout, signal, config, segment: None, next, metrics, unsynced_since: None };
+        let committer = Committer::new(shared.clone(), (world, layout, signal), config, next, metrics);
         let thread = std::thread::Builder::new().name(format!("wal-{signal}")).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
                 // Without its committer a lane would let every request wait for ever. Acknowledged rows are on disk.
@@ -134,9 +168,14 @@ impl Lane {
     }
 
     /// Whether an append would be refused now.
-    pub fn check_room(&self) -> Result<(), LaneFull> {
-        let full = self.shared.queue.lock().bytes > QUEUE_MAX_BYTES || self.size() > self.config.size_max_bytes;
-        if full { Err(LaneFull) } else { Ok(()) }
+    pub fn check_room(&self) -> Result<(), LaneRefusal> {
+        let queue = self.shared.queue.lock();
+        let (stalled, queued) = (queue.stalled, queue.bytes);
+        drop(queue);
+        if stalled {
+            return Err(LaneRefusal::NoRoom);
+        }
+        if queued > QUEUE_MAX_BYTES || self.size() > self.config.size_max_bytes { Err(LaneRefusal::Full) } else { Ok(()) }
     }
 
     /// Bytes on disk that no cut has recycled.
@@ -152,7 +191,7 @@ impl Lane {
         let (done, commit) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
         queue.bytes += (head.len() + frame.body.len()) as u64;
-        queue.push(Job::Append(Pending { frame, head, apply, done }));
+        queue.push(Job::Append(Pending { frame, head, apply, done: Waiter(Some(done)) }));
         drop(queue);
         self.shared.wake.notify_one();
         Commit(commit)
@@ -161,7 +200,7 @@ impl Lane {
     /// Completes when every frame that was enqueued before is durable and applied.
     pub fn barrier(&self) -> Commit {
         let (done, commit) = oneshot::channel();
-        self.shared.queue.lock().push(Job::Barrier(done));
+        self.shared.queue.lock().push(Job::Barrier(Waiter(Some(done))));
         self.shared.wake.notify_one();
         Commit(commit)
     }
@@ -183,7 +222,7 @@ impl Lane {
         let _ = recycled.recv();
     }
 
-    /// Commits what is queued and ends the thread.
+    /// Commits what is queued, unless the disk has no room for it, and ends the thread.
     pub fn stop(&self) {
         self.shared.queue.lock().stopping = true;
         self.shared.wake.notify_one();
@@ -191,145 +230,5 @@ impl Lane {
             // A panic of the committer ends the process.
             let _ = thread.join();
         }
-    }
-}
-
-struct Committer {
-    shared: Arc<Shared>,
-    world: World,
-    layout: Layout,
-    signal: Signal,
-    config: LaneConfig,
-    segment: Option<Segment>,
-    /// LSN of the next frame to write.
-    next: u64,
-    metrics: StoreMetrics,
-    unsynced_since: Option<Instant>,
-}
-
-impl Committer {
-    fn run(mut self) {
-        loop {
-            let (jobs, stopping) = self.take();
-            if let Err(error) = self.commit(jobs) {
-                // The state of the page cache is unknown after a failed write or sync, so nothing later may be
-                // acknowledged; what was acknowledged is on disk and will be replayed.
-                tracing::error!(signal = %self.signal, %error, "cannot write the write-ahead log, giving up");
-                std::process::abort();
-            }
-            let mut queue = self.shared.queue.lock();
-            if stopping && queue.jobs.is_empty() {
-                queue.ended = true;
-                return;
-            }
-        }
-    }
-
-    fn take(&self) -> (VecDeque<Job>, bool) {
-        let mut queue = self.shared.queue.lock();
-        while queue.jobs.is_empty() && !queue.stopping {
-            match self.unsynced_since {
-                Some(since) if self.config.sync == SyncMode::Os => {
-                    let due = since + Duration::from_secs(1);
-                    if self.shared.wake.wait_until(&mut queue, due).timed_out() {
-                        break;
-                    }
-                }
-                _ => self.shared.wake.wait(&mut queue),
-            }
-        }
-        queue.bytes = 0;
-        (std::mem::take(&mut queue.jobs), queue.stopping)
-    }
-
-    /// Writes all jobs, syncs once, and only then applies and answers.
-    fn commit(&mut self, jobs: VecDeque<Job>) -> io::Result<()> {
-        let mut committed = Vec::with_capacity(jobs.len());
-        let mut bytes = 0;
-        for job in jobs {
-            match job {
-                Job::Append(pending) => {
-                    bytes += (pending.head.len() + pending.frame.body.len()) as u64;
-                    self.write(&pending)?;
-                    committed.push((pending.apply, pending.done));
-                }
-                Job::Barrier(done) => committed.push((Box::new(|| {}), done)),
-                Job::Rotate => self.close_segment()?,
-                Job::Recycle(floor, done) => {
-                    self.recycle(floor);
-                    let _ = done.send(());
-                }
-            }
-        }
-        let started = Instant::now();
-        self.sync_if_due()?;
-        if bytes > 0 {
-            self.metrics.wal_written(self.signal, bytes, started.elapsed());
-        }
-        for (apply, done) in committed {
-            apply();
-            // The requester may have gone away; its rows stay.
-            let _ = done.send(());
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, pending: &Pending) -> io::Result<()> {
-        let segment_max = self.config.size_max_bytes / 4;
-        if self.segment.as_ref().is_some_and(|s| s.bytes > segment_max) {
-            self.close_segment()?;
-        }
-        let segment = match &mut self.segment {
-            Some(segment) => segment,
-            None => self.segment.insert(Segment::create(&self.world, &self.layout, self.signal, pending.frame.lsn)?),
-        };
-        segment.append(&pending.head, &pending.frame)?;
-        self.next = pending.frame.lsn + 1;
-        self.unsynced_since.get_or_insert_with(Instant::now);
-        self.shared.written.lock().open_bytes = segment.bytes;
-        Ok(())
-    }
-
-    fn close_segment(&mut self) -> io::Result<()> {
-        let Some(mut segment) = self.segment.take() else { return Ok(()) };
-        if self.config.sync != SyncMode::None {
-            segment.sync()?;
-        }
-        debug_assert!(segment.first < self.next, "a segment is created for its first frame");
-        let mut written = self.shared.written.lock();
-        written.open_bytes = 0;
-        written.closed.push_back((segment.path, self.next, segment.bytes));
-        Ok(())
-    }
-
-    fn recycle(&self, floor: u64) {
-        let mut written = self.shared.written.lock();
-        while let Some((path, end, _)) = written.closed.front()
-            && *end <= floor
-        {
-            if let Err(error) = self.world.disk.remove_file(path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                // Harmless: replay skips what is below the floor, and the next start deletes it.
-                tracing::warn!(signal = %self.signal, %error, "a segment that is no longer needed is left behind");
-                return;
-            }
-            written.closed.pop_front();
-        }
-    }
-
-    fn sync_if_due(&mut self) -> io::Result<()> {
-        let due = match (self.config.sync, self.unsynced_since) {
-            (SyncMode::None, _) | (_, None) => false,
-            (SyncMode::Group, Some(_)) => true,
-            (SyncMode::Os, Some(since)) => since.elapsed() >= Duration::from_secs(1),
-        };
-        if due {
-            if let Some(segment) = &mut self.segment {
-                segment.sync()?;
-            }
-            self.unsynced_since = None;
-        }
-        Ok(())
     }
 }

@@ -19,23 +19,30 @@ pub(super) struct Segment {
     pub first: u64,
     pub bytes: u64,
     reserved: u64,
+    /// What of it counts as written, whatever becomes of the rest: bytes, and the LSN after its last frame.
+    pub kept: (u64, u64),
 }
 
 impl Segment {
-    /// Creates the segment whose first frame will be `first`, and makes its name durable.
+    /// Creates the segment whose first frame will be `first`, and makes its name durable. One of that name is what a full
+    /// disk has left of another attempt.
     pub fn create(world: &World, layout: &Layout, signal: Signal, first: u64) -> io::Result<Segment> {
         let path = layout.segment(signal, first);
+        if world.disk.exists(&path) {
+            world.disk.remove_file(&path)?;
+        }
         let mut file = world.disk.create(&path)?;
         file.write_all(&[&MAGIC[..], &first.to_le_bytes()].concat())?;
         world.disk.sync_dir(&layout.wal(signal))?;
-        Ok(Segment { file, path, first, bytes: HEADER_BYTES as u64, reserved: 0 })
+        Ok(Segment { file, path, first, bytes: HEADER_BYTES as u64, reserved: 0, kept: (0, first) })
     }
 
     pub fn append(&mut self, head: &[u8], frame: &Frame) -> io::Result<()> {
         let end = self.bytes + (head.len() + frame.body.len()) as u64;
         if end > self.reserved {
-            self.reserved = end.next_multiple_of(STEP_BYTES);
-            self.file.reserve(self.reserved)?;
+            let reserved = end.next_multiple_of(STEP_BYTES);
+            self.file.reserve(reserved)?;
+            self.reserved = reserved;
         }
         self.file.write_all(head)?;
         self.file.write_all(&frame.body)?;
@@ -45,5 +52,10 @@ impl Segment {
 
     pub fn sync(&mut self) -> io::Result<()> {
         self.file.sync()
+    }
+
+    /// Frames before `next` count from now on.
+    pub fn keep(&mut self, next: u64) {
+        self.kept = (self.bytes, next);
     }
 }

@@ -55,6 +55,11 @@ impl<S: Spec> Store<S> {
         let window = i64::try_from(self.spec().window().as_nanos()).unwrap_or(DAY);
         let policy = Policy { window, bytes_max: config.bytes_max, inputs_max: config.inputs_max, force };
         let Some(job) = plan::plan(&state, now, &policy) else { return Ok(false) };
+        let bytes = blocks.iter().filter(|b| job.inputs.contains(&b.id)).map(BlockMeta::bytes).sum();
+        if self.room().is_some_and(|room| !room.has_room(bytes)) {
+            tracing::debug!(signal = %self.signal_of(), bytes, "no room on the disk to merge blocks");
+            return Ok(false);
+        }
         let mut pace = if force { Pace::hurried(self.stopping()) } else { Pace::gentle(self.stopping()) };
         match self.run(&job, &tombstones, &mut pace) {
             Ok(()) => Ok(true),
