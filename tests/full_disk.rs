@@ -169,7 +169,8 @@ fn the_volume_never_fills_because_of_us_and_a_full_one_loses_nothing() {
         assert!(Instant::now() < deadline, "a full disk is not noticed");
     }
     for (name, status, head) in every_protocol(&server, second) {
-        assert_eq!((status, head.contains("retry-after: 5")), (503, true), "{name}: {head}");
+        // How long depends on what ran out first: the disk, or the memory of requests that wait for it.
+        assert_eq!((status, head.contains("retry-after: ")), (503, true), "{name}: {head}");
     }
     let kept = count(&server, "full", base, second);
     assert!(kept >= of_newest, "reads go on");

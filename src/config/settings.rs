@@ -73,7 +73,8 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_MEMORY", value_name = "SIZE")]
     pub memory: Option<String>,
 
-    /// Disk to plan with; bounds the write-ahead log, and with --s3 the copies of blocks that are kept here [default: 20GiB]
+    /// Everything that is stored here, at most: the oldest goes first; with --s3 the copies of blocks that are kept here
+    /// [default: 20GiB]
     #[arg(long, env = "MONOCLE_DISK", value_name = "SIZE")]
     pub disk: Option<String>,
 
