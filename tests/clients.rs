@@ -256,6 +256,7 @@ fn foreign_readers_count_the_shop() {
     let counted = samples_of_the_shop(&server);
     let answer = server.post("prometheus", "/-/flush", "text/plain", b"");
     assert_eq!(answer.status, 204);
+    assert_eq!(samples_of_the_shop(&server), counted, "after the flush");
     // Nothing is left to be merged, so that no file goes while it is read.
     assert_eq!(server.post("prometheus", "/-/compact", "text/plain", b"").status, 204);
     assert_eq!(samples_of_the_shop(&server), counted, "in merged blocks");
