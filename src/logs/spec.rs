@@ -118,8 +118,8 @@ impl Spec for LogsSpec {
         Signal::Logs
     }
 
-    fn new_head(&self, _: &TenantId) -> LogsHead {
-        LogsHead::default()
+    fn new_head(&self, tenant: &TenantId) -> LogsHead {
+        LogsHead::bounded(self.translator.config.limits.of(tenant).streams)
     }
 
     fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
