@@ -154,8 +154,7 @@ mod tests {
         }
         rows.entry(0, 0, line).unwrap();
         let rows = rows.finish();
-        let found = rows.lines().metadata(0).find(|(n, _)| *n == DETECTED_LEVEL).unwrap().1.to_owned();
-        found
+        rows.lines().metadata(0).find(|(n, _)| *n == DETECTED_LEVEL).unwrap().1.to_owned()
     }
 
     #[test]

@@ -164,10 +164,14 @@ impl Rows for LogRows {
     }
 }
 
+/// Index, time, text and metadata.
+#[cfg(test)]
+pub type ShownLine = (u32, i64, String, Vec<String>);
+
 #[cfg(test)]
 impl LogRows {
-    /// Labels, and of each line index, time, text and metadata.
-    pub fn shown(&self) -> Vec<(String, Vec<(u32, i64, String, Vec<String>)>)> {
+    /// Labels, and their lines.
+    pub fn shown(&self) -> Vec<(String, Vec<ShownLine>)> {
         let line = |r: RowRef<'_>| (r.index, r.ts(), r.line().to_owned(), r.metadata().map(|(n, v)| format!("{n}={v}")).collect());
         self.streams.iter().map(|s| (s.labels.to_string(), self.of_stream(s).map(line).collect())).collect()
     }
