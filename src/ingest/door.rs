@@ -91,9 +91,9 @@ impl<S: Spec> Door<S> {
                     self.metrics.refused(self.signal, reason, count);
                 }
             }
-            Err(failure) => self.metrics.refused(self.signal, reason_of(failure), 1),
+            Err(Refused { reason, .. }) => self.metrics.refused(self.signal, reason, 1),
         }
-        result
+        result.map_err(|refused| refused.failure)
     }
 
     async fn accept_uncounted<T>(
@@ -103,7 +103,7 @@ impl<S: Spec> Door<S> {
         encoding: Encoding,
         body: Bytes,
         translate: T,
-    ) -> Result<Outcome, Failure>
+    ) -> Result<Outcome, Refused>
     where
         T: FnOnce(&Bytes, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
     {
@@ -112,7 +112,7 @@ impl<S: Spec> Door<S> {
         let decoded_max = self.limits.decoded_max_bytes.min(budget / (1 + ROWS_SHARE));
         let wire_max = self.limits.wire_max_bytes.min(budget);
         if body.len() > wire_max {
-            return Err(Failure::new(FailureKind::TooLarge, format!("request body is larger than {wire_max} bytes")));
+            return Err(Failure::new(FailureKind::TooLarge, format!("request body is larger than {wire_max} bytes")).into());
         }
         // Before the wait for a permit, since the body is in memory meanwhile.
         let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
@@ -127,41 +127,62 @@ impl<S: Spec> Door<S> {
             drop(decoded);
             reserved.shrink_to((body.len() + rows.bytes()) as u64);
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
-            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch).holding(reserved)).map_err(failure_of)
+            let admitted = Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch).holding(reserved);
+            Ok::<_, Refused>(store.append(admitted)?)
         };
         let ticket = tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
-        let appended = ticket.durable().await.map_err(failure_of)?;
+        let appended = ticket.durable().await?;
         Ok(Outcome { accepted: appended.accepted, refusals: appended.refusals })
     }
 }
 
-fn no_memory() -> Failure {
-    Failure::unavailable("memory for requests is used up")
+/// A request that was not taken, and what is counted of it.
+struct Refused {
+    failure: Failure,
+    reason: &'static str,
 }
 
-fn failure_of(error: AppendError) -> Failure {
-    match error {
-        AppendError::TooLarge => Failure::new(FailureKind::TooLarge, error.to_string()),
-        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..Failure::unavailable(error.to_string()) },
-        _ => Failure::unavailable(error.to_string()),
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Refused {
+        let reason = match failure.kind {
+            FailureKind::Invalid => "invalid",
+            FailureKind::Unauthenticated => "unauthenticated",
+            FailureKind::NotFound => "not_found",
+            FailureKind::TooLarge => "too_large",
+            FailureKind::UnsupportedMedia => "unsupported_media",
+            FailureKind::RateLimited => "rate_limited",
+            FailureKind::Unavailable if failure.message == NO_MEMORY => "memory",
+            FailureKind::Unavailable => "unavailable",
+            FailureKind::Internal => "internal",
+        };
+        Refused { failure, reason }
     }
 }
+
+impl From<AppendError> for Refused {
+    fn from(error: AppendError) -> Refused {
+        let (reason, retry_after) = match error {
+            AppendError::TooLarge => return Failure::new(FailureKind::TooLarge, error.to_string()).into(),
+            AppendError::HeadFull => ("memory", SOON),
+            AppendError::WalFull => ("wal_full", SOON),
+            AppendError::DiskFull => ("disk_full", DISK_RETRY),
+            AppendError::NotReady | AppendError::Stopping => ("not_ready", SOON),
+        };
+        Refused { failure: Failure { retry_after: Some(retry_after), ..Failure::unavailable(error.to_string()) }, reason }
+    }
+}
+
+const NO_MEMORY: &str = "memory for requests is used up";
+
+fn no_memory() -> Failure {
+    Failure::unavailable(NO_MEMORY)
+}
+
+/// A cut takes about so long.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Room on the disk takes its time.
 const DISK_RETRY: Duration = Duration::from_secs(5);
-
-fn reason_of(failure: &Failure) -> &'static str {
-    match failure.kind {
-        FailureKind::Invalid => "invalid",
-        FailureKind::Unauthenticated => "unauthenticated",
-        FailureKind::NotFound => "not_found",
-        FailureKind::TooLarge => "too_large",
-        FailureKind::UnsupportedMedia => "unsupported_media",
-        FailureKind::RateLimited => "rate_limited",
-        FailureKind::Unavailable => "unavailable",
-        FailureKind::Internal => "internal",
-    }
-}
 
 #[cfg(test)]
 mod tests {
