@@ -120,6 +120,6 @@ mod tests {
         assert_eq!(*cache.get_or(key(4), || Ok::<_, ()>((4u128, 11))).unwrap(), 4);
         assert_eq!((cache.get::<u128>(&key(4)), cache.entries.lock().bytes), (None, 8));
         cache.shrink();
-        assert_eq!((cache.get::<u128>(&key(1)), cache.entries.lock().bytes), (None, 4));
+        assert_eq!((cache.get::<u128>(&key(1)).as_deref(), cache.entries.lock().bytes), (Some(&1), 4));
     }
 }
