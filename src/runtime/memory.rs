@@ -3,10 +3,10 @@
 
 use parking_lot::Mutex;
 use std::fs;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tikv_jemalloc_ctl::{epoch, stats};
+use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats};
 
 /// Who asks for memory: when there is little of it, writes are refused before queries are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,17 @@ impl MemoryUse {
 fn allocated() -> Option<u64> {
     epoch::advance().ok()?;
     stats::allocated::read().ok().map(|bytes| bytes as u64)
+}
+
+/// Gives all that was freed back to the system at once. What is freed later stays for a while, as before.
+pub fn give_back_freed() {
+    for arena in 0..arenas::narenas::read().unwrap_or(0) {
+        let decay = format!("arena.{arena}.dirty_decay_ms\0");
+        // An arena that no thread has used yet does not tell.
+        let Ok(before) = Access::<isize>::read(decay.name()) else { continue };
+        // An arena that cannot be told keeps what it has.
+        let _ = decay.name().write(0isize).and_then(|()| decay.name().write(before));
+    }
 }
 
 fn resident() -> Option<u64> {
@@ -67,6 +78,9 @@ const RESIDENT_MAX: u64 = 15;
 
 /// Code and stacks: resident, and not the allocator's.
 const FIXED: u64 = 16 << 20;
+
+/// Sixteenths of the budget that may be resident before freed memory goes back at once, if it is one sixteenth at least.
+const FREED_STAYS: u64 = 11;
 
 /// A measurement serves for so long.
 const FRESH: Duration = Duration::from_millis(10);
@@ -160,6 +174,11 @@ impl Memory {
         fits
     }
 
+    /// Whether freed memory should go back to the system at once.
+    pub fn should_give_back(&self, now: MemoryUse) -> bool {
+        now.resident > self.part(FREED_STAYS) && now.resident.saturating_sub(now.allocated + FIXED) > self.part(1)
+    }
+
     pub fn give(&self, bytes: u64) {
         self.since.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
@@ -178,5 +197,95 @@ impl Memory {
         } else {
             Pressure::None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Budget;
+
+    const MAX: u64 = 1 << 30;
+
+    fn memory() -> (Arc<AtomicU64>, Arc<Memory>) {
+        let allocated = Arc::new(AtomicU64::new(0));
+        let gauge = allocated.clone();
+        (allocated, Memory::measured_by(MAX, move || gauge.load(Ordering::Relaxed)))
+    }
+
+    fn later(memory: &Memory) {
+        *memory.measured_at.lock() = None;
+    }
+
+    #[test]
+    fn what_was_granted_counts_until_it_is_measured() {
+        let (allocated, memory) = memory();
+        let room = MAX / 16 * WRITES_MAX - FIXED;
+        let budget = Budget::share(&memory, Purpose::Write, MAX);
+        let held = budget.clone().reserve(room).unwrap();
+        assert!(budget.clone().reserve(1).is_none(), "the whole is used up, the share is not");
+        assert_eq!(budget.used(), room, "what is refused is not held");
+        drop(held);
+        assert!(memory.take(room, Purpose::Write));
+        allocated.store(room, Ordering::Relaxed);
+        later(&memory);
+        assert!(!memory.take(1, Purpose::Write), "it is measured now, and counts once");
+        assert!(memory.take(MAX / 16, Purpose::Query), "queries are refused later than writes");
+        allocated.store(0, Ordering::Relaxed);
+        later(&memory);
+        assert!(memory.take(1, Purpose::Write));
+    }
+
+    #[test]
+    fn heads_go_before_caches_and_caches_before_writes() {
+        let (allocated, memory) = memory();
+        let at = |sixteenths: u64, resident: u64| {
+            allocated.store(MAX / 16 * sixteenths - FIXED + 1, Ordering::Relaxed);
+            later(&memory);
+            memory.pressure(resident)
+        };
+        assert_eq!([7, 8, 10, 11].map(|part| at(part, 0)), [Pressure::None, Pressure::Heads, Pressure::Caches, Pressure::Writes]);
+        assert_eq!(at(2, MAX), Pressure::Writes);
+        assert!(!memory.take(0, Purpose::Write) && memory.take(0, Purpose::Query), "the system's count is the last word for writes");
+        assert_eq!(at(2, 0), Pressure::None);
+        assert!(memory.take(0, Purpose::Write));
+    }
+
+    #[test]
+    fn freed_memory_goes_back_when_it_is_much() {
+        let (_, memory) = memory();
+        let full = |allocated: u64, resident: u64| {
+            memory.should_give_back(MemoryUse { allocated: MAX / 16 * allocated, resident: MAX / 16 * resident })
+        };
+        assert!(full(4, 12) && !full(4, 10) && !full(12, 13));
+    }
+
+    #[test]
+    fn this_process_is_measured() {
+        let before = MemoryUse::now();
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
+        let now = MemoryUse::now();
+        assert!(now.resident >= before.resident + (48 << 20), "{before:?} {now:?}");
+        drop(held);
+        give_back_freed();
+        assert!(MemoryUse::now().allocated <= now.allocated);
+    }
+
+    #[test]
+    fn only_what_lives_shrinks() {
+        struct Halves(AtomicU64);
+        impl Shrink for Halves {
+            fn shrink(&self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (_, memory) = memory();
+        let cache = Arc::new(Halves(AtomicU64::new(0)));
+        let weak: Weak<dyn Shrink> = Arc::<Halves>::downgrade(&cache);
+        memory.may_shrink(weak);
+        memory.shrink_caches();
+        assert_eq!(cache.0.load(Ordering::Relaxed), 1);
+        drop(cache);
+        memory.shrink_caches();
     }
 }

@@ -2,7 +2,7 @@
 //! writes are refused until there is room, which the budget of requests does when it is asked.
 
 use super::rooms::Room;
-use crate::runtime::{Memory, MemoryUse, Pressure, Shutdown};
+use crate::runtime::{Memory, MemoryUse, Pressure, Shutdown, give_back_freed};
 use crate::telemetry::MemoryMetrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,12 @@ pub(super) async fn keep(memory: Arc<Memory>, rooms: Arc<[Room]>, metrics: Memor
             () = shutdown.requested() => return,
             () = tokio::time::sleep(TICK) => {}
         }
-        let now = MemoryUse::now();
+        let mut now = MemoryUse::now();
+        if memory.should_give_back(now) {
+            give_back_freed();
+            metrics.gave_back();
+            now = MemoryUse::now();
+        }
         metrics.uses(now.allocated, now.resident);
         let pressure = memory.pressure(now.resident);
         if pressure >= Pressure::Heads && cutting.as_ref().is_none_or(JoinHandle::is_finished) {

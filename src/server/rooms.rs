@@ -190,17 +190,8 @@ pub(super) fn build(
     (memory, requests): (&Arc<Memory>, &Arc<Budget>),
     telemetry: &Telemetry,
 ) -> Result<Built, ServeError> {
-    let parts = Parts {
-        config,
-        world,
-        tier,
-        catalog,
-        telemetry,
-        memory,
-        requests: requests.clone(),
-        disk,
-        turn: maintenance::Turn::default(),
-    };
+    let parts =
+        Parts { config, world, tier, catalog, telemetry, memory, requests: requests.clone(), disk, turn: maintenance::Turn::default() };
     let clock = || world.clock.clone();
     let metrics = metrics::Config {
         retention: config.retention_metrics,

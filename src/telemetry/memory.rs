@@ -9,6 +9,7 @@ pub struct MemoryMetrics {
     resident: Gauge,
     early_cuts: Counter,
     shrunk: Counter,
+    given_back: Counter,
 }
 
 impl MemoryMetrics {
@@ -18,11 +19,13 @@ impl MemoryMetrics {
             resident: Gauge::default(),
             early_cuts: Counter::default(),
             shrunk: Counter::default(),
+            given_back: Counter::default(),
         };
         registry.register_with_unit("memory_allocated", "Bytes that are allocated and not freed", Unit::Bytes, m.allocated.clone());
         registry.register_with_unit("memory_resident", "Bytes in RAM, as the system counts them", Unit::Bytes, m.resident.clone());
         registry.register("memory_early_cuts", "Cuts of a head because memory was short", m.early_cuts.clone());
         registry.register("memory_shrunk_caches", "Times that caches were halved because memory was short", m.shrunk.clone());
+        registry.register("memory_given_back", "Times that freed memory went back to the system at once", m.given_back.clone());
         m
     }
 
@@ -33,6 +36,10 @@ impl MemoryMetrics {
 
     pub fn cut_early(&self) {
         self.early_cuts.inc();
+    }
+
+    pub fn gave_back(&self) {
+        self.given_back.inc();
     }
 
     pub fn shrank(&self) {

@@ -32,7 +32,10 @@ const STEP_FLOATS: usize = 64 << 10;
 
 type Named = (u32, (i64, Labels));
 
-pub(super) fn cut(registry: &Arc<Registry>, buffers: &Arc<RwLock<Buffers>>) -> impl Iterator<Item = Result<BlockDraft, ArrowError>> + use<> {
+pub(super) fn cut(
+    registry: &Arc<Registry>,
+    buffers: &Arc<RwLock<Buffers>>,
+) -> impl Iterator<Item = Result<BlockDraft, ArrowError>> + use<> {
     let (references, days): (Vec<u32>, BTreeSet<i64>) = {
         let buffers = buffers.read();
         let days = buffers.iter().flat_map(|s| s.times().map(|ts| ts.div_euclid(DAY_MS)));
