@@ -4,7 +4,7 @@ use super::otlp::{self, SeriesCache, TranslationConfig};
 use super::rows::{Metadata, MetricRows};
 use super::select::SampleCache;
 use super::{remote_write, schema, select};
-use crate::ingest::{Encoding, Limits};
+use crate::ingest::{AllLimits, Encoding, Limits};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
 use crate::storage::block::{Block, BlockWriter};
@@ -35,6 +35,8 @@ pub struct Config {
     pub series_cache_bytes: usize,
     /// Samples one query may hold.
     pub query_samples_max: u64,
+    /// What tenants may do.
+    pub limits: Arc<AllLimits>,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             sample_cache_bytes: 64 << 20,
             series_cache_bytes: 64 << 20,
             query_samples_max: 50_000_000,
+            limits: Arc::default(),
         }
     }
 }
@@ -122,7 +125,8 @@ impl MetricsSpec {
     }
 
     fn registry(&self, tenant: &TenantId) -> Arc<Registry> {
-        self.registries.lock().entry(tenant.clone()).or_default().clone()
+        let new = || Arc::new(Registry::bounded(self.config.limits.of(tenant).series));
+        self.registries.lock().entry(tenant.clone()).or_insert_with(new).clone()
     }
 }
 

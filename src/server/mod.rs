@@ -72,6 +72,9 @@ const QUERIES_WAITING_MAX: usize = 200;
 const REQUESTS_TENTHS: u64 = 3;
 const QUERIES_TENTHS: u64 = 3;
 
+/// The part of the memory that bodies may take while they are read.
+const BODIES_SHARE: u64 = 8;
+
 /// The part of the memory that footers and other decoded parts of blocks may take.
 const KEPT_SHARE: u64 = 16;
 
@@ -98,6 +101,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let memory = Memory::new(config.memory_bytes);
     let kept: Weak<dyn Shrink> = Arc::<KeptParts>::downgrade(tier.kept());
     memory.may_shrink(kept);
+    let bodies = Budget::share(&memory, Purpose::Write, config.memory_bytes / BODIES_SHARE);
     let requests = Budget::share(&memory, Purpose::Write, config.memory_bytes * REQUESTS_TENTHS / 10);
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {
@@ -113,7 +117,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
     let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
-    let routers = router::build(&rooms, receivers, &requests, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
+    let routers = router::build(&rooms, receivers, &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));

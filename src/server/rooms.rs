@@ -151,7 +151,7 @@ impl Parts<'_> {
         store.wait_for_cuts(CUT_PATIENCE);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
-        let door = Arc::new(door);
+        let door = Arc::new(door.limited(self.config.tenants.clone()));
         let (query, otlp) = routes(door.clone());
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
         Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
@@ -197,6 +197,7 @@ pub(super) fn build(
         retention: config.retention_metrics,
         sample_cache_bytes: config.memory_bytes / SAMPLES_SHARE,
         series_cache_bytes: usize::try_from(config.memory_bytes / SERIES_SHARE).unwrap_or(usize::MAX).min(SERIES_MAX_BYTES),
+        limits: config.tenants.clone(),
         ..metrics::Config::default()
     };
     let mut scraper = None;
@@ -217,6 +218,7 @@ pub(super) fn build(
         retention: config.retention_logs,
         tails_max: config.tails_max,
         delete_cancel_within: config.delete_cancel_within,
+        limits: config.tenants.clone(),
         ..logs::Config::default()
     };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {

@@ -33,17 +33,17 @@ impl Routers {
 pub(super) fn build(
     rooms: &Arc<[Room]>,
     receivers: Router,
-    requests: &Arc<Budget>,
+    bodies: &Arc<Budget>,
     telemetry: &Telemetry,
     admin_allowed: bool,
     status: Router,
     slow: SlowQueries,
 ) -> Routers {
     let merged = |pick: fn(&Room) -> Router| rooms.iter().map(pick).fold(Router::new(), Router::merge);
-    let bodies = || from_fn_with_state(requests.clone(), hold_bodies);
-    let apis = merged(|room| room.query.clone()).layer(bodies());
+    let held = || from_fn_with_state(bodies.clone(), hold_bodies);
+    let apis = merged(|room| room.query.clone()).layer(held());
     // OTLP/HTTP is taken on these ports as well: the page sends its sample to where it came from.
-    let otlp = merged(|room| room.otlp.clone()).layer(bodies());
+    let otlp = merged(|room| room.otlp.clone()).layer(held());
     let query = apis
         .clone()
         // Mimir's clients use this prefix.
@@ -56,7 +56,7 @@ pub(super) fn build(
         .fallback(not_found)
         .layer(CompressionLayer::new());
     let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
-    let receivers = receivers.layer(bodies()).fallback(not_found);
+    let receivers = receivers.layer(held()).fallback(not_found);
     Routers { otlp, query, receivers, health: admin::health_routes(rooms.clone()).fallback(not_found) }
 }
 

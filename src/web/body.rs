@@ -65,7 +65,7 @@ pub async fn read_body(body: Body, max: usize) -> Result<Bytes, Failure> {
         Err(e) if e.is::<http_body_util::LengthLimitError>() => {
             Err(Failure::new(FailureKind::TooLarge, format!("request body is larger than {max} bytes")))
         }
-        Err(e) if is_no_room(e.as_ref()) => Err(Failure::unavailable(NoRoom.to_string())),
+        Err(e) if is_no_room(e.as_ref()) => Err(Failure::unavailable(NoRoom.to_string()).because("memory")),
         Err(e) => Err(Failure::invalid(format!("cannot read request body: {e}"))),
     }
 }
