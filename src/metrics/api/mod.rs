@@ -14,6 +14,7 @@ mod metadata;
 mod otlp;
 mod params;
 mod query;
+mod read;
 #[cfg(test)]
 mod sources_tests;
 mod status;
@@ -134,6 +135,7 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v1/metadata", get(metadata::metadata))
         .route("/api/v1/write", post(write::write))
         .route("/api/v1/push", post(write::write))
+        .route("/api/v1/read", post(read::read))
         .route("/api/v1/cardinality/label_names", get(cardinality::label_names).post(cardinality::label_names))
         .route("/api/v1/cardinality/label_values", get(cardinality::label_values).post(cardinality::label_values))
         .route("/api/v1/cardinality/active_series", get(cardinality::active_series).post(cardinality::active_series))

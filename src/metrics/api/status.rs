@@ -28,8 +28,7 @@ const EMPTY: [(&str, &str); 7] = [
 ];
 
 /// Paths of Prometheus and Mimir that are not served yet.
-const UNSERVED: [&str; 6] = [
-    "/api/v1/read",
+const UNSERVED: [&str; 5] = [
     "/api/v1/search/{what}",
     "/api/v1/admin/tsdb/{what}",
     "/api/v1/cardinality/{what}",

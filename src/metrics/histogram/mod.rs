@@ -171,10 +171,20 @@ fn reduce_buckets(buckets: &mut Buckets, shift: u32) {
     *buckets = merged;
 }
 
-/// Runs of consecutive indexes: the spans of the wire format.
+/// Runs of consecutive indexes, ascending: the spans of the wire format, each as (how many indexes lie between the run before, or
+/// 0, and it; its length).
+pub(super) fn runs(indexes: &[i32]) -> impl Iterator<Item = (i64, usize)> + '_ {
+    let mut next = 0i64;
+    indexes.chunk_by(|a, b| a.checked_add(1) == Some(*b)).map(move |run| {
+        let first = run.first().map_or(0, |index| i64::from(*index));
+        let gap = first - next;
+        next = first + run.len() as i64;
+        (gap, run.len())
+    })
+}
+
 fn spans(buckets: &Buckets) -> usize {
-    let breaks = buckets.windows(2).filter(|w| w[1].0 != w[0].0 + 1).count();
-    if buckets.is_empty() { 0 } else { breaks + 1 }
+    buckets.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0)).count()
 }
 
 /// `2^(index * 2^-schema)`, where the bound that would be `2^1024` is the largest float and those above are +Inf.
