@@ -2,6 +2,7 @@
 //! Source of all rules: contracts/prometheus.md 0 and 4.3 to 4.5.
 
 mod arithmetic;
+mod bounds;
 mod quantile;
 mod reset;
 mod sum;
@@ -10,8 +11,10 @@ mod trim;
 
 pub use arithmetic::{Incompatible, Notes};
 pub use quantile::NanNote;
-use std::sync::Arc;
 pub use sum::sum;
+
+use bounds::exponential_bound;
+use std::sync::Arc;
 
 /// Schema of histograms whose bounds are listed one by one.
 pub const CUSTOM_SCHEMA: i32 = -53;
@@ -185,20 +188,6 @@ pub(super) fn runs(indexes: &[i32]) -> impl Iterator<Item = (i64, usize)> + '_ {
 
 fn spans(buckets: &Buckets) -> usize {
     buckets.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0)).count()
-}
-
-/// `2^(index * 2^-schema)`, where the bound that would be `2^1024` is the largest float and those above are +Inf.
-fn exponential_bound(schema: i32, index: i32) -> f64 {
-    let per_doubling = 2f64.powi(schema);
-    let exponent = f64::from(index) / per_doubling;
-    if exponent == 1024.0 {
-        f64::MAX
-    } else if exponent > 1024.0 {
-        f64::INFINITY
-    } else {
-        let whole = exponent.floor();
-        (exponent - whole).exp2() * whole.exp2()
-    }
 }
 
 #[cfg(test)]

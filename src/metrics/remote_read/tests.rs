@@ -219,7 +219,8 @@ fn any_histogram() -> impl Strategy<Value = Histogram> {
     let zero = prop_oneof![Just((0.0, 0.0)), Just((1e-128, 2.0)), Just((0.5, 1.0))];
     (hint, schema, zero, any_value(), any_buckets(), any_buckets()).prop_map(|(hint, schema, zero, sum, positive, negative)| {
         let count = positive.iter().chain(&negative).map(|b| b.1).sum::<f64>() + zero.1;
-        let h = Histogram { hint, schema, zero_threshold: zero.0, zero_count: zero.1, count, sum, positive, negative, custom: Arc::from([]) };
+        let h =
+            Histogram { hint, schema, zero_threshold: zero.0, zero_count: zero.1, count, sum, positive, negative, custom: Arc::from([]) };
         if schema != CUSTOM_SCHEMA {
             return h;
         }
@@ -230,7 +231,11 @@ fn any_histogram() -> impl Strategy<Value = Histogram> {
 
 /// What can be told apart in a chunk: of a histogram that ends a series only that it does.
 fn bare(h: &Histogram) -> String {
-    if h.is_stale() { "stale".to_owned() } else { format!("{:?} sum {:x}", Histogram { hint: ResetHint::Unknown, sum: 0.0, ..h.clone() }, h.sum.to_bits()) }
+    if h.is_stale() {
+        "stale".to_owned()
+    } else {
+        format!("{:?} sum {:x}", Histogram { hint: ResetHint::Unknown, sum: 0.0, ..h.clone() }, h.sum.to_bits())
+    }
 }
 
 proptest! {
@@ -309,9 +314,8 @@ fn decoded(plain: &[u8]) -> Result<ReadRequest, String> {
 
 #[test]
 fn a_request_is_read_with_its_hints() {
-    let matcher = |kind: u8, name: &str, value: &str| {
-        field(3, &[&[8, kind][..], &field(2, name.as_bytes()), &field(3, value.as_bytes())].concat())
-    };
+    let matcher =
+        |kind: u8, name: &str, value: &str| field(3, &[&[8, kind][..], &field(2, name.as_bytes()), &field(3, value.as_bytes())].concat());
     // From 100 to 300; the hint says from 200 to 400.
     let hints = field(4, &[&field(2, b"rate")[..], &[24, 0xc8, 1, 32, 0x90, 3]].concat());
     let query = [&[8, 100, 16, 0xac, 2][..], &matcher(0, "__name__", "up"), &matcher(3, "job", "a|b"), &hints].concat();
