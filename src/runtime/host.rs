@@ -57,4 +57,3 @@ pub fn hostname() -> String {
 pub fn working_directory() -> String {
     std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default()
 }
-

@@ -144,7 +144,9 @@ impl HeadSnapshot {
     pub fn bounds(&self) -> Option<(i64, i64)> {
         let mut bounds: Option<(i64, i64)> = None;
         let _ = self.groups::<std::convert::Infallible>(&[], |group| {
-            let times = |s: &Stored| s.times().fold(None, |all: Option<(i64, i64)>, ts| Some(all.map_or((ts, ts), |(a, b)| (a.min(ts), b.max(ts)))));
+            let times = |s: &Stored| {
+                s.times().fold(None, |all: Option<(i64, i64)>, ts| Some(all.map_or((ts, ts), |(a, b)| (a.min(ts), b.max(ts)))))
+            };
             for (low, high) in self.those(group, times) {
                 bounds = Some(bounds.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
             }
