@@ -6,7 +6,6 @@ use super::storage::Storage;
 use crate::metrics::histogram::Histogram;
 use crate::model::Labels;
 use crate::query::QueryError;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Switches and bounds of the engine. Times in milliseconds.
@@ -168,19 +167,19 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
     if range.extension != Extension::None {
         return Err(QueryError::Execution("anchored and smoothed modifiers need a function around them".to_owned()));
     }
-    let result = RefCell::new(Vec::new());
-    range.map(evaluator.storage.context(), 0..range.series.len(), grid, |data| {
-        let result = &result;
-        move |window: &Window<'_>| {
-            result.borrow_mut().push(MatrixSeries {
+    let mut result = Vec::with_capacity(range.series.len());
+    let context = evaluator.storage.context();
+    for (at, data) in range.series.iter().enumerate() {
+        context.reserve(data.bytes())?;
+        range.map(context, (at, grid), &mut Series::new(Labels::empty(), grid.count), |window: &Window<'_>| {
+            result.push(MatrixSeries {
                 labels: data.labels.clone(),
                 floats: window.ts.iter().copied().zip(window.values.iter().copied()).collect(),
                 histograms: window.histograms.iter().map(|h| (h.ts, h.histogram.clone())).collect(),
             });
             None
-        }
-    })?;
-    let mut result = result.into_inner();
+        })?;
+    }
     result.sort_by(|a: &MatrixSeries, b| a.labels.cmp(&b.labels));
     Ok(result)
 }

@@ -9,6 +9,8 @@ mod engine;
 mod eval;
 mod functions;
 mod lexer;
+#[cfg(test)]
+mod memory_tests;
 mod parser;
 mod pretty;
 mod printer;

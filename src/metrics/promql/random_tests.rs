@@ -226,7 +226,9 @@ fn windowed(function: &str, range: &str) -> String {
 
 /// Whether the query asks for something that a step alone does not know.
 fn knows_its_range(query: &str) -> bool {
-    ["step()", "start()", "end()", "limitk", "sort"].iter().any(|word| query.contains(word))
+    let says = |words: &[&str]| words.iter().any(|word| query.contains(word));
+    // At a step alone the best come in the order of their values, which tells in the last digit of what adds them up.
+    says(&["step()", "start()", "end()", "limitk", "sort"]) || says(&["topk", "bottomk"]) && says(&["std", "avg", "sum"])
 }
 
 proptest! {
@@ -275,6 +277,80 @@ proptest! {
                 prop_assert!(near, "{} at {}: {} and not {}", function, ts, a, b);
             }
         }
+    }
+}
+
+/// What an aggregation gives of series as they are made, and of all of them together: what `or` gives is together.
+fn both_ways(storage: &Many, aggregation: &str, inner: &str) -> [Result<[Vec<String>; 3], QueryError>; 2] {
+    [inner.to_owned(), format!("({inner}) or ({inner})")].map(|inner| {
+        let query = aggregation.replace('#', &inner);
+        let (engine, expr) = (Engine::new(storage, Options::default()), parse(&query).unwrap());
+        let answer = engine.range(&expr, 0, END, STEP)?;
+        let in_order = match engine.instant(&expr, END / 2)?.value {
+            QueryValue::Vector(elements) => elements.iter().map(|e| e.labels.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        let untold = |notes: Vec<String>| notes.iter().map(|n| n[..n.rfind(" (").unwrap_or(n.len())].to_owned()).collect::<Vec<_>>();
+        let notes = [untold(answer.notes.warnings(&query)), untold(answer.notes.infos(&query))].concat();
+        Ok([storage.range(&query)?, notes, in_order])
+    })
+}
+
+const AGGREGATIONS: &[&str] = &[
+    "sum (#)",
+    "sum by (a) (#)",
+    "sum without (a) (#)",
+    "sum by (__name__, a) (#)",
+    "avg (#)",
+    "avg by (a) (#)",
+    "min (#)",
+    "min by (a) (#)",
+    "max (#)",
+    "max without (a) (#)",
+    "count (#)",
+    "count by (a) (#)",
+    "group by (a) (#)",
+    "stddev (#)",
+    "stdvar by (a) (#)",
+    "topk (1, #)",
+    "topk by (a) (2, #)",
+    "bottomk (1, #)",
+    "quantile (0.3, #)",
+    "absent(#)",
+    "scalar(#) + vector(1)",
+    "limitk (2, #)",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_added_up_as_it_is_made_is_what_is_added_up_together(
+        aggregation in pick(AGGREGATIONS),
+        inner in query().prop_filter("errors have positions", |q| !q.contains("step()")),
+        data in storage(),
+    ) {
+        let [made, together] = both_ways(&Many::new(data), aggregation, &inner);
+        prop_assert_eq!(made, together, "{} of {}", aggregation, inner);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn series_on_many_threads_are_added_up_in_their_order(aggregation in pick(AGGREGATIONS), values in prop::collection::vec(value(), 400..900)) {
+        let series = |n: usize| {
+            let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x"), ("a", ["1", "2", "3"][n % 3]), ("n", &n.to_string())]));
+            for (at, value) in values.iter().enumerate().skip(n % 5).step_by(1 + n % 7) {
+                data.ts.push(at as i64 * 1_000 - 60_000 + n as i64);
+                data.values.push(value * (n + 1) as f64);
+            }
+            data
+        };
+        let storage = Many::new((0..1_000).map(series).collect());
+        let [made, together] = both_ways(&storage, aggregation, "-sum_over_time(x[90s])");
+        prop_assert_eq!(made, together, "{}", aggregation);
     }
 }
 
