@@ -227,8 +227,10 @@ fn windowed(function: &str, range: &str) -> String {
 /// Whether the query asks for something that a step alone does not know.
 fn knows_its_range(query: &str) -> bool {
     let says = |words: &[&str]| words.iter().any(|word| query.contains(word));
-    // At a step alone the best come in the order of their values, which tells in the last digit of what adds them up.
-    says(&["step()", "start()", "end()", "limitk", "sort"]) || says(&["topk", "bottomk"]) && says(&["std", "avg", "sum"])
+    // A union has its series in the order in which they come up, at a step as in a range, and at a step alone the best come
+    // in the order of their values: sums add up in that order.
+    let adds_in_order = says(&[") or ", "topk", "bottomk"]) && says(&["sum", "avg", "stddev", "stdvar"]);
+    adds_in_order || says(&["step()", "start()", "end()", "limitk", "sort"])
 }
 
 proptest! {

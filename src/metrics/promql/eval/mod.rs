@@ -167,10 +167,10 @@ impl<'a> Evaluator<'a> {
     fn flow<'e>(&self, expr: &'e Expr, grid: Grid) -> Result<Flow<'e>> {
         self.storage.context().check()?;
         // What does not change from step to step is better made once.
-        if grid.count == 1 || !self.is_invariant(expr) {
-            if let Some(flow) = self.own_flow(expr, grid)? {
-                return Ok(flow);
-            }
+        if (grid.count == 1 || !self.is_invariant(expr))
+            && let Some(flow) = self.own_flow(expr, grid)?
+        {
+            return Ok(flow);
         }
         Ok(Flow::ready(self.vector(expr, grid)?, grid))
     }

@@ -8,7 +8,8 @@ use crate::metrics::promql::ast::{AggregateOp, Aggregation, Expr};
 use crate::model::Labels;
 use crate::model::number::general_float;
 use crate::query::QueryError;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{HashMap, HashSet};
 
 /// A series' number and its value at a step.
 type Ranked = (usize, f64);
@@ -90,16 +91,17 @@ impl Evaluator<'_> {
             context.check()?;
             for (step, best) in ranking.into_iter().enumerate() {
                 for (number, value) in best.map(|b| b.greatest.into_sorted()).unwrap_or_default() {
-                    if !series.contains_key(&number) {
-                        let (labels, drop_name) = &names[number];
-                        let one = Series { drop_name: *drop_name, ..Series::new(labels.clone(), steps) };
-                        context.reserve(one.bytes())?;
-                        series.insert(number, one);
-                        order.push(number);
-                    }
-                    if let Some(one) = series.get_mut(&number) {
-                        one.values[step] = value;
-                    }
+                    let one = match series.entry(number) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(place) => {
+                            let (labels, drop_name) = &names[number];
+                            let one = Series { drop_name: *drop_name, ..Series::new(labels.clone(), steps) };
+                            context.reserve(one.bytes())?;
+                            order.push(number);
+                            place.insert(one)
+                        }
+                    };
+                    one.values[step] = value;
                 }
             }
         }
