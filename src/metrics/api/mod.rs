@@ -14,6 +14,7 @@ mod metadata;
 mod otlp;
 mod params;
 mod query;
+mod result;
 #[cfg(test)]
 mod sources_tests;
 mod status;

@@ -24,7 +24,7 @@ impl Many {
         let QueryValue::Matrix(series) = answer.value else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for one in series {
-            all.extend(one.floats.iter().map(|(ts, v)| format!("{ts} {} {:016x}", one.labels, canonical(*v))));
+            all.extend(one.floats().map(|(ts, v)| format!("{ts} {} {:016x}", one.labels, canonical(v))));
             all.extend(one.histograms.iter().map(|(ts, h)| format!("{ts} {} {h}", one.labels)));
         }
         all.sort();
@@ -105,6 +105,20 @@ fn series(name: &'static str, a: &'static str, histograms: usize) -> impl Strate
         for (gap, histogram) in histograms {
             ts += gap;
             data.histograms.push(HistogramSample { ts, start: 0, histogram: Arc::new(histogram) });
+        }
+        data
+    })
+}
+
+/// As many samples as make windows long, without a pause.
+fn dense() -> impl Strategy<Value = SeriesData> {
+    proptest::collection::vec((1..4_000i64, value()), 0..600).prop_map(|samples| {
+        let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x"), ("a", "1")]));
+        let mut ts = -100_000;
+        for (gap, value) in samples {
+            ts += gap;
+            data.ts.push(ts);
+            data.values.push(value);
         }
         data
     })
@@ -257,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn windows_are_what_they_are_by_definition(data in series("x", "1", 0), seconds in 20..200i64) {
+    fn windows_are_what_they_are_by_definition(data in prop_oneof![series("x", "1", 0), dense()], seconds in 20..200i64) {
         let storage = Many::new(vec![data.clone()]);
         let samples: Vec<(i64, f64)> = data.ts.iter().copied().zip(data.values.iter().copied()).filter(|s| s.1.to_bits() != STALE_NAN).collect();
         for (function, naive) in NAIVE {
@@ -272,7 +286,7 @@ proptest! {
             let expr = parse(&format!("{function}(x[{seconds}s])")).unwrap();
             let answer = Engine::new(&storage, Options::default()).range(&expr, 0, END, STEP).unwrap();
             let QueryValue::Matrix(got) = answer.value else { panic!("no matrix") };
-            let got = got.first().map_or(&[][..], |s| &s.floats[..]);
+            let got: Vec<(i64, f64)> = got.first().map_or_else(Vec::new, |s| s.floats().collect());
             prop_assert_eq!(got.iter().map(|s| s.0).collect::<Vec<_>>(), want.iter().map(|s| s.0).collect::<Vec<_>>(), "{}", function);
             for ((ts, a), (_, b)) in got.iter().zip(&want) {
                 let near = a.to_bits() == b.to_bits() || a == b || a.is_nan() && b.is_nan() || ((a - b) / b).abs() < 1e-9;
@@ -353,6 +367,19 @@ proptest! {
         let storage = Many::new((0..1_000).map(series).collect());
         let [made, together] = both_ways(&storage, aggregation, "-sum_over_time(x[90s])");
         prop_assert_eq!(made, together, "{}", aggregation);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_long_window_is_the_same_whatever_was_before_it(data in dense(), seconds in 20..300i64) {
+        let storage = Many::new(vec![data]);
+        for function in WINDOWED.iter().chain(&["ts_of_min_over_time"]) {
+            let query = windowed(function, &format!("x[{seconds}s]"));
+            prop_assert_eq!(storage.range(&query), storage.steps(&query), "{}", query);
+        }
     }
 }
 

@@ -112,12 +112,7 @@ impl<'a> Evaluator<'a> {
         let before = context.used();
         let value = self.eval_once(expr, grid)?;
         // What its parts took is gone; what it takes itself is held by whoever asked for it.
-        let (held, wanted) = (context.used(), before.saturating_add(value.bytes()));
-        if wanted > held {
-            context.reserve(wanted - held)?;
-        } else {
-            context.release(held - wanted);
-        }
+        context.hold(before.saturating_add(value.bytes()))?;
         Ok(value)
     }
 
