@@ -84,8 +84,8 @@ pub fn translate(
     match kind {
         FrameKind::OtlpProtobuf => otlp::translate(otlp::Kind::Protobuf, body, received_at, config, cache),
         FrameKind::OtlpJson => otlp::translate(otlp::Kind::Json, body, received_at, config, cache),
-        FrameKind::RemoteWrite1 => remote_write::translate_1(body, cache),
-        FrameKind::RemoteWrite2 => remote_write::translate_2(body, cache).map(|(rows, refusals, _)| (rows, refusals)),
+        FrameKind::RemoteWrite1 => remote_write::translate_1(body),
+        FrameKind::RemoteWrite2 => remote_write::translate_2(body).map(|(rows, refusals, _)| (rows, refusals)),
     }
 }
 

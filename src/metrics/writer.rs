@@ -36,17 +36,16 @@ impl Writer {
 
     /// A `prometheus.WriteRequest` in a snappy block.
     pub async fn version_1(&self, tenant: TenantId, body: Bytes) -> Result<Outcome, Failure> {
-        let known = self.door.store().spec().known_series().clone();
-        let translate = move |body: &Bytes, _: i64| remote_write::translate_1(body, &known);
+        let translate = |body: &Bytes, _: i64| remote_write::translate_1(body);
         self.door.accept(tenant, FrameKind::RemoteWrite1 as u8, Encoding::SnappyBlock, body, translate).await
     }
 
     /// An `io.prometheus.write.v2.Request` in a snappy block, and what of it was written.
     pub async fn version_2(&self, tenant: TenantId, body: Bytes) -> (Result<Outcome, Failure>, Written) {
         let tally: Arc<OnceLock<Tally>> = Arc::default();
-        let (told, known) = (tally.clone(), self.door.store().spec().known_series().clone());
+        let told = tally.clone();
         let translate = move |body: &Bytes, _: i64| {
-            let (rows, refusals, tally) = remote_write::translate_2(body, &known)?;
+            let (rows, refusals, tally) = remote_write::translate_2(body)?;
             let _ = told.set(tally);
             Ok((rows, refusals))
         };

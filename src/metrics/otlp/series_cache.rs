@@ -15,9 +15,6 @@ const BYTES_MAX: usize = 64 << 20;
 /// Bytes of an entry beside its key, about: its place in a table, labels and id.
 const ENTRY_BYTES: usize = 64;
 
-/// Parts of the series that are known by [`SeriesCache::series`].
-const SHARDS: u8 = 64;
-
 /// What is known of all tenants' series: labels follow from the bytes alone.
 pub struct SeriesCache {
     max_bytes: usize,
@@ -106,24 +103,6 @@ impl SeriesCache {
         result
     }
 
-    /// Labels and id of the series that `key` says in a protocol of this `kind`; `make` makes the labels if they are not known.
-    pub fn series<E>(&self, kind: u8, key: &[u8], make: impl FnOnce() -> Result<Labels, E>) -> Result<(Labels, i64), E> {
-        // Shorter than what says a resource and scope, so it is none of those; several, so that few wait for each other.
-        let place = [kind, xxh3_64(key) as u8 % SHARDS];
-        self.with(&place, |families| {
-            let family = families.family(&[]);
-            if let Some((labels, id)) = family.and_then(|family| families.get(family, key)) {
-                return Ok((labels.clone(), id));
-            }
-            let labels = make()?;
-            let id = labels.stable_id();
-            if let Some(family) = family {
-                families.insert(family, key, &labels, id);
-            }
-            Ok((labels, id))
-        })
-    }
-
     fn context(&self, key: &[u8]) -> Arc<Context> {
         let hash = xxh3_64(key);
         let mut generations = self.generations.lock();
@@ -197,17 +176,6 @@ mod tests {
             assert!(families.get(family, b"y").is_none() && families.get(other, b"x").is_none());
         });
         cache.with(b"resource 2", |families| assert!(families.known.is_empty()));
-    }
-
-    #[test]
-    fn series_are_known_apart_by_protocol_and_faults_are_not_kept() {
-        let cache = SeriesCache::default();
-        let of = |value: &str| Ok::<_, ()>(Labels::from_pairs([("a", value)]));
-        assert_eq!(cache.series(1, b"x", || Err("bad")), Err("bad"));
-        let (labels, id) = cache.series(1, b"x", || of("1")).unwrap();
-        assert_eq!(cache.series(1, b"x", || of("2")).unwrap(), (labels.clone(), id));
-        assert_eq!(id, labels.stable_id());
-        assert_eq!(cache.series(2, b"x", || of("2")).unwrap().0, of("2").unwrap());
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub(in crate::metrics) mod wire;
 pub use body::{SeriesWrite, WriteBody};
 pub use v2::{Tally, Written};
 
-use super::otlp::SeriesCache;
 use super::rows::MetricRows;
 use crate::model::Failure;
 use crate::storage::Refusals;
@@ -26,27 +25,20 @@ use bytes::Bytes;
 /// One item that is refused refuses the request (2.2); series without a usable label set are skipped in silence.
 ///
 /// Fails only for a body that cannot be decoded.
-pub fn translate_1(body: &Bytes, known: &SeriesCache) -> Result<(MetricRows, Refusals), Failure> {
-    v1::translate(body, known).map_err(undecodable)
+pub fn translate_1(body: &Bytes) -> Result<(MetricRows, Refusals), Failure> {
+    v1::translate(body).map_err(undecodable)
 }
 
 /// Translates an `io.prometheus.write.v2.Request`. Of each series in turn, its floats, histograms and exemplars are items;
 /// what is faulty is refused by itself (2.3).
 ///
 /// Fails only for a body that cannot be decoded.
-pub fn translate_2(body: &Bytes, known: &SeriesCache) -> Result<(MetricRows, Refusals, Tally), Failure> {
-    v2::translate(body, known).map_err(undecodable)
+pub fn translate_2(body: &Bytes) -> Result<(MetricRows, Refusals, Tally), Failure> {
+    v2::translate(body).map_err(undecodable)
 }
 
 fn undecodable(error: wire::Malformed) -> Failure {
     Failure::invalid(format!("cannot decode remote write request: {error}"))
-}
-
-/// Appends a part of what says a series: equal series of one sender have equal parts.
-fn add_part(key: &mut Vec<u8>, part: &[u8]) {
-    // Bounded by the length of a request.
-    key.extend_from_slice(&(part.len() as u32).to_le_bytes());
-    key.extend_from_slice(part);
 }
 
 /// One float as both versions write it. Milliseconds since the epoch; `start` 0 if unknown.

@@ -6,14 +6,6 @@ use crate::model::Labels;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-fn version_1(body: &Bytes) -> Result<(MetricRows, Refusals), Failure> {
-    translate_1(body, &SeriesCache::default())
-}
-
-fn version_2(body: &Bytes) -> Result<(MetricRows, Refusals, Tally), Failure> {
-    translate_2(body, &SeriesCache::default())
-}
-
 /// A field with bytes, shorter than 128.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat()
@@ -50,7 +42,7 @@ fn version_1_skips_what_is_no_series_and_sorts_labels() {
         field(3, &[&[8, 1][..], &field(2, b"m"), &field(4, b"help"), &field(5, b"s")].concat()),
     ]
     .concat();
-    let (rows, refusals) = version_1(&body.into()).unwrap();
+    let (rows, refusals) = translate_1(&body.into()).unwrap();
     assert_eq!(lines(&rows), [r#"{__name__="m", z="1"} 1.5 @7"#]);
     assert!(refusals.is_empty() && rows.all_or_nothing);
     assert_eq!((refusals.indexes(), refusals.unsaid().collect::<Vec<_>>()), (vec![1, 2, 3], vec![("invalid_label", 3)]));
@@ -62,7 +54,7 @@ fn version_1_skips_what_is_no_series_and_sorts_labels() {
 fn a_staleness_marker_keeps_its_bits() {
     let body =
         series_1(&[label(b"__name__", b"m"), sample(f64::from_bits(STALE_NAN), 7), sample(f64::from_bits(0x7ff8_dead_beef_0001), 8)]);
-    let (rows, _) = version_1(&body.into()).unwrap();
+    let (rows, _) = translate_1(&body.into()).unwrap();
     let bits: Vec<u64> = rows.samples.iter().map(|s| if let Value::Float(v) = s.value { v.to_bits() } else { 0 }).collect();
     assert_eq!(bits, [STALE_NAN, 0x7ff8_dead_beef_0001]);
 }
@@ -87,7 +79,7 @@ fn version_2_refuses_what_is_faulty_and_counts_what_is_written() {
     .concat();
     // Symbols after the series that refer to them.
     let body = [faulty, good, table].concat();
-    let (rows, refusals, tally) = version_2(&body.into()).unwrap();
+    let (rows, refusals, tally) = translate_2(&body.into()).unwrap();
     assert_eq!(lines(&rows), [r#"{__name__="m"} 1 @1"#, r#"{__name__="m"} 2 @2"#]);
     assert_eq!(
         refusals.messages(),
@@ -102,7 +94,7 @@ fn version_2_refuses_what_is_faulty_and_counts_what_is_written() {
         ]
     );
     assert_eq!(tally.written(&refusals), Written { samples: 2, histograms: 0, exemplars: 0 });
-    assert!(version_2(&[symbols(&[b"x"]), field(5, &[])].concat().into()).is_err());
+    assert!(translate_2(&[symbols(&[b"x"]), field(5, &[])].concat().into()).is_err());
 }
 
 /// An integer histogram: schema, spans of (offset, length) zigzagged, deltas zigzagged, count, sum.
@@ -175,7 +167,7 @@ fn our_own_bodies_come_back_as_they_were() {
     let write =
         SeriesWrite { metadata: Some(&metadata), floats: &floats, histograms: &histograms, exemplars: std::slice::from_ref(&exemplar) };
     body.series(&labels, write);
-    let (rows, refusals, tally) = version_2(&body.finish()).unwrap();
+    let (rows, refusals, tally) = translate_2(&body.finish()).unwrap();
     assert!(refusals.is_empty(), "{}", refusals.message());
     assert_eq!((&rows.series[0].labels, rows.series[0].metadata.as_deref()), (&labels, Some(&metadata)));
     assert_eq!(rows.samples[..2].iter().map(|s| (s.ts, s.start)).collect::<Vec<_>>(), [(1, 0), (-2, -3)]);
@@ -190,8 +182,8 @@ fn our_own_bodies_come_back_as_they_were() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = version_1(&bytes.clone().into());
-        let _ = version_2(&bytes.clone().into());
+        let _ = translate_1(&bytes.clone().into());
+        let _ = translate_2(&bytes.clone().into());
         let _ = histogram::decode(&bytes);
     }
 
@@ -223,7 +215,7 @@ proptest! {
             let _ = sample.histogram.buckets();
         }
         let message = field(5, &[field(1, &[1, 2]), field(3, &bytes[..bytes.len().min(100)])].concat());
-        let _ = version_2(&[symbols(&[b"", b"__name__", b"m"]), message].concat().into());
+        let _ = translate_2(&[symbols(&[b"", b"__name__", b"m"]), message].concat().into());
     }
 
     #[test]
@@ -231,7 +223,7 @@ proptest! {
         let mut body = WriteBody::default();
         let labels = Labels::from_pairs([("__name__", "m")]);
         body.series(&labels, SeriesWrite { floats: &[(ts, start, f64::from_bits(bits))], ..SeriesWrite::default() });
-        let (rows, _, _) = version_2(&body.finish()).unwrap();
+        let (rows, _, _) = translate_2(&body.finish()).unwrap();
         let Value::Float(value) = rows.samples[0].value else { panic!("{rows:?}") };
         prop_assert_eq!((value.to_bits(), rows.samples[0].ts, rows.samples[0].start), (bits, ts, start));
     }

@@ -2,14 +2,13 @@
 
 use super::label_set::label_set;
 use super::wire::{Cursor, Malformed};
-use super::{FloatSample, add_part, histogram};
+use super::{FloatSample, histogram};
 use crate::metrics::builder::RowsBuilder;
-use crate::metrics::otlp::SeriesCache;
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::model::{Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
 
-pub(super) fn translate(body: &[u8], known: &SeriesCache) -> Result<(MetricRows, Refusals), Malformed> {
+pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals), Malformed> {
     let mut rows = RowsBuilder::default();
     rows.all_or_nothing();
     let mut series = Series::default();
@@ -18,7 +17,7 @@ pub(super) fn translate(body: &[u8], known: &SeriesCache) -> Result<(MetricRows,
         match number {
             1 => {
                 series.read(field.bytes()?)?;
-                series.translate(&mut rows, known)?;
+                series.translate(&mut rows)?;
             }
             3 => family(field.bytes()?, &mut rows)?,
             _ => {}
@@ -30,9 +29,8 @@ pub(super) fn translate(body: &[u8], known: &SeriesCache) -> Result<(MetricRows,
 /// One `TimeSeries`, in buffers that the next one uses again.
 #[derive(Default)]
 struct Series<'a> {
-    /// The messages of its labels, and what says the series.
-    labels: Vec<&'a [u8]>,
-    key: Vec<u8>,
+    labels: Vec<(&'a str, &'a str)>,
+    is_utf8: bool,
     samples: Vec<FloatSample>,
     histograms: Vec<&'a [u8]>,
     exemplars: Vec<&'a [u8]>,
@@ -44,14 +42,14 @@ impl<'a> Series<'a> {
         self.samples.clear();
         self.histograms.clear();
         self.exemplars.clear();
-        self.key.clear();
+        self.is_utf8 = true;
         let mut cursor = Cursor::new(message);
         while let Some((number, field)) = cursor.next()? {
             match number {
-                1 => {
-                    self.labels.push(field.bytes()?);
-                    add_part(&mut self.key, field.bytes()?);
-                }
+                1 => match label(field.bytes()?)? {
+                    Some(pair) => self.labels.push(pair),
+                    None => self.is_utf8 = false,
+                },
                 2 => self.samples.push(sample(field.bytes()?)?),
                 3 => self.exemplars.push(field.bytes()?),
                 4 => self.histograms.push(field.bytes()?),
@@ -61,17 +59,16 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
-    fn translate(&mut self, rows: &mut RowsBuilder, known: &SeriesCache) -> Result<(), Malformed> {
+    fn translate(&mut self, rows: &mut RowsBuilder) -> Result<(), Malformed> {
         let items = rows.next_items(self.samples.len() + self.histograms.len());
-        let (labels, id) = match known.series(KIND, &self.key, || labels(&self.labels)) {
-            Ok(known) => known,
-            Err(Fault::Malformed(malformed)) => return Err(malformed),
-            Err(Fault::NoSeries) => {
+        let labels = match label_set(&mut self.labels) {
+            Ok(labels) if self.is_utf8 => labels,
+            _ => {
                 rows.pass_over(items, Reason::InvalidLabel);
                 return Ok(());
             }
         };
-        let series = rows.known_series(labels.clone(), id, None);
+        let series = rows.series(labels.clone(), None);
         let mut items = items;
         for (sample, item) in self.samples.iter().zip(&mut items) {
             rows.sample(series, item, (sample.ts, sample.start), Value::Float(sample.value));
@@ -89,21 +86,6 @@ impl<'a> Series<'a> {
         }
         Ok(())
     }
-}
-
-/// Of series in a [`SeriesCache`].
-const KIND: u8 = 1;
-
-/// Why messages are not the labels of a series.
-enum Fault {
-    Malformed(Malformed),
-    NoSeries,
-}
-
-fn labels(messages: &[&[u8]]) -> Result<Labels, Fault> {
-    let pairs: Result<Vec<Option<(&str, &str)>>, Malformed> = messages.iter().map(|message| label(message)).collect();
-    let pairs: Option<Vec<(&str, &str)>> = pairs.map_err(Fault::Malformed)?.into_iter().collect();
-    label_set(&mut pairs.ok_or(Fault::NoSeries)?).map_err(|_| Fault::NoSeries)
 }
 
 /// `None` for what is not UTF-8.

@@ -3,11 +3,10 @@
 use super::label_set::{LabelFault, label_set, shown};
 use super::v1::sample;
 use super::wire::{Cursor, Field, Malformed};
-use super::{FloatSample, add_part, histogram};
+use super::{FloatSample, histogram};
 use crate::ingest::Limits;
 use crate::metrics::METRIC_NAME;
 use crate::metrics::builder::RowsBuilder;
-use crate::metrics::otlp::SeriesCache;
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::model::{Labels, Reason};
 use crate::storage::Refusals;
@@ -64,7 +63,7 @@ impl Tally {
     }
 }
 
-pub(super) fn translate(body: &[u8], known: &SeriesCache) -> Result<(MetricRows, Refusals, Tally), Malformed> {
+pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Malformed> {
     // Series may stand before the symbols that they refer to.
     let mut symbols: Vec<Option<&str>> = Vec::new();
     let mut cursor = Cursor::new(body);
@@ -79,7 +78,7 @@ pub(super) fn translate(body: &[u8], known: &SeriesCache) -> Result<(MetricRows,
     if has_series && symbols.first() != Some(&Some("")) {
         return Err(Malformed("the first symbol is not the empty string"));
     }
-    let mut translation = Translation::new(symbols, known);
+    let mut translation = Translation::new(symbols);
     let mut series = Series::default();
     let mut cursor = Cursor::new(body);
     while let Some((number, field)) = cursor.next()? {
@@ -156,9 +155,6 @@ fn metadata_references(field: Field<'_>) -> Result<MetadataReferences, Malformed
 struct Translation<'a> {
     /// `None` where one is not UTF-8.
     symbols: Vec<Option<&'a str>>,
-    known: &'a SeriesCache,
-    /// What says the series at hand.
-    key: Vec<u8>,
     rows: RowsBuilder,
     tally: Tally,
     /// Described families: a family has many series, and one text of help.
@@ -167,15 +163,6 @@ struct Translation<'a> {
     room: usize,
 }
 
-/// Labels of a series, and their id.
-type Named = (Labels, i64);
-
-/// Of series in a [`SeriesCache`].
-const KIND: u8 = 2;
-
-/// Longer names and values of one series are not kept: a few bytes refer to a symbol of megabytes.
-const KEY_MAX_BYTES: usize = 64 << 10;
-
 /// Why a whole series is refused.
 struct SeriesFault {
     reason: Reason,
@@ -183,23 +170,15 @@ struct SeriesFault {
 }
 
 impl<'a> Translation<'a> {
-    fn new(symbols: Vec<Option<&'a str>>, known: &'a SeriesCache) -> Translation<'a> {
+    fn new(symbols: Vec<Option<&'a str>>) -> Translation<'a> {
         let room = Limits::default().decoded_max_bytes;
-        Translation {
-            symbols,
-            known,
-            key: Vec::new(),
-            rows: RowsBuilder::default(),
-            tally: Tally::default(),
-            families: HashMap::new(),
-            room,
-        }
+        Translation { symbols, rows: RowsBuilder::default(), tally: Tally::default(), families: HashMap::new(), room }
     }
 
     fn series(&mut self, message: &Series<'_>) -> Result<(), Malformed> {
         let parts = [message.samples.len(), message.histograms.len(), message.exemplars.len()];
         match self.named(message) {
-            Ok((series, metadata)) => self.items(message, parts, series, metadata.as_ref()),
+            Ok((labels, metadata)) => self.items(message, parts, &labels, metadata.as_ref()),
             Err(fault) => {
                 // What has no items takes one, so that its refusal has a number.
                 let count = parts.iter().sum::<usize>().max(1);
@@ -211,19 +190,24 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// The labels, id and metadata of a series that has something to store.
-    fn named(&mut self, message: &Series<'_>) -> Result<(Named, Option<Arc<Metadata>>), SeriesFault> {
+    /// The labels and metadata of a series that has something to store.
+    fn named(&mut self, message: &Series<'_>) -> Result<(Labels, Option<Arc<Metadata>>), SeriesFault> {
         let invalid = |message| SeriesFault { reason: Reason::InvalidLabel, message };
-        let mut key = std::mem::take(&mut self.key);
-        let named = match self.spell(&message.references, &mut key) {
-            Some(()) => self.known.series(KIND, &key, || self.labels(message)),
-            None => self.labels(message).map(|labels| {
-                let id = labels.stable_id();
-                (labels, id)
-            }),
+        let mut pairs = self
+            .pairs(&message.references)
+            .map_err(|cause| invalid(format!("parsing labels for series {}: {cause}", listed(&message.references))))?;
+        if pairs.iter().any(Option::is_none) {
+            let readable: Vec<(&str, &str)> = pairs.into_iter().flatten().collect();
+            return Err(invalid(format!("invalid metric name or labels, got {}", shown(&readable))));
+        }
+        let mut pairs: Vec<(&str, &str)> = pairs.drain(..).flatten().collect();
+        let labels = match label_set(&mut pairs) {
+            Ok(labels) => labels,
+            Err(LabelFault::Invalid) => return Err(invalid(format!("invalid metric name or labels, got {}", shown(&pairs)))),
+            Err(LabelFault::Duplicate(name)) => {
+                return Err(invalid(format!("invalid labels for series, labels {}, duplicated label {name}", shown(&pairs))));
+            }
         };
-        self.key = key;
-        let (labels, id) = named.map_err(invalid)?;
         if message.samples.is_empty() && message.histograms.is_empty() {
             return Err(invalid(format!("TimeSeries must contain at least one sample or histogram for series {labels}")));
         }
@@ -235,37 +219,7 @@ impl<'a> Translation<'a> {
             return Err(SeriesFault { reason: Reason::TooLarge, message });
         };
         self.room = room;
-        Ok(((labels, id), metadata))
-    }
-
-    /// Writes out what references say. `None` where there is nothing to write.
-    fn spell(&self, references: &[u64], key: &mut Vec<u8>) -> Option<()> {
-        key.clear();
-        for reference in references {
-            let symbol = usize::try_from(*reference).ok().and_then(|at| self.symbols.get(at).copied().flatten())?;
-            // What is so long is told by whoever reads it.
-            if key.len() + symbol.len() > KEY_MAX_BYTES {
-                return None;
-            }
-            add_part(key, symbol.as_bytes());
-        }
-        Some(())
-    }
-
-    /// The labels that references say, or why they are none.
-    fn labels(&self, message: &Series<'_>) -> Result<Labels, String> {
-        let pairs = self
-            .pairs(&message.references)
-            .map_err(|cause| format!("parsing labels for series {}: {cause}", listed(&message.references)))?;
-        if pairs.iter().any(Option::is_none) {
-            let readable: Vec<(&str, &str)> = pairs.into_iter().flatten().collect();
-            return Err(format!("invalid metric name or labels, got {}", shown(&readable)));
-        }
-        let mut pairs: Vec<(&str, &str)> = pairs.into_iter().flatten().collect();
-        label_set(&mut pairs).map_err(|fault| match fault {
-            LabelFault::Invalid => format!("invalid metric name or labels, got {}", shown(&pairs)),
-            LabelFault::Duplicate(name) => format!("invalid labels for series, labels {}, duplicated label {name}", shown(&pairs)),
-        })
+        Ok((labels, metadata))
     }
 
     fn symbol(&self, reference: u64, what: &str) -> Result<Option<&'a str>, String> {
@@ -302,10 +256,10 @@ impl<'a> Translation<'a> {
         &mut self,
         message: &Series<'_>,
         parts: [usize; 3],
-        (labels, id): Named,
+        labels: &Labels,
         metadata: Option<&Arc<Metadata>>,
     ) -> Result<(), Malformed> {
-        let series = self.rows.known_series(labels.clone(), id, metadata);
+        let series = self.rows.series(labels.clone(), metadata);
         let floats = self.rows.next_items(parts[0]);
         self.tally.add(floats.end, Kind::Float);
         for (sample, item) in message.samples.iter().zip(floats) {

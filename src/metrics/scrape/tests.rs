@@ -4,7 +4,6 @@ use super::output::{Output, Report};
 use super::session::{Counts, Session};
 use super::target::Target;
 use super::*;
-use crate::metrics::otlp::SeriesCache;
 use crate::metrics::remote_write::translate_2;
 use crate::metrics::rows::Value;
 use serde_json::{Value as Json, json};
@@ -30,7 +29,7 @@ fn node(more: Json) -> Target {
 fn lines(output: Output) -> Vec<String> {
     let mut lines = Vec::new();
     for body in output.bodies {
-        let (rows, refusals, _) = translate_2(&body.finish(), &SeriesCache::default()).unwrap();
+        let (rows, refusals, _) = translate_2(&body.finish()).unwrap();
         assert!(refusals.is_empty(), "{}", refusals.message());
         for sample in &rows.samples {
             let labels = &rows.series[sample.series as usize].labels;
@@ -213,7 +212,7 @@ fn families_are_told_once_and_exemplars_without_a_time_when_they_are_new() {
     let mut taken = |text: &str, now| {
         let mut output = Output::default();
         session.take(&target, Form::OpenMetrics, text.as_bytes(), now, &mut output).1.unwrap();
-        let (rows, ..) = translate_2(&output.bodies.pop().unwrap().finish(), &SeriesCache::default()).unwrap();
+        let (rows, ..) = translate_2(&output.bodies.pop().unwrap().finish()).unwrap();
         let described: Vec<_> = rows.series.iter().filter_map(|s| s.metadata.as_ref()).map(|m| m.as_ref().clone()).collect();
         (described, rows.exemplars.iter().map(|e| e.exemplar.ts).collect::<Vec<_>>())
     };
