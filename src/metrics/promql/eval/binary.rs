@@ -261,8 +261,12 @@ impl Join<'_> {
             }
             group.0.push(at);
         }
-        let rest: Vec<Labels> = by_signature.iter().filter(|(_, g)| g.0.is_empty()).map(|(s, _)| s.clone()).collect();
-        order.extend(rest);
+        // What has no partner may be filled in, in the order of its side.
+        order.extend(self.one.iter().enumerate().filter_map(|(at, series)| {
+            let signature = matching.signature(&series.labels);
+            let (many, one) = by_signature.get(&signature)?;
+            (many.is_empty() && one.first() == Some(&at)).then_some(signature)
+        }));
         let sides = self.steps_with_both(grid);
         let context = self.evaluator.storage.context();
         let mut slots: Vec<Slot> = Vec::new();
