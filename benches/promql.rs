@@ -41,6 +41,9 @@ const DAY_START: u64 = 1_772_928_000;
 const DAY: u64 = 86_400;
 const PLENTY_BYTES: u64 = 16 << 30;
 const RUNS: usize = 7;
+/// What a query may hold: less than all values of the widest question take together.
+const QUERY_BYTES: u64 = 1 << 30;
+const WIDE_SERIES: u64 = 20_000;
 
 struct Server {
     _home: tempfile::TempDir,
@@ -64,7 +67,7 @@ impl Server {
         let store = Arc::new(Store::open(spec, Tier::new(world, layout), catalog, config, telemetry.store.clone())?);
         store.recover()?;
         let door = Door::new(store.clone(), clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(PLENTY_BYTES));
-        let pool = PoolConfig { parallel: 1, waiting_max: 1, timeout: Duration::from_secs(120), memory_max_bytes: PLENTY_BYTES };
+        let pool = PoolConfig { parallel: 1, waiting_max: 1, timeout: Duration::from_secs(120), memory_max_bytes: QUERY_BYTES };
         let api = Api::new(Arc::new(door), Pool::new(pool), Tenancy::Off, clock, telemetry.query.clone());
         Ok(Server { _home: home, store, router: query_routes(api.clone()).merge(otlp_routes(api)) })
     }
@@ -134,6 +137,18 @@ async fn day_in_a_block(server: &Server) -> Result<()> {
     Ok(())
 }
 
+/// Twenty thousand counters, a day of samples every five minutes.
+async fn wide_day_in_a_block(server: &Server) -> Result<()> {
+    for n in 0..DAY / 300 {
+        let one = |series: u64| point(vec![text("i", series.to_string())], DAY_START + n * 300, n * (series + 7));
+        for from in (0..WIDE_SERIES).step_by(5_000) {
+            server.send(vec![counter("w".to_owned(), (from..from + 5_000).map(one).collect())]).await?;
+        }
+    }
+    server.store.cut()?;
+    Ok(())
+}
+
 /// Series of a thousand names in the head, two samples each.
 async fn many_series(server: &Server, count: u64) -> Result<()> {
     for second in [DAY_START + DAY - 30, DAY_START + DAY - 15] {
@@ -185,7 +200,15 @@ fn main() -> Result<()> {
         drop(server);
         let server = Server::new()?;
         day_in_a_block(&server).await?;
-        for query in ["sum by (x) (rate(m_total[5m]))", "sum by (x) (m_total)", "max_over_time(m_total{i=\"7\"}[1h])"] {
+        for query in [
+            "sum by (x) (rate(m_total[5m]))",
+            "sum by (x) (m_total)",
+            "max_over_time(m_total{i=\"7\"}[1h])",
+            "sum(max_over_time(m_total{x=\"7\"}[1d]))",
+            "sum(quantile_over_time(0.9, m_total{x=\"7\"}[6h]))",
+            "sum(changes(m_total{x=\"7\"}[1d]))",
+            "m_total",
+        ] {
             let text = encoded(query);
             let path = format!("/api/v1/query_range?query={text}&start={DAY_START}&end={}&step=60", DAY_START + DAY - 1);
             let started = Instant::now();
@@ -194,6 +217,17 @@ fn main() -> Result<()> {
             let (warm, length) = server.time(&path).await?;
             let (cold, warm) = (cold.as_secs_f64() * 1e3, warm.as_secs_f64() * 1e3);
             writeln!(out, "| {query} over a day in blocks | {cold:.1} ms first, {warm:.1} ms warm | {length} B |")?;
+        }
+        drop(server);
+        let server = Server::new()?;
+        wide_day_in_a_block(&server).await?;
+        for query in ["sum(rate(w_total[15m]))", "topk(5, rate(w_total[15m]))", "rate(w_total[15m])"] {
+            let path = format!("/api/v1/query_range?query={}&start={DAY_START}&end={}&step=8", encoded(query), DAY_START + DAY - 1);
+            let started = Instant::now();
+            let answer = server.ask(&path).await.map_or_else(|e| e.to_string(), |body| format!("{} B", body.len()));
+            let (took, resident) = (started.elapsed().as_secs_f64(), resident()? >> 20);
+            let answer: String = answer.chars().rev().take(150).collect::<Vec<_>>().into_iter().rev().collect();
+            writeln!(out, "| {query} of {WIDE_SERIES} series at 10,800 steps | {took:.1} s, {resident} MB resident | {answer} |")?;
         }
         Ok(())
     })
