@@ -2,6 +2,7 @@
 
 mod admin;
 mod bucket;
+mod connections;
 mod listener;
 mod memory;
 mod page;
