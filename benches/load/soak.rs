@@ -172,13 +172,24 @@ async fn get(urls: &BTreeMap<&'static str, Uri>, listener: &str, path: &str) -> 
     Ok((answer.status.as_u16(), answer.body.to_vec()))
 }
 
+/// Those that are sent here.
+async fn metric_names(urls: &BTreeMap<&'static str, Uri>) -> Result<Vec<String>> {
+    let (_, body) = get(urls, "prometheus", "/api/v1/label/__name__/values").await?;
+    let answer: Value = serde_json::from_slice(&body)?;
+    let names = answer["data"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Ok(names.filter(|name| name.starts_with("app_metric_")).map(str::to_owned).collect())
+}
+
 /// Items of a signal in a bucket, as its own query API counts them.
 async fn count(urls: &BTreeMap<&'static str, Uri>, signal: &str, bucket: u64) -> Result<u64> {
     let (from, to) = (bucket * BUCKET, (bucket + 1) * BUCKET);
     let range = BUCKET / 1000;
     let (listener, path) = match signal {
         "metrics" => {
-            let query = encoded(&format!("sum(count_over_time({{__name__=~\"app_metric_.*\"}}[{range}s]))"));
+            // By name: series of different names may have the same labels.
+            let names = metric_names(urls).await?;
+            let sums: Vec<String> = names.iter().map(|name| format!("sum(count_over_time({name}[{range}s]))")).collect();
+            let query = encoded(&sums.join(" + "));
             ("prometheus", format!("/api/v1/query?query={query}&time={}", to / 1000))
         }
         "logs" => {
