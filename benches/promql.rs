@@ -3,6 +3,9 @@
 //!
 //! Queries go through the HTTP handlers, on a pool of one thread; the times are the least of several runs with warm caches.
 
+#[path = "measure/memory.rs"]
+mod memory;
+
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -172,25 +175,24 @@ fn encoded(query: &str) -> String {
     percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Resident bytes of this process.
-fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-    let kilobytes: u64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
-    Ok(kilobytes << 10)
-}
-
 fn main() -> Result<()> {
     let count: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(1_000_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = std::io::stdout().lock();
     runtime.block_on(async {
-        let empty = resident()?;
+        let empty = memory::resident("self")?.now;
         let server = Server::new()?;
         many_series(&server, count).await?;
         tokio::time::sleep(Duration::from_secs(12)).await;
-        let held = resident()? - empty;
-        writeln!(out, "| head of {count} series, two samples each | {} MB | {} B a series |", held >> 20, held / count)?;
+        let memory::Resident { now, peak } = memory::resident("self")?;
+        let held = now - empty;
+        writeln!(
+            out,
+            "| head of {count} series, two samples each | {} MB, {} at most | {} B a series |",
+            held >> 20,
+            (peak - empty) >> 20,
+            held / count
+        )?;
         for pattern in ["shop_requests_01.+", "shop_requests_(001|500)_total", ".+requests_9.+"] {
             let end = DAY_START + DAY;
             let query = encoded(&format!("count({{__name__=~\"{pattern}\"}})"));

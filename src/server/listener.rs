@@ -1,19 +1,22 @@
+use super::connections::{Connections, Place};
 use crate::config::{Endpoint, Listeners};
 use crate::runtime::Shutdown;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
-/// Connections of one listener; further ones wait in the backlog of the kernel.
+/// Connections of one listener; further ones wait until an idle one gives way or another ends.
 const CONNECTIONS_MAX: usize = 2_048;
+
+/// A client of HTTP/2 that does not answer a ping is gone.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Frames that HTTP/2 clients may send: an export in few of them costs less than in many of the 16 KiB that are the default.
 const FRAME_MAX_BYTES: u32 = 256 << 10;
@@ -100,14 +103,14 @@ pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindError>
 /// Accepts HTTP/1.1 and HTTP/2 (with prior knowledge, as gRPC clients use it) until shutdown, then lets requests that
 /// are under way finish, at most `drain`.
 pub(super) async fn serve(bound: Bound, router: Router, shutdown: Shutdown, drain: Duration) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Connections::new(CONNECTIONS_MAX);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.requested() => break,
             accepted = accept(&bound.listener, &connections) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be closed.
@@ -119,13 +122,16 @@ pub(super) async fn serve(bound: Bound, router: Router, shutdown: Shutdown, drai
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).adaptive_window(true).max_concurrent_streams(256).max_frame_size(FRAME_MAX_BYTES);
-        let service = TowerToHyperService::new(router.clone());
+        builder.http2().keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+        let service = place.service(router.clone());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _permit = permit;
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error, "connection ended");
+                },
+                () = place.closed() => tracing::debug!("an idle connection is closed to make room"),
             }
         });
     }
@@ -135,9 +141,9 @@ pub(super) async fn serve(bound: Bound, router: Router, shutdown: Shutdown, drai
     }
 }
 
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+/// A connection and a place for it. Only one that is there makes others give way.
+async fn accept(listener: &TcpListener, connections: &Arc<Connections>) -> io::Result<(TcpStream, Place)> {
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, connections.place().await))
 }

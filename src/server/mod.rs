@@ -2,6 +2,7 @@
 
 mod admin;
 mod bucket;
+mod connections;
 mod listener;
 mod memory;
 mod page;
@@ -101,7 +102,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let memory = Memory::new(config.memory_bytes);
     let kept: Weak<dyn Shrink> = Arc::<KeptParts>::downgrade(tier.kept());
     memory.may_shrink(kept);
-    let bodies = Budget::share(&memory, Purpose::Write, config.memory_bytes / BODIES_SHARE);
+    // Forms of queries are bodies, too: what is left to them is there for these.
+    let bodies = Budget::share(&memory, Purpose::Query, config.memory_bytes / BODIES_SHARE);
     let requests = Budget::share(&memory, Purpose::Write, config.memory_bytes * REQUESTS_TENTHS / 10);
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {

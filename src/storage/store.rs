@@ -339,6 +339,10 @@ impl<S: Spec> Store<S> {
                 (_, true) => AppendError::HeadFull,
                 _ => return Ok(()),
             };
+            if self.room.get().is_some_and(|room| !room.has_room(0)) {
+                // Its frame would be refused even then.
+                return Err(AppendError::DiskFull);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(refusal);
