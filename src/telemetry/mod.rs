@@ -1,6 +1,7 @@
 //! Our own observability: one list of names, and a registry that is handed down, never a global.
 
 mod names;
+mod plain;
 
 pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
@@ -40,5 +41,10 @@ impl Telemetry {
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock());
         text
+    }
+
+    /// Prometheus's text format 0.0.4, for clients that do not ask for OpenMetrics.
+    pub fn expose_plain(&self) -> String {
+        plain::plain(&self.expose())
     }
 }
