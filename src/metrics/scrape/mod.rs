@@ -63,7 +63,7 @@ pub struct Scraper {
 enum Source {
     Http(Arc<Fetcher>),
     /// Without a network between.
-    Own(Telemetry),
+    Own(Box<Telemetry>),
 }
 
 impl Scraper {
@@ -115,7 +115,7 @@ impl Scraper {
     /// `clients` are those of the jobs so far, by name: targets of a job share one, and the certificates that it believes.
     fn source(&self, watched: &Watched, clients: &mut HashMap<String, Result<Arc<Fetcher>, String>>) -> Result<Source, String> {
         if watched.is_own {
-            return Ok(Source::Own(self.telemetry.clone()));
+            return Ok(Source::Own(Box::new(self.telemetry.clone())));
         }
         let job = &watched.target.job;
         let client = || {
