@@ -42,15 +42,9 @@ pub fn json_float(v: f64) -> String {
     }
 }
 
-/// Go's `%g` with the shortest precision: exponent form iff the decimal exponent is < -4 or >= 21.
+/// Go's `FormatFloat(v, 'g', -1, 64)`, which `%g` and `%v` print, and the text formats of Prometheus and OpenMetrics have:
+/// exponent form iff the decimal exponent is < -4 or >= 6.
 pub fn general_float(v: f64) -> String {
-    let abs = v.abs();
-    if v.is_finite() && abs != 0.0 && !(1e-4..1e21).contains(&abs) { exponent_float(v) } else { plain_float(v) }
-}
-
-/// A sample in the text formats of Prometheus and OpenMetrics: Go's `FormatFloat(v, 'g', -1, 64)`, exponent form iff the
-/// decimal exponent is < -4 or >= 6.
-pub fn exposition_float(v: f64) -> String {
     let abs = v.abs();
     if v.is_finite() && abs != 0.0 && !(1e-4..1e6).contains(&abs) { exponent_float(v) } else { plain_float(v) }
 }
@@ -89,10 +83,9 @@ mod tests {
         assert_eq!(sample_float(f64::INFINITY), "+Inf");
         assert_eq!(json_float(1e-7), "1e-7");
         assert_eq!(json_float(f64::NAN), "NaN");
-        assert_eq!(general_float(0.00001), "1e-05");
         assert_eq!(plain_float(1e-7), "0.0000001");
         assert_eq!(
-            [999_999.5, 1e6, -1_234_567.0, 0.0001, 0.00001].map(exposition_float),
+            [999_999.5, 1e6, -1_234_567.0, 0.0001, 0.00001].map(general_float),
             ["999999.5", "1e+06", "-1.234567e+06", "0.0001", "1e-05"]
         );
     }

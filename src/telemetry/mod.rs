@@ -2,6 +2,7 @@
 
 mod memory;
 mod names;
+mod plain;
 
 pub use memory::MemoryMetrics;
 pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
@@ -44,5 +45,10 @@ impl Telemetry {
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock());
         text
+    }
+
+    /// Prometheus's text format 0.0.4, for clients that do not ask for OpenMetrics.
+    pub fn expose_plain(&self) -> String {
+        plain::plain(&self.expose())
     }
 }
