@@ -8,6 +8,7 @@ mod host;
 #[cfg(test)]
 pub mod memory_disk;
 mod metered;
+mod pace;
 mod tasks;
 
 use std::io;
@@ -17,8 +18,9 @@ use std::sync::Arc;
 pub use budget::{Budget, Reservation};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
-pub use host::{DirectoryLock, cores, memory_total_bytes, read_text};
+pub use host::{DirectoryLock, Taken, cores, memory_total_bytes, read_text, user_id};
 pub use metered::MeteredDisk;
+pub use pace::{Pace, Rate};
 pub use tasks::{Shutdown, Tasks};
 
 /// The parts of the world that storage needs, handed down from `server`.

@@ -5,10 +5,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -49,11 +50,37 @@ impl Kind {
     }
 }
 
+/// Every listener that cannot have its address.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {endpoint} (--{}): {cause}", endpoint.knob)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct BindErrors(Vec<BindError>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {endpoint} (--{}): {}", endpoint.knob, why(.endpoint, .cause))]
 pub struct BindError {
     endpoint: Endpoint,
     cause: io::Error,
+}
+
+/// What is wrong with an address, and what to do.
+fn why(endpoint: &Endpoint, cause: &io::Error) -> String {
+    let Endpoint { knob, host, port } = endpoint;
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another process has that port (another monocle, a Collector, otel-lgtm?). Stop it (`ss -ltnp 'sport = :{port}'` shows it), or \
+             choose another port (--{knob} {}) or none (--{knob} off)",
+            if *port > 55_535 { port - 10_000 } else { port + 10_000 }
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("{cause}. Ports below 1024 are for root: choose another (--{knob} {})", u32::from(*port) + 10_000)
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "{host} is no address of this machine. --listen 127.0.0.1 is for this machine alone, --listen 0.0.0.0 for every network"
+            )
+        }
+        _ => format!("{cause}. Is {host:?} right (--listen, or HOST:PORT in --{knob})?"),
+    }
 }
 
 pub(super) struct Bound {
@@ -63,7 +90,7 @@ pub(super) struct Bound {
 }
 
 /// Binds everything that is not off. Only the web page does without its port if that is taken: Grafana has it then.
-pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindError> {
+pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindErrors> {
     let wanted = [
         (Kind::OtlpGrpc, &listeners.otlp_grpc),
         (Kind::OtlpHttp, &listeners.otlp_http),
@@ -76,7 +103,7 @@ pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindError>
         (Kind::JaegerHttp, &listeners.jaeger_http),
         (Kind::JaegerGrpc, &listeners.jaeger_grpc),
     ];
-    let mut bound = Vec::new();
+    let (mut bound, mut errors) = (Vec::new(), Vec::new());
     for (kind, endpoint) in wanted {
         let Some(endpoint) = endpoint else { continue };
         let result = TcpListener::bind(endpoint.to_string()).await.and_then(|l| Ok((l.local_addr()?, l)));
@@ -88,10 +115,10 @@ pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindError>
             Err(cause) if kind == Kind::Web && cause.kind() == io::ErrorKind::AddrInUse => {
                 tracing::warn!(%endpoint, "the port of the web page is taken; the page is on the other ports");
             }
-            Err(cause) => return Err(BindError { endpoint: endpoint.clone(), cause }),
+            Err(cause) => errors.push(BindError { endpoint: endpoint.clone(), cause }),
         }
     }
-    Ok(bound)
+    if errors.is_empty() { Ok(bound) } else { Err(BindErrors(errors)) }
 }
 
 /// Accepts HTTP/1.1 and HTTP/2 (with prior knowledge, as gRPC clients use it) until shutdown, then lets requests that
@@ -99,6 +126,7 @@ pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindError>
 pub(super) async fn serve(bound: Bound, router: Router, shutdown: Shutdown, drain: Duration) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
+    let strangers = Arc::new(Strangers { listener: bound.kind.name(), address: bound.address, said: Mutex::new(None) });
     loop {
         let accepted = tokio::select! {
             () = shutdown.requested() => break,
@@ -117,11 +145,18 @@ pub(super) async fn serve(bound: Bound, router: Router, shutdown: Shutdown, drai
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).adaptive_window(true).max_concurrent_streams(256);
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (watcher, strangers, shutdown) = (graceful.watcher(), strangers.clone(), shutdown.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            if let Err(error) = connection.await {
+            let is_tls = tokio::select! {
+                is_tls = begins_as_tls(&stream) => is_tls,
+                () = shutdown.requested() => return,
+            };
+            if is_tls {
+                return strangers.tell();
+            }
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(error, "connection ended");
             }
         });
@@ -137,4 +172,33 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> io::Res
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, permit))
+}
+
+/// Whether the client begins a TLS handshake, as one does that was told `https://`: a record of type 22, version 3. What else
+/// it sends stays to be read. One that sends nothing for long is let go, as if it had been too slow with a request.
+async fn begins_as_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    match tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => first == [22],
+        _ => false,
+    }
+}
+
+/// Clients that speak TLS to a port without it; their own message hardly says so.
+struct Strangers {
+    listener: &'static str,
+    address: SocketAddr,
+    said: Mutex<Option<Instant>>,
+}
+
+impl Strangers {
+    /// At most once a minute, since such a client comes again and again.
+    fn tell(&self) {
+        let mut said = self.said.lock();
+        if said.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+            *said = Some(Instant::now());
+            let (listener, address) = (self.listener, self.address);
+            tracing::warn!(listener, %address, "a client speaks TLS here, and this port is plain: give it http:// instead of https:// (gRPC: insecure), or put a proxy in front that has the certificate");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod names;
 
-pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
+pub use names::{BucketMetrics, DeriveMetrics, ForwardMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -18,6 +18,7 @@ pub struct Telemetry {
     pub bucket: BucketMetrics,
     pub derive: DeriveMetrics,
     pub scrape: ScrapeMetrics,
+    pub forward: ForwardMetrics,
 }
 
 impl Default for Telemetry {
@@ -29,7 +30,8 @@ impl Default for Telemetry {
         let bucket = BucketMetrics::register(&mut registry);
         let derive = DeriveMetrics::register(&mut registry);
         let scrape = ScrapeMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape }
+        let forward = ForwardMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward }
     }
 }
 

@@ -8,7 +8,9 @@ mod otlp;
 mod params;
 mod slow;
 mod status;
+mod tap;
 mod tenancy;
+mod tls;
 
 pub use body::{json_response, read_body, text_response};
 pub use notes::{as_partial, note, noting, with_warnings};
@@ -17,4 +19,6 @@ pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
 pub use slow::{SlowQueries, SlowQuery, note_slow_queries};
 pub use status::{grpc_code, http_status};
+pub use tap::{Export, tapped};
 pub use tenancy::Tenancy;
+pub use tls::{HttpClient, Tls, cause, http_client};

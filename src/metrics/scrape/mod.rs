@@ -21,7 +21,6 @@ mod session;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 pub use board::{Board, Health, Listed, Watched};
 pub use config::Config;
