@@ -248,7 +248,8 @@ mod tests {
         fn no_text_is_too_strange(endpoint in ".{0,40}", headers in ".{0,40}", timeout in ".{0,8}") {
             let (config, _, _) = read(&[("ENDPOINT", &format!("http://{endpoint}")), ("HEADERS", &headers), ("TIMEOUT", &timeout)]);
             for target in config.targets {
-                prop_assert!(target.url.path().ends_with(&format!("/v1/{}", target.signal)));
+                let is_signals = target.url.path().ends_with(&format!("/v1/{}", target.signal));
+                prop_assert!(is_signals);
             }
         }
     }

@@ -50,37 +50,47 @@ impl Kind {
     }
 }
 
-/// Every listener that cannot have its address.
+/// Every listener that cannot have its address, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct BindErrors(Vec<BindError>);
+#[error("{}", told(.0))]
+pub struct BindErrors(Vec<(Endpoint, io::Error)>);
 
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {endpoint} (--{}): {}", endpoint.knob, why(.endpoint, .cause))]
-pub struct BindError {
-    endpoint: Endpoint,
-    cause: io::Error,
+/// A line for each reason, with all addresses that it keeps from being bound.
+fn told(errors: &[(Endpoint, io::Error)]) -> String {
+    let mut reasons: Vec<io::ErrorKind> = errors.iter().map(|(_, cause)| cause.kind()).collect();
+    let mut seen = Vec::new();
+    reasons.retain(|reason| {
+        !seen.contains(reason) && {
+            seen.push(*reason);
+            true
+        }
+    });
+    let lines = reasons.into_iter().map(|reason| {
+        let those: Vec<_> = errors.iter().filter(|(_, cause)| cause.kind() == reason).collect();
+        let addresses: Vec<String> = those.iter().map(|(endpoint, _)| format!("{endpoint} (--{})", endpoint.knob)).collect();
+        let others: Vec<String> = those.iter().map(|(endpoint, _)| format!("--{} {}", endpoint.knob, elsewhere(endpoint.port))).collect();
+        let cause = those.first().map(|(_, cause)| cause.to_string()).unwrap_or_default();
+        let what = match reason {
+            io::ErrorKind::AddrInUse => format!(
+                "another process has {} (another monocle, a Collector, otel-lgtm?). Stop it (`ss -ltnp` shows it), or choose another port ({}), or \
+                 off instead of a port",
+                if those.len() == 1 { "it" } else { "them" },
+                others.join(" ")
+            ),
+            io::ErrorKind::PermissionDenied => format!("{cause}. Ports below 1024 are for root: choose others ({})", others.join(" ")),
+            io::ErrorKind::AddrNotAvailable => {
+                "no address of this machine. --listen 127.0.0.1 is for this machine alone, --listen 0.0.0.0 for every network".to_owned()
+            }
+            _ => format!("{cause}. Is the host right (--listen HOST, or HOST:PORT in the listener's own knob)?"),
+        };
+        format!("cannot listen on {}: {what}", addresses.join(", "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What is wrong with an address, and what to do.
-fn why(endpoint: &Endpoint, cause: &io::Error) -> String {
-    let Endpoint { knob, host, port } = endpoint;
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "another process has that port (another monocle, a Collector, otel-lgtm?). Stop it (`ss -ltnp 'sport = :{port}'` shows it), or \
-             choose another port (--{knob} {}) or none (--{knob} off)",
-            if *port > 55_535 { port - 10_000 } else { port + 10_000 }
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("{cause}. Ports below 1024 are for root: choose another (--{knob} {})", u32::from(*port) + 10_000)
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "{host} is no address of this machine. --listen 127.0.0.1 is for this machine alone, --listen 0.0.0.0 for every network"
-            )
-        }
-        _ => format!("{cause}. Is {host:?} right (--listen, or HOST:PORT in --{knob})?"),
-    }
+/// A port that is likely to be free.
+fn elsewhere(port: u16) -> u16 {
+    port.checked_add(10_000).unwrap_or_else(|| port - 10_000)
 }
 
 pub(super) struct Bound {
@@ -115,7 +125,7 @@ pub(super) async fn bind(listeners: &Listeners) -> Result<Vec<Bound>, BindErrors
             Err(cause) if kind == Kind::Web && cause.kind() == io::ErrorKind::AddrInUse => {
                 tracing::warn!(%endpoint, "the port of the web page is taken; the page is on the other ports");
             }
-            Err(cause) => errors.push(BindError { endpoint: endpoint.clone(), cause }),
+            Err(cause) => errors.push((endpoint.clone(), cause)),
         }
     }
     if errors.is_empty() { Ok(bound) } else { Err(BindErrors(errors)) }
