@@ -30,9 +30,7 @@ impl Server {
     /// Starts the binary in `home` (data in `home/data`, output in `home/log`) with `flags` after those that every test
     /// needs, and returns when it is ready.
     pub fn start(home: &Path, flags: &[&str]) -> Server {
-        let mut server = Server::spawn(home, flags);
-        server.wait_ready(&home.join("data").join("addresses.json"));
-        server
+        Server::start_with(home, flags, &[])
     }
 
     /// As [`Server::start`], but does not wait: nothing can be asked of it, but it can be killed while it starts.
