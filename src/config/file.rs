@@ -79,5 +79,8 @@ mod tests {
         assert!(error.contains("line 4: there is no knob \"host\": `monocle --help`"), "{error}");
         assert!(parse("otlp-http = 1\nloki = \"").unwrap_err().contains("line 2"));
         assert!(parse("loki = [1]").unwrap_err().contains("line 1"));
+        let tenants = parse("[tenants.acme]\nseries = 5000\nrate = \"off\"").unwrap().tenants.unwrap();
+        assert_eq!((tenants["acme"].series.as_deref(), tenants["acme"].rate.as_deref()), (Some("5000"), Some("off")));
+        assert!(parse("[tenants.acme]\nspeed = 1").is_err());
     }
 }

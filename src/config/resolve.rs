@@ -1,15 +1,18 @@
 use super::{Mistakes, Settings};
-use crate::forward;
+use crate::ingest::{AllLimits, TenantLimits};
 use crate::metrics::scrape;
+use crate::model::TenantId;
 use crate::model::number::{format_size, parse_size};
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
 use crate::web::Tenancy;
-use crate::{derive, traces};
+use crate::{derive, forward, traces};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the program needs, from what the user said.
@@ -34,12 +37,13 @@ pub struct Config {
     pub tails_max: usize,
     pub delete_cancel_within: Duration,
     pub tenancy: Tenancy,
+    pub tenants: Arc<AllLimits>,
     pub query_timeout: Duration,
     pub admin: bool,
     pub log_json: bool,
     pub log_filter: String,
     /// Every knob with its value, in words, in the order of the definition.
-    pub effective: Vec<(&'static str, String)>,
+    pub effective: Vec<(String, String)>,
     /// What is allowed, and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -124,6 +128,7 @@ impl Config {
             tails_max: usize::try_from(r.count("tails-max", &settings.tails_max, 10)).unwrap_or(usize::MAX),
             delete_cancel_within: r.duration("delete-cancel-within", &settings.delete_cancel_within, "1d"),
             tenancy,
+            tenants: Arc::new(tenant_limits(&mut r, settings)),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
@@ -147,6 +152,37 @@ fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
         value_max_bytes: usize::try_from(value_max).unwrap_or(usize::MAX),
         request_max_spans: u32::try_from(spans).unwrap_or(u32::MAX),
     }
+}
+
+fn tenant_limits(r: &mut Resolver, settings: &Settings) -> AllLimits {
+    let limit = |r: &mut Resolver, knob: &str, said: Option<&String>, others: Option<u64>| match said.map(String::as_str) {
+        None | Some("off") => {
+            let limit = if said.is_some() { None } else { others };
+            r.note(knob, limit.map_or_else(|| "off".to_owned(), |limit| limit.to_string()));
+            limit
+        }
+        Some(_) if knob.ends_with("rate") => Some(r.size(knob, &said.cloned(), 1, 1)),
+        Some(_) => Some(r.count(knob, &said.cloned(), 1)),
+    };
+    let others = TenantLimits {
+        rate: limit(r, "tenant-rate", settings.tenant_rate.as_ref(), None),
+        series: limit(r, "tenant-series", settings.tenant_series.as_ref(), None),
+        streams: limit(r, "tenant-streams", settings.tenant_streams.as_ref(), None),
+    };
+    let mut named = HashMap::new();
+    for (name, said) in settings.tenants.iter().flatten() {
+        let knob = |word: &str| format!("tenants.{name}.{word}");
+        let limits = TenantLimits {
+            rate: limit(r, &knob("rate"), said.rate.as_ref(), others.rate),
+            series: limit(r, &knob("series"), said.series.as_ref(), others.series),
+            streams: limit(r, &knob("streams"), said.streams.as_ref(), others.streams),
+        };
+        match TenantId::parse(name) {
+            Ok(tenant) => drop(named.insert(tenant, limits)),
+            Err(error) => r.mistakes.push(format!("[tenants.{name}]: {error}")),
+        }
+    }
+    AllLimits { others, named }
 }
 
 fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
@@ -190,13 +226,17 @@ fn forwarded(r: &mut Resolver, settings: &Settings) -> forward::Config {
 struct Resolver {
     mistakes: Vec<String>,
     warnings: Vec<String>,
-    effective: Vec<(&'static str, String)>,
+    effective: Vec<(String, String)>,
 }
 
 impl Resolver {
-    fn text(&mut self, knob: &'static str, said: &Option<String>, default: &str) -> String {
+    fn note(&mut self, knob: &str, value: String) {
+        self.effective.push((knob.to_owned(), value));
+    }
+
+    fn text(&mut self, knob: &str, said: &Option<String>, default: &str) -> String {
         let text = said.clone().unwrap_or_else(|| default.to_owned());
-        self.effective.push((knob, text.clone()));
+        self.note(knob, text.clone());
         text
     }
 
@@ -225,7 +265,7 @@ impl Resolver {
     }
 
     fn endpoint(&mut self, knob: &'static str, said: &str, host: &str) -> Option<Endpoint> {
-        self.effective.push((knob, said.to_owned()));
+        self.note(knob, said.to_owned());
         if said == "off" {
             return None;
         }
@@ -263,17 +303,17 @@ impl Resolver {
     }
 
     /// The signal's own knob, or the one for all.
-    fn retention(&mut self, knob: &'static str, own: &Option<String>, all: &Option<String>, default: &str) -> Option<Duration> {
+    fn retention(&mut self, knob: &str, own: &Option<String>, all: &Option<String>, default: &str) -> Option<Duration> {
         let (named, said) = match (own, all) {
             (Some(said), _) => (knob, said.as_str()),
             (None, Some(said)) => ("retention", said.as_str()),
             (None, None) => (knob, default),
         };
-        self.effective.push((knob, said.to_owned()));
+        self.note(knob, said.to_owned());
         if said == "off" { None } else { Some(self.positive(named, said, " or off")) }
     }
 
-    fn duration(&mut self, knob: &'static str, said: &Option<String>, default: &str) -> Duration {
+    fn duration(&mut self, knob: &str, said: &Option<String>, default: &str) -> Duration {
         let said = self.text(knob, said, default);
         self.positive(knob, &said, "")
     }
@@ -292,8 +332,8 @@ impl Resolver {
         }
     }
 
-    fn size(&mut self, knob: &'static str, said: &Option<String>, default: u64, min: u64) -> u64 {
-        self.effective.push((knob, said.clone().unwrap_or_else(|| format_size(default))));
+    fn size(&mut self, knob: &str, said: &Option<String>, default: u64, min: u64) -> u64 {
+        self.note(knob, said.clone().unwrap_or_else(|| format_size(default)));
         let Some(said) = said else { return default };
         match parse_size(said) {
             Some(bytes) if bytes >= min => bytes,
@@ -309,8 +349,8 @@ impl Resolver {
     }
 
     /// A whole number above zero.
-    fn count(&mut self, knob: &'static str, said: &Option<String>, default: u64) -> u64 {
-        self.effective.push((knob, said.clone().unwrap_or_else(|| default.to_string())));
+    fn count(&mut self, knob: &str, said: &Option<String>, default: u64) -> u64 {
+        self.note(knob, said.clone().unwrap_or_else(|| default.to_string()));
         let Some(said) = said else { return default };
         said.parse().ok().filter(|n| *n > 0).unwrap_or_else(|| {
             self.mistakes.push(format!("--{knob}: expected a whole number above zero, got {said:?}"));
@@ -319,7 +359,7 @@ impl Resolver {
     }
 
     /// The first choice is the default.
-    fn word<T: Copy>(&mut self, knob: &'static str, said: &Option<String>, choices: &[(&str, T)]) -> T {
+    fn word<T: Copy>(&mut self, knob: &str, said: &Option<String>, choices: &[(&str, T)]) -> T {
         self.text(knob, said, choices[0].0);
         let chosen = match said {
             Some(said) => choices.iter().find(|(word, _)| word == said),
@@ -337,6 +377,7 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::TenantSettings;
 
     #[test]
     fn defaults_are_those_of_the_decisions() {
@@ -386,7 +427,7 @@ mod tests {
         let config = Config::resolve(&Settings { retention: Some("7d".into()), ..Settings::default() }).unwrap();
         let of = |knob: &str| config.effective.iter().find(|(of, _)| *of == knob).map(|(_, value)| value.as_str());
         // Told by what they set, or in the file only.
-        let told = Settings::names().into_iter().filter(|name| !["retention", "scrape"].contains(&name.as_str()));
+        let told = Settings::names().into_iter().filter(|name| !["retention", "scrape", "tenants"].contains(&name.as_str()));
         let missing: Vec<String> = told.filter(|name| of(name).is_none()).collect();
         assert!(missing.is_empty(), "{missing:?}");
         assert_eq!((of("retention-logs"), of("disk"), of("otlp-http")), (Some("7d"), Some("20GiB"), Some("4318")));
@@ -404,6 +445,25 @@ mod tests {
         assert_eq!((with(None, None), with(None, Some("http://v:4318")), with(Some("off"), Some("nonsense"))), (Ok(0), Ok(3), Ok(0)));
         assert!(with(Some("on"), None).unwrap_err().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
         assert!(with(None, Some("v:4318")).unwrap_err().contains("http://HOST:PORT"));
+    }
+
+    #[test]
+    fn a_tenant_has_its_own_limits_or_those_of_all() {
+        let own = |rate: &str| TenantSettings { rate: Some(rate.into()), ..TenantSettings::default() };
+        let said = Settings {
+            tenant_rate: Some("4MiB".into()),
+            tenant_series: Some("1000".into()),
+            tenants: Some([("big".to_owned(), own("1GiB")), ("free".to_owned(), own("off"))].into()),
+            ..Settings::default()
+        };
+        let limits = Config::resolve(&said).unwrap().tenants;
+        let of = |name: &str| limits.of(&TenantId::parse(name).unwrap());
+        assert_eq!((of("x").rate, of("x").series, of("x").streams), (Some(4 << 20), Some(1000), None));
+        assert_eq!((of("big").rate, of("big").series), (Some(1 << 30), Some(1000)));
+        assert_eq!(of("free").rate, None);
+        let wrong = Settings { tenants: Some([("a/b".to_owned(), own("often"))].into()), ..Settings::default() };
+        let text = Config::resolve(&wrong).unwrap_err().to_string();
+        assert!(text.contains("[tenants.a/b]") && text.contains("tenants.a/b.rate: expected a size"), "{text}");
     }
 
     #[test]

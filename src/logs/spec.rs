@@ -99,8 +99,8 @@ impl Spec for LogsSpec {
         Signal::Logs
     }
 
-    fn new_head(&self, _: &TenantId) -> LogsHead {
-        LogsHead::default()
+    fn new_head(&self, tenant: &TenantId) -> LogsHead {
+        LogsHead::bounded(self.config.limits.of(tenant).streams)
     }
 
     fn time_columns(&self) -> &'static [(&'static str, &'static str)] {

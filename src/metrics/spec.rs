@@ -4,7 +4,7 @@ use super::otlp::{self, SeriesCache, TranslationConfig};
 use super::rows::{Metadata, MetricRows};
 use super::select::SampleCache;
 use super::{remote_write, schema, select};
-use crate::ingest::{Encoding, Limits};
+use crate::ingest::{AllLimits, Encoding, Limits};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
 use crate::storage::block::{Block, BlockWriter};
@@ -33,6 +33,8 @@ pub struct Config {
     pub sample_cache_bytes: u64,
     /// Samples one query may hold.
     pub query_samples_max: u64,
+    /// What tenants may do.
+    pub limits: Arc<AllLimits>,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             lookback: Duration::from_secs(300),
             sample_cache_bytes: 64 << 20,
             query_samples_max: 50_000_000,
+            limits: Arc::default(),
         }
     }
 }
@@ -118,7 +121,8 @@ impl MetricsSpec {
     }
 
     fn registry(&self, tenant: &TenantId) -> Arc<Registry> {
-        self.registries.lock().entry(tenant.clone()).or_default().clone()
+        let new = || Arc::new(Registry::bounded(self.config.limits.of(tenant).series));
+        self.registries.lock().entry(tenant.clone()).or_insert_with(new).clone()
     }
 }
 

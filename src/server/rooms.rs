@@ -141,7 +141,7 @@ impl Parts<'_> {
         store.keep_within(self.disk.clone());
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
-        let door = Arc::new(door);
+        let door = Arc::new(door.limited(self.config.tenants.clone()));
         let (query, otlp) = routes(door.clone());
         let (query, otlp) = match self.forwarder.lane(door.store().spec().signal()) {
             Some(lane) => {
@@ -188,8 +188,12 @@ pub(super) fn build(
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();
-    let metrics =
-        metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
+    let metrics = metrics::Config {
+        retention: config.retention_metrics,
+        sample_cache_bytes: config.memory_bytes / 16,
+        limits: config.tenants.clone(),
+        ..metrics::Config::default()
+    };
     let mut scraper = None;
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let share = config.memory_bytes / SCRAPE_SHARE;
@@ -205,6 +209,7 @@ pub(super) fn build(
         retention: config.retention_logs,
         tails_max: config.tails_max,
         delete_cancel_within: config.delete_cancel_within,
+        limits: config.tenants.clone(),
         ..logs::Config::default()
     };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {

@@ -25,6 +25,6 @@ pub async fn export(State(api): State<Api>, request: Request) -> Response {
     };
     respond(accepted.await.map(|outcome| {
         let count = outcome.refusals.len() as u64;
-        (count > 0).then(|| Rejected { field: "rejectedLogRecords", count, message: outcome.refusals.message() })
+        (count > 0).then(|| Rejected { field: "rejectedLogRecords", count, message: outcome.refusals.summary() })
     }))
 }

@@ -25,6 +25,8 @@ pub struct LogsHead {
     state: Mutex<State>,
     /// Labels behind every stream id that is in use, here or in a block.
     ids: Mutex<HashMap<i64, Labels>>,
+    /// Streams that entries may belong to.
+    streams_max: Option<u64>,
 }
 
 #[derive(Default)]
@@ -39,6 +41,15 @@ pub struct Snapshot {
 }
 
 impl LogsHead {
+    pub fn bounded(streams_max: Option<u64>) -> LogsHead {
+        LogsHead { streams_max, ..LogsHead::default() }
+    }
+
+    /// How many streams there may be, if there are as many.
+    fn refuses_more(&self, ids: &HashMap<i64, Labels>) -> Option<u64> {
+        self.streams_max.filter(|max| ids.len() as u64 >= *max)
+    }
+
     fn push(&self, chunk: Chunk) -> Result<(), ArrowError> {
         let mut state = self.state.lock();
         state.stats.rows += chunk.rows();
@@ -59,6 +70,14 @@ impl LogsHead {
     }
 }
 
+/// Loki's words (contracts/loki.md 2.2).
+fn too_many_streams(labels: &Labels) -> String {
+    format!(
+        "maximum active stream limit exceeded when trying to create stream {labels}, reduce the number of active streams (reduce labels \
+         or reduce label values), or contact your Loki administrator to see if the limit can be increased, user: 'fake'"
+    )
+}
+
 impl Head for LogsHead {
     type Rows = LogRows;
     type Snapshot = Snapshot;
@@ -66,7 +85,8 @@ impl Head for LogsHead {
     fn prepare(&self, rows: &LogRows, blocks: &[Arc<Block>]) {
         for stream in &rows.streams {
             let id = stream.labels.stable_id();
-            if self.ids.lock().contains_key(&id) {
+            let known = |ids: &HashMap<i64, Labels>| ids.contains_key(&id) || self.refuses_more(ids).is_some();
+            if known(&self.ids.lock()) {
                 continue;
             }
             // A block that cannot be read is reported by queries; here it only means one check less, as does one with very many
@@ -82,6 +102,12 @@ impl Head for LogsHead {
     fn admit(&self, rows: &mut LogRows, refusals: &mut Refusals) {
         let mut ids = self.ids.lock();
         rows.streams.retain(|stream| {
+            if self.refuses_more(&ids).is_some() && !ids.contains_key(&stream.labels.stable_id()) {
+                for entry in &stream.entries {
+                    refusals.refuse(entry.index, Reason::TooManyStreams, || too_many_streams(&stream.labels));
+                }
+                return false;
+            }
             let owner = ids.entry(stream.labels.stable_id()).or_insert_with(|| stream.labels.clone());
             if *owner == stream.labels {
                 return true;
