@@ -36,20 +36,16 @@ impl Server {
         Server::start_with(home, flags, &[])
     }
 
-    /// As [`Server::start`], but does not wait: nothing can be asked of it, but it can be killed while it starts.
-    pub fn spawn(home: &Path, flags: &[&str]) -> Server {
-        Server::spawn_with(home, flags, &[])
-    }
-
     /// As [`Server::start`], with variables.
     pub fn start_with(home: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Server {
-        let mut server = Server::spawn_with(home, flags, variables);
+        let mut server = Server::spawn(home, flags, variables);
         server.wait_ready(&home.join("data").join("addresses.json"));
         server
     }
 
-    /// A listener that `flags` name is where they say, every other one on a free port.
-    pub fn spawn_with(home: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Server {
+    /// As [`Server::start_with`], but does not wait: nothing can be asked of it, but it can be killed while it starts. A listener that
+    /// `flags` name is where they say, every other one on a free port.
+    pub fn spawn(home: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let listeners = ["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo", "--web"];
         let free = listeners.iter().filter(|listener| !flags.contains(listener)).flat_map(|flag| [*flag, "0"]);
         let data = home.join("data");
