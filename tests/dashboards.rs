@@ -38,7 +38,9 @@ fn data_sources() -> Value {
 /// As Grafana writes them into a query when everything is chosen.
 fn substituted(query: &str) -> String {
     let mut query = query.to_owned();
-    for (name, value) in [("$__rate_interval", "5m"), ("$__range", "1h"), ("$service", ".*"), ("$instance", ".*"), ("$$__tags", "service=\"cart\"")] {
+    for (name, value) in
+        [("$__rate_interval", "5m"), ("$__range", "1h"), ("$service", ".*"), ("$instance", ".*"), ("$$__tags", "service=\"cart\"")]
+    {
         query = query.replace(name, value);
     }
     assert!(!query.contains('$'), "an unknown variable: {query}");
@@ -149,9 +151,15 @@ fn every_query_is_answered() {
     }
     assert!(queries > 70, "{queries} queries");
     // What is sent here has to be seen; the rest is about machines, JVMs, and what has not happened.
-    let seen = ["monocle-itself: Acknowledged items", "monocle-itself: Queries", "monocle-itself: Write-ahead log", "monocle-red: Failed traces"];
-    let of_shop =
-        ["monocle-red: Requests", "monocle-red: Duration", "monocle-red: Routes, by requests a second", "monocle-red: Calls", "monocle-red: Errors"];
+    let seen =
+        ["monocle-itself: Acknowledged items", "monocle-itself: Queries", "monocle-itself: Write-ahead log", "monocle-red: Failed traces"];
+    let of_shop = [
+        "monocle-red: Requests",
+        "monocle-red: Duration",
+        "monocle-red: Routes, by requests a second",
+        "monocle-red: Calls",
+        "monocle-red: Errors",
+    ];
     for panel in seen.iter().chain(of_shop.iter().filter(|_| has_shop)) {
         assert!(!empty.iter().any(|e| e == panel), "{panel} is empty; so are {empty:?}");
     }

@@ -19,7 +19,7 @@ fn sources(at: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The first argument of every `.route(` outside tests: the router's own definition.
+/// The first argument of every `.route(` outside tests: the router's own definition. One that is named `path` comes from a list.
 fn routes() -> BTreeSet<String> {
     let mut files = Vec::new();
     sources(&top().join("src"), &mut files);
@@ -31,11 +31,24 @@ fn routes() -> BTreeSet<String> {
         let text = fs::read_to_string(&file).unwrap();
         let live = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for call in live.split(".route(").skip(1) {
-            let path = call.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
-            routes.insert(path.unwrap_or_else(|| panic!("{}: a route without a literal path", file.display())).to_owned());
+            match call.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                Some(path) => drop(routes.insert(path.to_owned())),
+                None => assert!(call.starts_with("path,"), "{}: a route without a literal path", file.display()),
+            }
         }
+        // Lists of paths that have one answer each; a loop makes routes of them.
+        for list in live.split("const ").skip(1).filter(|c| c.starts_with("EMPTY:") || c.starts_with("UNSERVED:")) {
+            routes.extend(paths(list));
+        }
+        routes.extend(live.split("let pages = [").skip(1).flat_map(paths));
     }
     routes
+}
+
+/// Those of a list, up to its end.
+fn paths(list: &str) -> Vec<String> {
+    let list = list.split("];").next().unwrap_or_default();
+    list.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect()
 }
 
 #[test]

@@ -38,17 +38,28 @@ fn parse(text: &str) -> Result<Settings, String> {
     if !unknown.is_empty() {
         return Err(unknown.join("; "));
     }
-    for (_, value) in &mut table {
-        if let toml::Value::Integer(_) | toml::Value::Boolean(_) = value {
-            *value = toml::Value::String(value.to_string());
+    for (key, value) in &mut table {
+        match value {
+            toml::Value::Integer(_) | toml::Value::Boolean(_) => *value = toml::Value::String(value.to_string()),
+            toml::Value::String(_) => {}
+            _ if TABLES.contains(&key.as_str()) => {}
+            _ => return Err(format!("{}{key} is text in quotes, a whole number, true or false", line_of(key, text))),
         }
     }
     table.try_into().map_err(|e: toml::de::Error| e.to_string().trim_end().to_owned())
 }
 
-fn unknown_key(key: &str, text: &str, names: &[String]) -> String {
+/// What is said in tables.
+const TABLES: [&str; 2] = ["scrape", "tenants"];
+
+/// Where a key of the top level stands, as the beginning of a message.
+fn line_of(key: &str, text: &str) -> String {
     let at = text.lines().position(|line| line.trim_start().trim_start_matches(['[', '"', ' ']).starts_with(key));
-    let line = at.map(|at| format!("line {}: ", at + 1)).unwrap_or_default();
+    at.map(|at| format!("line {}: ", at + 1)).unwrap_or_default()
+}
+
+fn unknown_key(key: &str, text: &str, names: &[String]) -> String {
+    let line = line_of(key, text);
     let advice = match nearest(key, names) {
         Some(name) => format!("did you mean {name}?"),
         None => "`monocle --help` lists them; here they are without their dashes".to_owned(),

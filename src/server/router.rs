@@ -54,7 +54,7 @@ pub(super) fn build(
         .layer(CompressionLayer::new());
     let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_otlp).layer(browser_sdks());
     let receivers = receivers.fallback(not_found);
-    Routers { otlp, query, receivers, health: admin::health_routes(rooms.clone()).fallback(not_found) }
+    Routers { otlp, query, receivers, health: admin::collector_health_routes(rooms.clone()).fallback(not_found) }
 }
 
 /// Browsers that send OTLP/HTTP, from any http:// origin, as otel-lgtm's collector allows.

@@ -17,6 +17,16 @@ export function count(value: number): string {
   return `${Number.isInteger(scaled) ? scaled : scaled.toPrecision(3)}${unit}`;
 }
 
+/** A part of one, in percent. */
+export function percent(share: number): string {
+  return Number.isFinite(share) ? `${Number((100 * share).toPrecision(3))} %` : "–";
+}
+
+/** A number of things a second; a minute where they are rare. */
+export function rate(perSecond: number): string {
+  return perSecond === 0 || perSecond >= 0.1 ? `${count(perSecond)}/s` : `${Number((60 * perSecond).toPrecision(2))}/min`;
+}
+
 /** Nanoseconds as the nearest unit. */
 export function duration(nanos: number): string {
   const units: [number, string][] = [[86400e9, "d"], [3600e9, "h"], [60e9, "m"], [1e9, "s"], [1e6, "ms"], [1e3, "µs"]];
