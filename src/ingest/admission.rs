@@ -140,7 +140,7 @@ impl Gate {
         let left = self.memory.max().saturating_sub(self.memory.used());
         // Whoever has nothing here may try, however large it is.
         if held > 0 && held.saturating_add(bytes) > left {
-            return Err(Failure::unavailable("memory for requests of one tenant is used up"));
+            return Err(Failure::unavailable("memory for requests of one tenant is used up").because("memory"));
         }
         Ok(entered)
     }

@@ -150,14 +150,17 @@ async fn permit(of: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
 }
 
 fn no_memory() -> Failure {
-    Failure::unavailable("memory for requests is used up")
+    Failure::unavailable("memory for requests is used up").because("memory")
 }
 
 fn failure_of(error: AppendError) -> Failure {
+    let unavailable = Failure::unavailable(error.to_string());
     match error {
         AppendError::TooLarge => Failure::new(FailureKind::TooLarge, error.to_string()),
-        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..Failure::unavailable(error.to_string()) },
-        _ => Failure::unavailable(error.to_string()),
+        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..unavailable.because("disk_full") },
+        AppendError::HeadFull => unavailable.because("memory"),
+        AppendError::WalFull => unavailable.because("wal_full"),
+        AppendError::NotReady | AppendError::Stopping => unavailable.because("not_ready"),
     }
 }
 
@@ -165,6 +168,9 @@ fn failure_of(error: AppendError) -> Failure {
 const DISK_RETRY: Duration = Duration::from_secs(5);
 
 fn reason_of(failure: &Failure) -> &'static str {
+    if let Some(reason) = failure.reason {
+        return reason;
+    }
     match failure.kind {
         FailureKind::Invalid => "invalid",
         FailureKind::Unauthenticated => "unauthenticated",

@@ -31,6 +31,8 @@ pub struct Config {
     pub lookback: Duration,
     /// Bytes of decoded samples of blocks that are kept for the next queries.
     pub sample_cache_bytes: u64,
+    /// Bytes of what is known of series by the bytes that name them.
+    pub series_cache_bytes: usize,
     /// Samples one query may hold.
     pub query_samples_max: u64,
     /// What tenants may do.
@@ -46,6 +48,7 @@ impl Default for Config {
             translation: TranslationConfig::default(),
             lookback: Duration::from_secs(300),
             sample_cache_bytes: 64 << 20,
+            series_cache_bytes: 64 << 20,
             query_samples_max: 50_000_000,
             limits: Arc::default(),
         }
@@ -98,7 +101,8 @@ pub struct MetricsSpec {
 impl MetricsSpec {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> MetricsSpec {
         let samples = Arc::new(SampleCache::new(config.sample_cache_bytes));
-        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), known: Arc::default(), samples }
+        let known = Arc::new(SeriesCache::new(config.series_cache_bytes));
+        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), known, samples }
     }
 
     pub fn config(&self) -> &Arc<Config> {

@@ -131,7 +131,7 @@ impl Context {
         let failure = if sum > *max {
             format!("query needs more memory than one query may use ({max} bytes); narrow the time range or the selector")
         } else if !all.take(bytes) {
-            format!("queries use all the memory that they may use together ({} bytes); try again later", all.max())
+            format!("no memory is left for queries, which may use {} bytes together; try again later", all.max())
         } else {
             return Ok(());
         };

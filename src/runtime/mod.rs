@@ -5,6 +5,7 @@ mod budget;
 mod clock;
 mod disk;
 mod host;
+mod memory;
 #[cfg(test)]
 pub mod memory_disk;
 mod metered;
@@ -19,6 +20,7 @@ pub use budget::{Budget, Reservation};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
 pub use host::{DirectoryLock, Taken, cores, memory_total_bytes, read_text, user_id};
+pub use memory::{Memory, MemoryUse, Pressure, Purpose, Shrink, give_back_freed};
 pub use metered::MeteredDisk;
 pub use pace::{Pace, Rate};
 pub use tasks::{Shutdown, Tasks};

@@ -6,7 +6,7 @@ use crate::ingest::{Door, Limits};
 use crate::metrics::Writer;
 use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
-use crate::runtime::{Budget, Shutdown, World};
+use crate::runtime::{Budget, Memory, Shrink, Shutdown, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
 use crate::storage::tier::{self, Tier, UploadError};
@@ -45,6 +45,8 @@ pub(super) trait Engine: Send + Sync {
     fn flush(&self) -> Result<(), MaintenanceError>;
     fn compact(&self) -> Result<(), MaintenanceError>;
     fn status(&self) -> StoreStatus;
+    /// Bytes that a cut would free, about.
+    fn head_bytes(&self) -> u64;
     /// What the disk budget sees of it.
     fn on_disk(&self) -> Arc<dyn Holder>;
     fn close(&self) -> Result<(), MaintenanceError>;
@@ -83,6 +85,10 @@ impl<S: Spec> Engine for Running<S> {
         self.store.status()
     }
 
+    fn head_bytes(&self) -> u64 {
+        self.store.head_stats().bytes
+    }
+
     fn on_disk(&self) -> Arc<dyn Holder> {
         Arc::new(OnDisk { store: self.store.clone(), retention: self.maintenance.retention })
     }
@@ -112,6 +118,7 @@ struct Parts<'a> {
     catalog: &'a Arc<Catalog>,
     telemetry: &'a Telemetry,
     forwarder: &'a Forwarder,
+    memory: &'a Arc<Memory>,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
     disk: &'a Arc<DiskRoom>,
@@ -126,6 +133,12 @@ impl Parts<'_> {
         }
     }
 
+    /// Lets a cache shrink when memory is short, for as long as it lives.
+    fn may_shrink<C: Shrink + 'static>(&self, cache: &Arc<C>) {
+        let cache = Arc::downgrade(cache);
+        self.memory.may_shrink(cache);
+    }
+
     /// The store and door of one signal, and the routes that `routes` makes of them.
     fn room<S: Spec>(
         &self,
@@ -134,11 +147,11 @@ impl Parts<'_> {
         routes: impl FnOnce(Arc<Door<S>>) -> (Router, Router),
     ) -> Result<(Room, Arc<Door<S>>), ServeError> {
         let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: self.disk.part().min(WAL_MAX_BYTES) };
-        // Three signals share the three tenths of memory that heads may take.
-        let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
+        let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / HEAD_SHARE };
         let store = Store::open(spec, self.tier.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
         let store = Arc::new(store);
         store.keep_within(self.disk.clone());
+        store.wait_for_cuts(CUT_PATIENCE);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let door = Arc::new(door.limited(self.config.tenants.clone()));
@@ -155,11 +168,22 @@ impl Parts<'_> {
     }
 }
 
+/// The part of the memory that the heads of one signal may take: half of it before they are cut.
+const HEAD_SHARE: u64 = 10;
+
+/// A write that finds the head full waits so long for a cut: less than senders wait for an answer.
+const CUT_PATIENCE: Duration = Duration::from_secs(4);
+
 /// Memory for which one merge may take one more block: a tenth of it is what a block needs.
 const MERGE_INPUT_BYTES: u64 = 64 << 20;
 
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
+
+/// The parts of the memory for decoded samples of blocks, and for what is known of series by their bytes.
+const SAMPLES_SHARE: u64 = 16;
+const SERIES_SHARE: u64 = 16;
+const SERIES_MAX_BYTES: usize = 64 << 20;
 
 /// The part of the memory that answers of targets may take.
 const SCRAPE_SHARE: u64 = 8;
@@ -173,8 +197,8 @@ pub(super) fn build(
     (disk, tier): (&Arc<DiskRoom>, &Tier),
     catalog: &Arc<Catalog>,
     pool: &Pool,
-    telemetry: &Telemetry,
-    forwarder: &Forwarder,
+    (memory, requests): (&Arc<Memory>, &Arc<Budget>),
+    (telemetry, forwarder): (&Telemetry, &Forwarder),
 ) -> Result<Built, ServeError> {
     let parts = Parts {
         config,
@@ -183,19 +207,24 @@ pub(super) fn build(
         catalog,
         telemetry,
         forwarder,
-        requests: Budget::new(config.memory_bytes * 3 / 10),
+        memory,
+        requests: requests.clone(),
         disk,
         turn: maintenance::Turn::default(),
     };
     let clock = || world.clock.clone();
     let metrics = metrics::Config {
         retention: config.retention_metrics,
-        sample_cache_bytes: config.memory_bytes / 16,
+        sample_cache_bytes: config.memory_bytes / SAMPLES_SHARE,
+        series_cache_bytes: usize::try_from(config.memory_bytes / SERIES_SHARE).unwrap_or(usize::MAX).min(SERIES_MAX_BYTES),
         limits: config.tenants.clone(),
         ..metrics::Config::default()
     };
     let mut scraper = None;
-    let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+    let metrics = metrics::MetricsSpec::new(metrics, clock());
+    parts.may_shrink(metrics.samples());
+    parts.may_shrink(metrics.known_series());
+    let (metrics, metrics_door) = parts.room(metrics, config.retention_metrics, |door| {
         let share = config.memory_bytes / SCRAPE_SHARE;
         let scraping = Scraper::new(config.scrape.clone(), Writer::new(door.clone()), clock(), telemetry.clone(), share);
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
@@ -221,6 +250,7 @@ pub(super) fn build(
     let mut receivers = Router::new();
     let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        parts.may_shrink(api.cache());
         receivers = traces::api::receiver_routes(api.clone());
         let query = traces::api::query_routes(api.clone());
         let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };

@@ -1,7 +1,9 @@
 //! Our own observability: one list of names, and a registry that is handed down, never a global.
 
+mod memory;
 mod names;
 
+pub use memory::MemoryMetrics;
 pub use names::{BucketMetrics, DeriveMetrics, ForwardMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
@@ -19,6 +21,7 @@ pub struct Telemetry {
     pub derive: DeriveMetrics,
     pub scrape: ScrapeMetrics,
     pub forward: ForwardMetrics,
+    pub memory: MemoryMetrics,
 }
 
 impl Default for Telemetry {
@@ -31,7 +34,8 @@ impl Default for Telemetry {
         let derive = DeriveMetrics::register(&mut registry);
         let scrape = ScrapeMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward }
+        let memory = MemoryMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward, memory }
     }
 }
 

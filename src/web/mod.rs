@@ -12,7 +12,7 @@ mod tap;
 mod tenancy;
 mod tls;
 
-pub use body::{json_response, read_body, text_response};
+pub use body::{hold_bodies, json_response, read_body, text_response};
 pub use notes::{as_partial, note, noting, with_warnings};
 pub use origin::{is_own_page, own_pages_only};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};

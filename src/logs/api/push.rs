@@ -3,7 +3,7 @@
 use super::Api;
 use crate::ingest::{Encoding, Outcome};
 use crate::logs::push::NO_STREAMS;
-use crate::logs::spec::{FrameKind, translate_live};
+use crate::logs::spec::FrameKind;
 use crate::model::{Failure, FailureKind, Reason};
 use crate::storage::{Refusals, Rows as _};
 use crate::web::{http_status, read_body, rpc_status, text_response};
@@ -72,8 +72,8 @@ async fn accept_push(api: &Api, request: Request, json: FrameKind) -> Result<Out
         name => Encoding::parse(Some(name)).map_err(|_| Failure::invalid(format!("Content-Encoding {name:?} not supported")))?,
     };
     let body = read_body(body, api.door.limits().wire_max_bytes).await?;
-    let config = api.door.store().spec().config().clone();
-    let translate = move |body: &Bytes, received_at: i64| translate_live(kind, body, received_at, &config);
+    let translator = api.door.store().spec().translator().clone();
+    let translate = move |body: &Bytes, received_at: i64| translator.live(kind, body, received_at);
     api.door.accept(tenant, kind as u8, encoding, body, translate).await
 }
 
@@ -112,9 +112,9 @@ async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
         }
     };
     let body = read_body(body, api.door.limits().wire_max_bytes).await?;
-    let config = api.door.store().spec().config().clone();
+    let translator = api.door.store().spec().translator().clone();
     let translate = move |body: &Bytes, received_at: i64| {
-        let (rows, refusals) = translate_live(kind, body, received_at, &config)?;
+        let (rows, refusals) = translator.live(kind, body, received_at)?;
         if rows.is_empty() && refusals.is_empty() {
             return Err(Failure::invalid(NO_RECORDS));
         }

@@ -1,13 +1,14 @@
 //! Acknowledged entries that are in no block yet: immutable chunks in order of acceptance. Small chunks are merged as
-//! they come, so that a thousand small requests do not leave a thousand small batches behind.
+//! they come, so that a thousand small requests do not leave a thousand small chunks behind.
 
 mod chunk;
 mod cut;
 
 pub use chunk::Chunk;
+use chunk::Chunks;
 pub use cut::{dense_labels, logs_options, sort_key};
 
-use super::entry::LogRows;
+use super::rows::LogRows;
 use super::source::kept_streams;
 use crate::model::{Labels, Reason};
 use crate::storage::block::Block;
@@ -31,7 +32,7 @@ pub struct LogsHead {
 
 #[derive(Default)]
 struct State {
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Chunks,
     stats: HeadStats,
 }
 
@@ -49,25 +50,6 @@ impl LogsHead {
     fn refuses_more(&self, ids: &HashMap<i64, Labels>) -> Option<u64> {
         self.streams_max.filter(|max| ids.len() as u64 >= *max)
     }
-
-    fn push(&self, chunk: Chunk) -> Result<(), ArrowError> {
-        let mut state = self.state.lock();
-        state.stats.rows += chunk.rows();
-        state.stats.bytes += chunk.bytes();
-        state.chunks.push(Arc::new(chunk));
-        while let [.., a, b] = &state.chunks[..]
-            && a.merges_with(b)
-        {
-            let merged = Arc::new(a.merge(b)?);
-            // A stream that both have is there once now.
-            let separate = a.bytes() + b.bytes();
-            state.stats.bytes = (state.stats.bytes + merged.bytes()).saturating_sub(separate);
-            let keep = state.chunks.len() - 2;
-            state.chunks.truncate(keep);
-            state.chunks.push(merged);
-        }
-        Ok(())
-    }
 }
 
 /// Loki's words (contracts/loki.md 2.2).
@@ -83,8 +65,8 @@ impl Head for LogsHead {
     type Snapshot = Snapshot;
 
     fn prepare(&self, rows: &LogRows, blocks: &[Arc<Block>]) {
-        for stream in &rows.streams {
-            let id = stream.labels.stable_id();
+        for stream in rows.streams() {
+            let id = stream.id;
             let known = |ids: &HashMap<i64, Labels>| ids.contains_key(&id) || self.refuses_more(ids).is_some();
             if known(&self.ids.lock()) {
                 continue;
@@ -101,18 +83,18 @@ impl Head for LogsHead {
 
     fn admit(&self, rows: &mut LogRows, refusals: &mut Refusals) {
         let mut ids = self.ids.lock();
-        rows.streams.retain(|stream| {
-            if self.refuses_more(&ids).is_some() && !ids.contains_key(&stream.labels.stable_id()) {
-                for entry in &stream.entries {
+        rows.retain_streams(|rows, stream| {
+            if self.refuses_more(&ids).is_some() && !ids.contains_key(&stream.id) {
+                for entry in rows.of_stream(stream) {
                     refusals.refuse(entry.index, Reason::TooManyStreams, || too_many_streams(&stream.labels));
                 }
                 return false;
             }
-            let owner = ids.entry(stream.labels.stable_id()).or_insert_with(|| stream.labels.clone());
+            let owner = ids.entry(stream.id).or_insert_with(|| stream.labels.clone());
             if *owner == stream.labels {
                 return true;
             }
-            for entry in &stream.entries {
+            for entry in rows.of_stream(stream) {
                 let message = || format!("stream '{}' has the id of stream '{owner}'", stream.labels);
                 refusals.refuse(entry.index, Reason::IdCollision, message);
             }
@@ -121,15 +103,15 @@ impl Head for LogsHead {
     }
 
     fn apply(&self, rows: LogRows) {
-        let built = Chunk::build(&rows).and_then(|chunk| self.push(chunk));
-        if let Err(error) = built {
-            // Cannot happen within the bounds of a request: offsets of a chunk fit 31 bits.
-            tracing::error!(%error, "log entries are in the write-ahead log but not in the head");
-        }
+        let chunk = Chunk::new(rows);
+        let mut state = self.state.lock();
+        state.stats.rows += chunk.rows();
+        let change = state.chunks.push(chunk);
+        state.stats.bytes = state.stats.bytes.saturating_add_signed(change);
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { chunks: self.state.lock().chunks.clone() }
+        Snapshot { chunks: self.state.lock().chunks.iter().cloned().collect() }
     }
 
     fn stats(&self) -> HeadStats {
@@ -139,7 +121,7 @@ impl Head for LogsHead {
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {
-        cut::drafts(self.snapshot().chunks)
+        Box::new(cut::drafts(self.snapshot().chunks))
     }
 }
 

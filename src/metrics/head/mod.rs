@@ -80,7 +80,7 @@ impl Head for MetricsHead {
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
-        cut::cut(&self.registry, &self.buffers)
+        Box::new(cut::cut(&self.registry, &self.buffers))
     }
 }
 
