@@ -159,6 +159,7 @@ pub(super) async fn serve(bound: Bound, router: Router, shutdown: Shutdown, drai
         tokio::spawn(async move {
             let _permit = permit;
             let is_tls = tokio::select! {
+                biased;
                 is_tls = begins_as_tls(&stream) => is_tls,
                 () = shutdown.requested() => return,
             };
