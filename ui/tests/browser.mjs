@@ -123,8 +123,10 @@ await check("metrics at an instant, dark", async () => {
   await page.emulateMedia({ colorScheme: "dark" });
   await page.getByLabel("Kind of query").selectOption("instant");
   await page.getByText("At ").first().waitFor();
-  await page.emulateMedia({ colorScheme: "light" });
+  const [red] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number));
+  assert.ok(red < 80, "the background is dark");
 });
+await page.emulateMedia({ colorScheme: "light" });
 
 await check("typing a query with completion", async () => {
   await open("metrics");
