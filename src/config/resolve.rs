@@ -7,7 +7,7 @@ use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
-use crate::web::Tenancy;
+use crate::web::{Origins, Tenancy};
 use crate::{derive, forward, traces};
 use std::collections::HashMap;
 use std::fmt;
@@ -38,6 +38,8 @@ pub struct Config {
     pub delete_cancel_within: Duration,
     pub tenancy: Tenancy,
     pub tenants: Arc<AllLimits>,
+    /// Whose pages may read answers.
+    pub cors: Option<Origins>,
     pub query_timeout: Duration,
     pub admin: bool,
     pub log_json: bool,
@@ -129,6 +131,7 @@ impl Config {
             delete_cancel_within: r.duration("delete-cancel-within", &settings.delete_cancel_within, "1d"),
             tenancy,
             tenants: Arc::new(tenant_limits(&mut r, settings)),
+            cors: r.origins(&settings.web_cors_origin),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
@@ -300,6 +303,15 @@ impl Resolver {
             self.mistakes.push(format!("--s3: expected s3://BUCKET or s3://BUCKET/PREFIX, got {url:?}"));
         }
         found.map(|bucket| BucketConfig { endpoint, region: settings.s3_region.clone(), path_style, ..bucket })
+    }
+
+    fn origins(&mut self, said: &Option<String>) -> Option<Origins> {
+        let text = self.text("web-cors-origin", said, "");
+        let read = Origins::new(said.as_ref().map(|_| text.as_str())?);
+        if let Err(error) = &read {
+            self.mistakes.push(format!("--web-cors-origin: {error}"));
+        }
+        read.ok()
     }
 
     /// The signal's own knob, or the one for all.

@@ -215,6 +215,10 @@ pub struct Settings {
     #[arg(skip)]
     pub tenants: Option<BTreeMap<String, TenantSettings>>,
 
+    /// Pages of which origins may read answers of the query APIs: a regular expression for the whole of an origin [default: none]
+    #[arg(long, env = "MONOCLE_WEB_CORS_ORIGIN", help_heading = "Who, and what is said", value_name = "REGEXP")]
+    pub web_cors_origin: Option<String>,
+
     /// The longest a query may take [default: 2m]
     #[arg(long, env = "MONOCLE_QUERY_TIMEOUT", help_heading = "Bounds", value_name = "DURATION")]
     pub query_timeout: Option<String>,
@@ -287,6 +291,7 @@ impl Settings {
             tenant_series,
             tenant_streams,
             tenants,
+            web_cors_origin,
             query_timeout,
             admin,
             log_format,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use budget::{Budget, Reservation};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
-pub use host::{DirectoryLock, Taken, cores, memory_total_bytes, read_text, user_id};
+pub use host::{DirectoryLock, Taken, cores, hostname, memory_total_bytes, read_text, user_id, working_directory};
 pub use memory::{Memory, MemoryUse, Pressure, Purpose, Shrink, give_back_freed};
 pub use metered::MeteredDisk;
 pub use pace::{Pace, Rate};

@@ -130,7 +130,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
     let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
-    let routers = router::build(&rooms, receivers, &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
+    let shared = (slow, config.cors.clone());
+    let routers = router::build(&rooms, receivers, &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), shared);
     let addresses: Vec<(Kind, SocketAddr)> = bound.iter().map(|b| (b.kind, b.address)).collect();
     for bound in bound {
         let router = routers.of(bound.kind);

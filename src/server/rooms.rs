@@ -6,7 +6,7 @@ use crate::ingest::{Door, Limits};
 use crate::metrics::Writer;
 use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
-use crate::runtime::{Budget, Memory, Shrink, Shutdown, World};
+use crate::runtime::{Budget, Memory, Shrink, Shutdown, World, hostname, working_directory};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
 use crate::storage::tier::{self, Tier, UploadError};
@@ -228,7 +228,14 @@ pub(super) fn build(
         let share = config.memory_bytes / SCRAPE_SHARE;
         let scraping = Scraper::new(config.scrape.clone(), Writer::new(door.clone()), clock(), telemetry.clone(), share);
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        let api = api.scraping(scraping.board());
+        let about = metrics::api::About {
+            started_at: world.clock.now(),
+            hostname: hostname(),
+            working_directory: working_directory(),
+            memory_bytes: config.memory_bytes,
+            admin: super::admin_allowed(config),
+        };
+        let api = api.scraping(scraping.board()).about(about);
         scraper = (!config.scrape.is_empty()).then_some(scraping);
         let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
         let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));

@@ -3,7 +3,7 @@ use super::rooms::Room;
 use super::{admin, page};
 use crate::runtime::Budget;
 use crate::telemetry::Telemetry;
-use crate::web::{SlowQueries, hold_bodies, note_slow_queries, text_response};
+use crate::web::{Origins, SlowQueries, hold_bodies, note_slow_queries, share_with, text_response};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use http::{HeaderValue, StatusCode};
@@ -37,11 +37,15 @@ pub(super) fn build(
     telemetry: &Telemetry,
     admin_allowed: bool,
     status: Router,
-    slow: SlowQueries,
+    (slow, cors): (SlowQueries, Option<Origins>),
 ) -> Routers {
     let merged = |pick: fn(&Room) -> Router| rooms.iter().map(pick).fold(Router::new(), Router::merge);
     let held = || from_fn_with_state(bodies.clone(), hold_bodies);
     let apis = merged(|room| room.query.clone()).layer(held());
+    let apis = match cors {
+        Some(origins) => apis.layer(from_fn_with_state(origins, share_with)),
+        None => apis,
+    };
     // OTLP/HTTP is taken on these ports as well: the page sends its sample to where it came from.
     let otlp = merged(|room| room.otlp.clone()).layer(held());
     let query = apis

@@ -1,15 +1,17 @@
 //! Label names, label values and series (contracts/prometheus.md 1.5).
 
 use super::error::ApiError;
-use super::json::{push_labels, string_list, success};
+use super::json::{list, push_labels, push_string, success_in_pieces};
 use super::{Api, params};
 use crate::metrics::promql::{Interval, Selector};
 use crate::metrics::select::Querier;
 use crate::model::{Labels, Matcher};
 use crate::query::QueryError;
 use crate::web::Params;
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use std::collections::{BTreeSet, HashMap};
 
 const TRUNCATED: &str = "results truncated due to limit";
@@ -88,7 +90,7 @@ fn limited(found: BTreeSet<String>, limit: usize) -> Response {
     let kept = if limit == 0 { usize::MAX } else { limit };
     let texts: Vec<String> = found.into_iter().take(kept).collect();
     let warnings = if truncated { vec![TRUNCATED.to_owned()] } else { Vec::new() };
-    success(&string_list(&texts), &warnings, &[])
+    success_in_pieces(list(texts, |out, text| push_string(out, text)), warnings, Vec::new())
 }
 
 pub async fn names(State(api): State<Api>, params: Params) -> Response {
@@ -109,8 +111,15 @@ pub async fn names(State(api): State<Api>, params: Params) -> Response {
     api.answer(work).await
 }
 
-pub async fn values(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Response {
+pub async fn values(State(api): State<Api>, name: Result<Path<String>, PathRejection>, uri: OriginalUri, params: Params) -> Response {
     let work = async {
+        let Ok(Path(name)) = name else {
+            let written = uri.path().rsplit('/').nth(1).unwrap_or_default();
+            return Err(ApiError::BadData(format!(
+                "invalid label name: \"{}\"",
+                percent_decode_str(written).collect::<Vec<u8>>().escape_ascii()
+            )));
+        };
         let name = unescaped(&name);
         if name.is_empty() {
             return Err(ApiError::BadData(format!("invalid label name: {name:?}")));
@@ -130,19 +139,13 @@ pub async fn series(State(api): State<Api>, params: Params) -> Response {
         }
         let request = Request::new(&params)?;
         let limit = request.limit;
-        let found = api.read(&params, None, move |querier| request.series(querier)).await?;
+        let mut found = api.read(&params, None, move |querier| request.series(querier)).await?;
         let truncated = limit > 0 && found.len() > limit;
-        let kept = if limit == 0 { usize::MAX } else { limit };
-        let mut data = String::from("[");
-        for (i, labels) in found.iter().take(kept).enumerate() {
-            if i > 0 {
-                data.push(',');
-            }
-            push_labels(&mut data, labels);
+        if truncated {
+            found.truncate(limit);
         }
-        data.push(']');
         let warnings = if truncated { vec![TRUNCATED.to_owned()] } else { Vec::new() };
-        Ok(success(&data, &warnings, &[]))
+        Ok(success_in_pieces(list(found, push_labels), warnings, Vec::new()))
     };
     api.answer(work).await
 }

@@ -140,6 +140,21 @@ impl HeadSnapshot {
         })
     }
 
+    /// Times of the oldest and the newest of all samples and exemplars, milliseconds.
+    pub fn bounds(&self) -> Option<(i64, i64)> {
+        let mut bounds: Option<(i64, i64)> = None;
+        let _ = self.groups::<std::convert::Infallible>(&[], |group| {
+            let times = |s: &Stored| {
+                s.times().fold(None, |all: Option<(i64, i64)>, ts| Some(all.map_or((ts, ts), |(a, b)| (a.min(ts), b.max(ts)))))
+            };
+            for (low, high) in self.those(group, times) {
+                bounds = Some(bounds.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
+            }
+            Ok(())
+        });
+        bounds
+    }
+
     /// Calls `visit` with the exemplars of each series that satisfies all matchers, in order of acceptance.
     pub fn exemplars<E>(&self, matchers: &[Matcher], mut visit: impl FnMut(Labels, Vec<Exemplar>) -> Result<(), E>) -> Result<(), E> {
         self.groups(matchers, |group| {
