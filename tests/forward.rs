@@ -190,15 +190,15 @@ fn a_vendor_that_does_not_answer_holds_up_nobody() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     // A queue of a thirty-second of it.
-    let ours = Server::start_with(home.path(), &["--memory", "64MiB"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
-    let long = "x".repeat(100_000);
-    for n in 0..30 {
+    let ours = Server::start_with(home.path(), &["--memory", "256MiB"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+    let long = "x".repeat(200_000);
+    for n in 0..60 {
         send_log(&ours, &format!("{n} {long}"));
     }
     let dropped = || metric(&ours, "monocle_forward_dropped_total{signal=\"logs\",reason=\"queue_full\"}");
-    assert!((9..=12).contains(&dropped()), "{} of 30 did not fit", dropped());
+    assert!((17..=21).contains(&dropped()), "{} of 60 did not fit", dropped());
     assert!(ours.log().contains("the queue is full"));
-    assert_eq!(lines(&ours).len(), 30);
+    assert_eq!(lines(&ours).len(), 60);
     let stopping = Instant::now();
     assert!(ours.stop().success());
     assert!(stopping.elapsed() < Duration::from_secs(20));
