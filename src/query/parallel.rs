@@ -249,9 +249,7 @@ mod tests {
             Ok(number < 9)
         });
         assert_eq!((ended, taken), (Ok(()), 10));
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            in_order(&ctx, 500, |n| if n == 77 { panic!("77") } else { Ok(n) }, |_| Ok(true))
-        }));
-        assert!(panicked.is_err());
+        let panics = || in_order(&ctx, 500, |n| if n == 77 { panic!("77") } else { Ok(n) }, |_| Ok(true));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
     }
 }
