@@ -154,7 +154,7 @@ fn every_query_is_answered() {
     assert!(queries > 70, "{queries} queries");
     // What is sent here has to be seen; the rest is about machines, JVMs, and what has not happened.
     let seen =
-        ["monocle-itself: Acknowledged items", "monocle-itself: Queries", "monocle-itself: Write-ahead log", "monocle-red: Failed traces"];
+        ["monocle-itself: Acknowledged items", "monocle-itself: Received", "monocle-itself: Write-ahead log", "monocle-red: Failed traces"];
     let of_shop = [
         "monocle-red: Requests",
         "monocle-red: Duration",
