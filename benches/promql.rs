@@ -227,7 +227,7 @@ fn main() -> Result<()> {
             let path = format!("/api/v1/query_range?query={}&start={DAY_START}&end={}&step=8", encoded(query), DAY_START + DAY - 1);
             let started = Instant::now();
             let answer = server.ask(&path).await.map_or_else(|e| e.to_string(), |body| format!("{} B", body.len()));
-            let (took, resident) = (started.elapsed().as_secs_f64(), resident()? >> 20);
+            let (took, resident) = (started.elapsed().as_secs_f64(), memory::resident("self")?.now >> 20);
             let answer: String = answer.chars().rev().take(150).collect::<Vec<_>>().into_iter().rev().collect();
             writeln!(out, "| {query} of {WIDE_SERIES} series at 10,800 steps | {took:.1} s, {resident} MB resident | {answer} |")?;
         }

@@ -1,6 +1,7 @@
 use super::progress::Progress;
 use crate::config::Config;
-use crate::runtime::{DirectoryLock, World};
+use crate::runtime::World;
+use crate::server::lock_directory;
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
 use crate::storage::rebuild::rebuild;
@@ -45,8 +46,7 @@ pub(super) fn rebuild_catalog(config: Config) -> Result<(), String> {
     if !world.disk.exists(&layout.blocks()) {
         return Err(format!("{} does not exist: with --s3, `monocle serve` fills an empty directory by itself", layout.blocks().display()));
     }
-    let lock = DirectoryLock::take(&layout.lock()).map_err(|e| e.to_string())?;
-    let Some(_lock) = lock else { return Err(format!("data directory {} is in use by another monocle", config.data.display())) };
+    let _lock = lock_directory(&config.data).map_err(|e| e.to_string())?;
     let bucket = config.bucket.as_ref().map(Bucket::connect).transpose().map_err(|e| e.to_string())?;
     let mut progress = Progress::new("catalog rebuild");
     let rebuilt = rebuild(&world, &layout, bucket.as_ref(), |done, of| progress.count(done, of, "blocks")).map_err(|e| e.to_string())?;

@@ -69,6 +69,16 @@ pub fn parse_size(text: &str) -> Option<u64> {
     count.checked_mul(u64::pow(*base, *power))
 }
 
+/// For people: whole where it is a whole number of a unit, else with one decimal, as in `1.9GiB`.
+pub fn format_size(bytes: u64) -> String {
+    let units = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) if bytes.is_multiple_of(size) => format!("{}{unit}", bytes / size),
+        Some((unit, size)) => format!("{:.1}{unit}", bytes as f64 / size as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +105,10 @@ mod tests {
         assert_eq!(parse_size("512MiB"), Some(512 << 20));
         assert_eq!(parse_size("1 GB"), Some(1_000_000_000));
         assert_eq!(parse_size("7"), Some(7));
+        for size in ["512MiB", "20GiB", "7B", "3TiB"] {
+            assert_eq!(format_size(parse_size(size).unwrap()), size);
+        }
+        assert_eq!((format_size(1_999_999_999).as_str(), format_size(5_000_000).as_str()), ("1.9GiB", "4.8MiB"));
         for bad in ["", "x", "1.5GiB", "1XB", "99999999999TiB"] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }

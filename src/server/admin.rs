@@ -17,6 +17,11 @@ pub(super) fn health_routes(rooms: Rooms) -> Router {
     Router::new().route("/ready", get(ready)).with_state(rooms)
 }
 
+/// The Collector's own health check asks at the root of its port, that of otel-lgtm at `/ready`.
+pub(super) fn collector_health_routes(rooms: Rooms) -> Router {
+    health_routes(rooms.clone()).merge(Router::new().route("/", get(ready)).with_state(rooms))
+}
+
 /// Health in the forms of Prometheus, Loki and Tempo, our own metrics, and what an operator may do.
 pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) -> Router {
     let admin = if admin_allowed {

@@ -5,7 +5,7 @@ mod names;
 mod plain;
 
 pub use memory::MemoryMetrics;
-pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
+pub use names::{BucketMetrics, DeriveMetrics, ForwardMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -21,6 +21,7 @@ pub struct Telemetry {
     pub bucket: BucketMetrics,
     pub derive: DeriveMetrics,
     pub scrape: ScrapeMetrics,
+    pub forward: ForwardMetrics,
     pub memory: MemoryMetrics,
 }
 
@@ -33,8 +34,9 @@ impl Default for Telemetry {
         let bucket = BucketMetrics::register(&mut registry);
         let derive = DeriveMetrics::register(&mut registry);
         let scrape = ScrapeMetrics::register(&mut registry);
+        let forward = ForwardMetrics::register(&mut registry);
         let memory = MemoryMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, memory }
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward, memory }
     }
 }
 

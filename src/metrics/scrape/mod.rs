@@ -21,7 +21,6 @@ mod session;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
 #[cfg(test)]
 mod tls_tests;
 
