@@ -21,6 +21,7 @@ mod push;
 mod schema;
 mod source;
 mod spec;
+mod sql;
 mod tail;
 mod tokens;
 

@@ -6,9 +6,11 @@ mod listener;
 mod page;
 mod rooms;
 mod router;
+mod sql;
 mod status;
 
 use crate::config::{Config, Endpoint};
+use crate::query::sql::Sql;
 use crate::query::{Pool, PoolConfig};
 use crate::runtime::{DirectoryLock, Tasks, World, cores};
 use crate::storage::catalog::{Catalog, CatalogError};
@@ -96,12 +98,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         timeout: config.query_timeout,
         memory_max_bytes: config.memory_bytes * 3 / 10,
     });
-    let Built { rooms, receivers, deriver, scraper } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
+    let Built { rooms, receivers, deriver, scraper, tables } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
     let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
-    let routers = router::build(&rooms, receivers, &telemetry, admin_allowed(&config), status::routes(reporter), slow);
+    let sql = sql::Api { sql: Sql::new(pool, tables), tenancy: config.tenancy, telemetry: telemetry.query.clone() };
+    let routers = router::build(&rooms, (sql::routes(sql), receivers), &telemetry, admin_allowed(&config), status::routes(reporter), slow);
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));

@@ -5,6 +5,7 @@ use crate::ingest::{Door, Limits};
 use crate::metrics::Writer;
 use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
+use crate::query::sql::Tables;
 use crate::runtime::{Budget, Shutdown, World};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
@@ -34,6 +35,8 @@ pub(super) struct Built {
     pub receivers: Router,
     pub deriver: Option<Deriver>,
     pub scraper: Option<Scraper>,
+    /// What SQL may ask.
+    pub tables: Vec<Arc<dyn Tables>>,
 }
 
 /// What the server does with a store, whatever its signal.
@@ -179,11 +182,13 @@ pub(super) fn build(
     let metrics =
         metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
     let mut scraper = None;
+    let mut tables: Vec<Arc<dyn Tables>> = Vec::new();
     let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
         let share = config.memory_bytes / SCRAPE_SHARE;
         let scraping = Scraper::new(config.scrape.clone(), Writer::new(door.clone()), clock(), telemetry.clone(), share);
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         let api = api.scraping(scraping.board());
+        tables.push(api.tables());
         scraper = (!config.scrape.is_empty()).then_some(scraping);
         let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
         let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));
@@ -197,6 +202,7 @@ pub(super) fn build(
     };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        tables.push(api.tables());
         let query = logs::api::query_routes(api.clone()).merge(logs::api::admin_routes(api.clone(), super::admin_allowed(config)));
         (query, logs::api::otlp_routes(api))
     })?;
@@ -204,6 +210,7 @@ pub(super) fn build(
     let mut receivers = Router::new();
     let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        tables.push(api.tables());
         receivers = traces::api::receiver_routes(api.clone());
         let query = traces::api::query_routes(api.clone());
         let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };
@@ -213,5 +220,5 @@ pub(super) fn build(
         let queue = config.memory_bytes / DERIVE_QUEUE_SHARE;
         Deriver::new(config.derive.clone(), &traces_door, metrics_door, clock(), telemetry.derive.clone(), queue)
     });
-    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver, scraper })
+    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver, scraper, tables })
 }

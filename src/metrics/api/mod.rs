@@ -30,9 +30,11 @@ pub use admin::Purge;
 use super::scrape::Board;
 use super::select::Querier;
 use super::spec::MetricsSpec;
+use super::sql::MetricTables;
 use super::writer::Writer;
 use crate::ingest::Door;
 use crate::query::{Pool, QueryError};
+use crate::query::sql::Tables;
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
 use crate::web::{Params, Tenancy, note, noting, with_warnings};
@@ -57,6 +59,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// What SQL may ask.
+    pub fn tables(&self) -> Arc<dyn Tables> {
+        Arc::new(MetricTables(self.door.store().clone()))
+    }
+
     /// Tells of what is scraped.
     pub fn scraping(self, scraping: Arc<Board>) -> Api {
         Api { scraping, ..self }

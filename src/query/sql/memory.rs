@@ -59,7 +59,7 @@ impl MemoryPool for Pool {
         let mut held = self.held.lock();
         // More than nothing of what is beyond it: the budget is used up.
         let asked = (additional as u64).saturating_add(held.beyond);
-        self.context.reserve(asked).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        self.context.reserve(asked).map_err(|error| DataFusionError::ResourcesExhausted(error.to_string()))?;
         held.granted += asked;
         held.beyond = 0;
         Ok(())

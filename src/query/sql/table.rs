@@ -220,7 +220,7 @@ const BATCH_ROWS: usize = 8_192;
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Where a scan leaves its batches; it waits while they are not taken, and fails once they are not wanted any more.
-pub(super) type Send<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), QueryError>;
+pub(super) type Sent<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), QueryError>;
 
 /// Takes rows and makes batches of them.
 pub struct Output<'a> {
@@ -230,11 +230,11 @@ pub struct Output<'a> {
     bytes: usize,
     since: usize,
     context: &'a Context,
-    send: Send<'a>,
+    send: Sent<'a>,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(schema: SchemaRef, context: &'a Context, send: Send<'a>) -> Result<Output<'a>, QueryError> {
+    pub(super) fn new(schema: SchemaRef, context: &'a Context, send: Sent<'a>) -> Result<Output<'a>, QueryError> {
         let columns = schema.fields().iter().map(|field| Column::of(field.data_type())).collect::<Result<_, _>>()?;
         Ok(Output { schema, columns, rows: 0, bytes: 0, since: 0, context, send })
     }
