@@ -133,7 +133,8 @@ fn matchers(request: &Request) -> Result<Vec<Matcher>, QueryError> {
 
 /// The whole milliseconds of a range; `None` if there are none.
 fn interval(range: TimeRange) -> Option<Interval> {
-    let from = if range.start == i64::MIN { i64::MIN } else { range.start.div_euclid(MILLI) + i64::from(range.start.rem_euclid(MILLI) != 0) };
+    let from =
+        if range.start == i64::MIN { i64::MIN } else { range.start.div_euclid(MILLI) + i64::from(range.start.rem_euclid(MILLI) != 0) };
     let to = if range.end == i64::MAX { i64::MAX } else { range.end.saturating_sub(1).div_euclid(MILLI) };
     (from <= to).then_some(Interval { from, to })
 }
@@ -252,7 +253,9 @@ mod tests {
         let all = Interval::ALL;
         assert_eq!(slices(all, extent(100, 0, 10)), [all]);
         assert_eq!(slices(all, Extent { samples: 10 * SLICE_SAMPLES, ..Extent::default() }), [all]);
-        for (interval, extent) in [(all, extent(5 * SLICE_SAMPLES, -7, 1000)), (Interval { from: 3, to: 9 }, extent(100 * SLICE_SAMPLES, 0, 100))] {
+        for (interval, extent) in
+            [(all, extent(5 * SLICE_SAMPLES, -7, 1000)), (Interval { from: 3, to: 9 }, extent(100 * SLICE_SAMPLES, 0, 100))]
+        {
             let slices = slices(interval, extent);
             assert!(slices.len() > 3);
             assert_eq!((slices[0].from, slices[slices.len() - 1].to), (interval.from, interval.to));

@@ -13,6 +13,7 @@ use crate::runtime::cores;
 use bytes::Bytes;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -20,14 +21,15 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults};
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -40,6 +42,9 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// Between two looks at whether anybody still waits for the answer.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Queries, those included that were given up but do not stop at once.
+const RUNNING_PER_CORE: usize = 2;
 
 /// What the tables are found under; both names may be left out.
 const CATALOG: &str = "monocle";
@@ -97,10 +102,8 @@ impl Sql {
         let (pool, inner) = (self.pool.clone(), context.clone());
         let work = move || {
             let engine = self.engine()?;
-            let own = engine.clone();
             // Operators and scans have threads of their own; this one stands for the slot.
-            let work = async move { own.answer(inner, question, to).await };
-            Ok(engine.run(work))
+            Ok(engine.run(&inner, engine.clone().answer(inner.clone(), question, to)))
         };
         pool.run(&context, work).await?
     }
@@ -119,6 +122,17 @@ struct Engine {
     state: SessionState,
     families: Vec<Family>,
     rooms: Vec<Arc<dyn Tables>>,
+    /// Queries whose tasks are there, those included that should have stopped by now.
+    running: Arc<AtomicUsize>,
+}
+
+/// Counts a task while it is there.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Engine {
@@ -166,29 +180,41 @@ impl Engine {
             .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .build();
-        Ok(Engine { threads: Some(threads), state, families, rooms: rooms.to_vec() })
+        Ok(Engine { threads: Some(threads), state, families, rooms: rooms.to_vec(), running: Arc::default() })
     }
 
-    /// Runs `work` on the engine's threads, and waits.
-    fn run(&self, work: impl Future<Output = Result<(), SqlError>> + Send + 'static) -> Result<(), SqlError> {
+    /// Runs `work` on the engine's threads, and waits for it or until the query has to end.
+    fn run(&self, context: &Context, work: impl Future<Output = Result<(), SqlError>> + Send + 'static) -> Result<(), SqlError> {
         let Some(threads) = &self.threads else { return Err(QueryError::Canceled.into()) };
-        threads.block_on(threads.spawn(work)).unwrap_or_else(|error| {
+        let running = Running(self.running.clone());
+        if self.running.fetch_add(1, Ordering::Relaxed) >= RUNNING_PER_CORE * cores() {
+            return Err(QueryError::QueueFull.into());
+        }
+        let mut task = threads.spawn(async move {
+            let _running = running;
+            work.await
+        });
+        let done = threads.block_on(async {
+            tokio::select! {
+                biased;
+                done = &mut task => done,
+                stopped = stopped(context) => {
+                    task.abort();
+                    Ok(Err(stopped.into()))
+                }
+            }
+        });
+        done.unwrap_or_else(|error| {
             tracing::error!(%error, "a SQL query panicked");
             Err(QueryError::Storage("query failed: internal error".into()).into())
         })
     }
 
     async fn answer(self: Arc<Self>, context: Context, question: Question, to: mpsc::Sender<Chunk>) -> Result<(), SqlError> {
-        let work = async {
-            let parsed = parse(&question.text, &self.families)?;
-            let (state, rooms) = self.session(&context, &parsed.names)?;
-            let answer = plan(&state, parsed, question.parameters).await?;
-            write(answer, question.format, &rooms, &to).await
-        };
-        tokio::select! {
-            done = work => done,
-            stopped = stopped(&context) => Err(stopped.into()),
-        }
+        let parsed = parse(&question.text, &self.families)?;
+        let (state, rooms) = self.session(&context, &parsed.names)?;
+        let answer = plan(&state, parsed, question.parameters).await?;
+        write(answer, question.format, &rooms, &to).await
     }
 
     /// A session for one query, with the rooms that it will have looked into.
@@ -214,10 +240,12 @@ impl Engine {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(internal)?;
-        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.state.clone())
             .with_catalog_list(Arc::new(catalogs))
             .with_runtime_env(runtime)
             .build();
+        // `now()` is one and the same in a statement, and known to its planner.
+        state.mark_start_execution();
         Ok((state, rooms))
     }
 }
@@ -241,8 +269,18 @@ async fn plan(state: &SessionState, parsed: Parsed, parameters: Parameters) -> R
         Some(values) => plan.with_param_values(values).map_err(planning)?,
         None => plan,
     };
-    let plan = state.create_physical_plan(&plan).await.map_err(planning)?;
+    let plan = state.create_physical_plan(&plan).await.and_then(yielding).map_err(planning)?;
     execute_stream(plan, state.task_ctx()).map_err(|error| SqlError::running(&error))
+}
+
+/// An operator that makes many rows of few asks its scans seldom, which is where a query stops if it has to: so it pauses by
+/// itself, too.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let multiplies = |name: &str| ["Join", "Unnest", "Recursive"].iter().any(|part| name.contains(part));
+    let each = |node: Arc<dyn ExecutionPlan>| {
+        Ok(if multiplies(node.name()) { Transformed::yes(Arc::new(CooperativeExec::new(node)) as _) } else { Transformed::no(node) })
+    };
+    plan.transform_up(each).map(|done| done.data)
 }
 
 async fn write(
@@ -292,6 +330,8 @@ fn scalar(value: &serde_json::Value) -> Result<ScalarValue, SqlError> {
             None => ScalarValue::Float64(n.as_f64()),
         },
         Value::String(text) => ScalarValue::Utf8(Some(text.clone())),
-        Value::Array(_) | Value::Object(_) => return Err(SqlError::statement("a parameter is a string, a number, a boolean or null".into(), None)),
+        Value::Array(_) | Value::Object(_) => {
+            return Err(SqlError::statement("a parameter is a string, a number, a boolean or null".into(), None));
+        }
     })
 }

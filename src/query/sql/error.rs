@@ -58,7 +58,14 @@ fn told(error: &DataFusionError) -> String {
         DataFusionError::Internal(_) => "this cannot be planned".to_owned(),
         root => root.strip_backtrace(),
     };
-    let known = ["SQL error: ParserError(", "Error during planning: ", "Schema error: ", "Execution error: ", "Arrow error: ", "This feature is not implemented: "];
+    let known = [
+        "SQL error: ParserError(",
+        "Error during planning: ",
+        "Schema error: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "This feature is not implemented: ",
+    ];
     let text = known.iter().fold(text.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
     text.trim_end_matches(')').trim_matches('"').to_owned()
 }

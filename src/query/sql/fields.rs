@@ -11,7 +11,8 @@ pub(super) struct MapFields(pub Vec<Family>);
 
 impl ExprPlanner for MapFields {
     fn plan_field_access(&self, access: RawFieldAccessExpr, schema: &DFSchema) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        if let (Expr::Column(map), GetFieldAccess::NamedStructField { name: ScalarValue::Utf8(Some(key)) }) = (&access.expr, &access.field_access)
+        if let (Expr::Column(map), GetFieldAccess::NamedStructField { name: ScalarValue::Utf8(Some(key)) }) =
+            (&access.expr, &access.field_access)
         {
             let own = self.0.iter().filter(|family| family.map == map.name);
             let mut columns = own.map(|family| Column::new(map.relation.clone(), format!("{}{key}", family.prefix)));

@@ -154,9 +154,10 @@ impl PartitionStream for Scan {
                 let _ = to.blocking_send(Err(error));
             }
         });
-        let taken = ReceiverStream::new(batches).map(|sent| match sent {
-            Ok(sent) => Ok(sent.batch.clone()),
-            Err(error) => Err(DataFusionError::External(Box::new(error))),
+        let context = self.room.context.clone();
+        let taken = ReceiverStream::new(batches).map(move |sent| {
+            let taken = sent.and_then(|sent| context.check().map(|()| sent.batch.clone()));
+            taken.map_err(|error| DataFusionError::External(Box::new(error)))
         });
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), taken))
     }

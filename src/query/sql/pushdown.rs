@@ -84,7 +84,10 @@ impl Narrowed {
                 _ => return,
             };
             self.range = TimeRange::new(self.range.start.max(start), self.range.end.min(end));
-        } else if op == Operator::Eq && is_text(spec, name) && let Some(text) = text(value) {
+        } else if op == Operator::Eq
+            && is_text(spec, name)
+            && let Some(text) = text(value)
+        {
             self.equal.push((name.to_owned(), vec![text.to_owned()]));
         }
     }

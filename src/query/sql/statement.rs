@@ -142,7 +142,8 @@ mod tests {
         ] {
             assert_eq!(refuse(text), word, "{text}");
         }
-        for text in ["select 1", "with a as (select 1) select * from a;", "explain select 1", "show tables", "describe logs", "values (1)"] {
+        for text in ["select 1", "with a as (select 1) select * from a;", "explain select 1", "show tables", "describe logs", "values (1)"]
+        {
             assert!(parse(text, FAMILIES).is_ok(), "{text}");
         }
         for text in ["select 1; select 2", "", ";", "-- nothing"] {

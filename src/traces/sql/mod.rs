@@ -59,7 +59,8 @@ impl Reader for Opened {
     fn read(&self, request: &Request, context: &Context, out: &mut Output<'_>) -> Result<(), QueryError> {
         let sources = Sources::new(self.view.clone(), self.cache.clone());
         let Some(rows) = Rows::of(request) else { return Ok(()) };
-        let mut scan = SpanScan { sources: &sources, context, request, range: rows.range(request.range), projection: rows.projection(), rows, out };
+        let mut scan =
+            SpanScan { sources: &sources, context, request, range: rows.range(request.range), projection: rows.projection(), rows, out };
         match request.values("trace_id").filter(|ids| ids.len() <= LOOKUPS_MAX) {
             Some(ids) => scan.lookups(ids),
             None => scan.all(),
