@@ -11,7 +11,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::stream::{Stream, StreamExt, once, unfold};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -134,21 +135,11 @@ async fn answer(api: &Api, request: Request) -> Result<Response, Refused> {
     };
     name_query(&head.extensions, &text);
     let context = api.sql.context(tenant);
-    let (to, mut chunks) = mpsc::channel(CHUNKS_MAX);
-    let mut query: Running = Box::pin(api.sql.clone().answer(context, Question { text, parameters, format }, to));
+    let (to, chunks) = mpsc::channel(CHUNKS_MAX);
+    let query = Box::pin(api.sql.clone().answer(context, Question { text, parameters, format }, to));
+    let mut running = Running { chunks, query: Some(query) };
     // A failure before the first piece has a status of its own.
-    let first = tokio::select! {
-        biased;
-        chunk = chunks.recv() => chunk,
-        done = &mut query => {
-            done.map_err(Refused::Sql)?;
-            chunks.recv().await
-        }
-    };
-    let Some(first) = first else {
-        query.await.map_err(Refused::Sql)?;
-        return Err(Refused::Sql(QueryError::Canceled.into()));
-    };
+    let first = running.next().await.unwrap_or(Err(QueryError::Canceled.into())).map_err(Refused::Sql)?;
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
     if let Ok(warning) = HeaderValue::from_str(&first.warnings.join("; "))
@@ -156,52 +147,49 @@ async fn answer(api: &Api, request: Request) -> Result<Response, Refused> {
     {
         response.headers_mut().insert(WARNING, warning);
     }
-    *response.body_mut() = Body::from_stream(rest(first, chunks, query));
+    *response.body_mut() = Body::from_stream(running.rest(first.bytes));
     Ok(response)
 }
 
-type Running = BoxFuture<'static, Result<(), SqlError>>;
-
-/// The pieces as they come; the connection is cut at a failure, so that nobody takes a part for the whole. The query ends with
-/// the body.
-fn rest(
-    first: Chunk,
+/// A query and what it has answered so far. It ends when this is dropped.
+struct Running {
     chunks: mpsc::Receiver<Chunk>,
-    query: Running,
-) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = (Some(first), chunks, Some(query));
-    futures_util::stream::unfold(state, |(first, mut chunks, mut query)| async move {
-        if let Some(first) = first {
-            return Some((Ok(first.bytes), (None, chunks, query)));
-        }
-        loop {
-            let Some(running) = &mut query else {
-                let chunk = chunks.recv().await?;
-                return Some((Ok(chunk.bytes), (None, chunks, query)));
-            };
+    /// Until it is done.
+    query: Option<BoxFuture<'static, Result<(), SqlError>>>,
+}
+
+impl Running {
+    /// Nothing comes after a failure.
+    async fn next(&mut self) -> Option<Result<Chunk, SqlError>> {
+        while let Some(query) = &mut self.query {
             tokio::select! {
                 biased;
-                chunk = chunks.recv() => match chunk {
-                    Some(chunk) => return Some((Ok(chunk.bytes), (None, chunks, query))),
-                    None => {
-                        let done = query.take()?.await;
-                        return done.err().map(|error| (Err(cut(&error)), (None, chunks, None)));
-                    }
-                },
-                done = running => {
-                    query = None;
+                Some(chunk) = self.chunks.recv() => return Some(Ok(chunk)),
+                done = query => {
+                    self.query = None;
                     if let Err(error) = done {
-                        return Some((Err(cut(&error)), (None, chunks, None)));
+                        return Some(Err(error));
                     }
                 }
             }
         }
-    })
-}
+        self.chunks.recv().await.map(Ok)
+    }
 
-fn cut(error: &SqlError) -> io::Error {
-    tracing::warn!(%error, "an answer to SQL ends early");
-    io::Error::other(error.to_string())
+    /// The pieces as they come. The connection is cut at a failure, so that nobody takes a part for the whole.
+    fn rest(self, first: Bytes) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let later = unfold(Some(self), |running| async move {
+            let mut running = running?;
+            match running.next().await? {
+                Ok(chunk) => Some((Ok(chunk.bytes), Some(running))),
+                Err(error) => {
+                    tracing::warn!(%error, "an answer to SQL ends early");
+                    Some((Err(io::Error::other(error.to_string())), None))
+                }
+            }
+        });
+        once(ready(Ok(first))).chain(later)
+    }
 }
 
 fn asked(pairs: &[(String, String)]) -> Option<String> {

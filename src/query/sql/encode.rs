@@ -45,7 +45,7 @@ impl io::Write for Sink {
 enum Kind {
     Json(Writer<Sink, JsonArray>),
     JsonLines(Writer<Sink, LineDelimited>),
-    Csv(csv::Writer<Sink>),
+    Csv(Box<csv::Writer<Sink>>),
     Arrow(StreamWriter<Sink>),
 }
 
@@ -61,7 +61,7 @@ impl Encoder {
         let mut kind = match format {
             Format::Json => Kind::Json(json().build(sink.clone())),
             Format::JsonLines => Kind::JsonLines(json().build(sink.clone())),
-            Format::Csv => Kind::Csv(csv::WriterBuilder::new().with_header(true).build(sink.clone())),
+            Format::Csv => Kind::Csv(Box::new(csv::WriterBuilder::new().with_header(true).build(sink.clone()))),
             Format::Arrow => Kind::Arrow(StreamWriter::try_new(sink.clone(), schema)?),
         };
         if let Kind::Csv(writer) = &mut kind {

@@ -37,6 +37,11 @@ impl SqlError {
             QueryError::Storage("query failed: internal error".into())
         };
         SqlError::Query(ours(error).unwrap_or_else(|| match error.find_root() {
+            // An operator that could not spill says so, which nobody can change.
+            DataFusionError::ResourcesExhausted(message) if message.contains("DiskManager") => {
+                let advice = "query needs more memory than it may use; narrow the time range, or sort and join fewer rows";
+                QueryError::TooMuch(advice.into())
+            }
             DataFusionError::ResourcesExhausted(message) => QueryError::TooMuch(message.clone()),
             DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => internal(),
             _ => QueryError::Execution(told(error)),

@@ -159,7 +159,7 @@ enum Column {
     Double(Float64Builder),
     Bool(BooleanBuilder),
     Time(TimestampNanosecondBuilder),
-    Map(MapBuilder<StringBuilder, StringBuilder>),
+    Map(Box<MapBuilder<StringBuilder, StringBuilder>>),
 }
 
 impl Column {
@@ -172,7 +172,7 @@ impl Column {
             DataType::Timestamp(..) => Column::Time(TimestampNanosecondBuilder::new().with_data_type(data_type.clone())),
             DataType::Map(..) => {
                 let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
-                Column::Map(MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new()))
+                Column::Map(Box::new(MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())))
             }
             other => return Err(QueryError::Storage(format!("a column of type {other} cannot be built"))),
         })
