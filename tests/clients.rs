@@ -4,6 +4,8 @@
 //! `MONOCLE_PYTHON` names the interpreter (else `python3`), with `tests/clients/requirements.txt` installed. What is not
 //! installed is skipped by name; under `MONOCLE_CLIENTS=required` it fails instead.
 
+#[path = "clients/native.rs"]
+mod native;
 #[path = "clients/prometheus.rs"]
 mod prometheus;
 #[path = "clients/scrape.rs"]

@@ -1,6 +1,6 @@
 //! Log lines such as a small platform writes: JSON, logfmt, an access log and plain text, with ids that do not repeat.
 
-use monocle::logs::{Entry, LogRows, Pair, StreamEntries};
+use monocle::logs::{Group, LogRows, Metadata, RowsBuilder};
 use monocle::model::Labels;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ impl Iterator for Requests {
             return None;
         }
         let step = HOURS * 3_600 * SECOND / self.lines as i64;
-        let pair = |name: &str, value: &str| -> Pair { (Arc::from(name), Arc::from(value)) };
+        type Entry = (i64, String, Vec<(&'static str, String)>);
         let mut entries: Vec<Vec<Entry>> = vec![Vec::new(); STREAMS.len()];
         for number in self.next..self.next + REQUEST_LINES {
             let mut r = Scatter(number << 8);
@@ -173,18 +173,29 @@ impl Iterator for Requests {
                 Kind::Access => access(&mut self.text, &mut r, &time),
                 Kind::Plain => plain(&mut self.text, &mut r, &time),
             };
-            let mut metadata = vec![pair("detected_level", level), pair("k8s_node_name", ["node-0", "node-1", "node-2"][at % 3])];
+            let node = ["node-0", "node-1", "node-2"][at % 3];
+            let mut metadata = vec![("detected_level", level.to_owned()), ("k8s_node_name", node.to_owned())];
             if r.below(3) == 0 {
-                metadata.push(pair("trace_id", &format!("{:016x}{:016x}", r.next(), r.next())));
+                metadata.push(("trace_id", format!("{:016x}{:016x}", r.next(), r.next())));
             }
             self.raw_bytes += self.text.len() as u64;
-            entries[at].push(Entry { index: 0, ts, line: self.text.clone(), metadata });
+            entries[at].push((ts, self.text.clone(), metadata));
         }
         self.next += REQUEST_LINES;
         let labels = |(service, pod, _): &(&str, &str, Kind)| {
             Labels::from_pairs([("service_name", *service), ("pod", *pod), ("namespace", "shop"), ("env", "production")])
         };
-        let streams = STREAMS.iter().zip(entries).map(|(s, entries)| StreamEntries { labels: labels(s), entries });
-        Some(LogRows { streams: streams.collect() })
+        let mut rows = RowsBuilder::default();
+        for (stream, entries) in STREAMS.iter().zip(entries) {
+            rows.begin(&Arc::new(Group::new(labels(stream), Metadata::default())));
+            for (ts, line, metadata) in entries {
+                for (name, value) in metadata {
+                    let name = rows.name(name);
+                    rows.set(name, &value);
+                }
+                rows.entry(0, ts, &line).ok()?;
+            }
+        }
+        Some(rows.finish())
     }
 }

@@ -51,6 +51,9 @@ mod tests {
         assert_eq!(settings.otlp_http.as_deref(), Some("4418"));
         assert_eq!(settings.retention_logs.as_deref(), Some("7d"));
         assert_eq!(settings.admin.as_deref(), Some("true"));
+        let tenants = parse("[tenants.acme]\nseries = 5000\nrate = \"off\"").unwrap().tenants.unwrap();
+        assert_eq!((tenants["acme"].series.as_deref(), tenants["acme"].rate.as_deref()), (Some("5000"), Some("off")));
+        assert!(parse("[tenants.acme]\nspeed = 1").is_err());
         assert!(parse("retention_logs = \"7d\"").unwrap_err().to_string().contains("unknown field"));
     }
 }

@@ -1,14 +1,18 @@
 use super::{Mistakes, Settings};
+use crate::ingest::{AllLimits, TenantLimits};
 use crate::metrics::scrape;
+use crate::model::TenantId;
 use crate::model::number::parse_size;
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
-use crate::web::Tenancy;
+use crate::web::{Origins, Tenancy};
 use crate::{derive, traces};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the program needs, from what the user said.
@@ -32,6 +36,9 @@ pub struct Config {
     pub tails_max: usize,
     pub delete_cancel_within: Duration,
     pub tenancy: Tenancy,
+    pub tenants: Arc<AllLimits>,
+    /// Whose pages may read answers.
+    pub cors: Option<Origins>,
     pub query_timeout: Duration,
     pub admin: bool,
     pub log_json: bool,
@@ -115,6 +122,8 @@ impl Config {
             tails_max: usize::try_from(r.count("tails-max", &settings.tails_max, 10)).unwrap_or(usize::MAX),
             delete_cancel_within: r.duration("delete-cancel-within", &settings.delete_cancel_within, "1d"),
             tenancy,
+            tenants: Arc::new(tenant_limits(&mut r, settings)),
+            cors: r.origins(settings.web_cors_origin.as_deref()),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
@@ -134,6 +143,34 @@ fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
         value_max_bytes: usize::try_from(value_max).unwrap_or(usize::MAX),
         request_max_spans: u32::try_from(spans).unwrap_or(u32::MAX),
     }
+}
+
+fn tenant_limits(r: &mut Resolver, settings: &Settings) -> AllLimits {
+    let limit = |r: &mut Resolver, knob: &str, said: Option<&String>, others: Option<u64>| match said.map(String::as_str) {
+        None => others,
+        Some("off") => None,
+        Some(_) if knob.ends_with("rate") => Some(r.size(knob, &said.cloned(), 1, 1)),
+        Some(_) => Some(r.count(knob, &said.cloned(), 1)),
+    };
+    let others = TenantLimits {
+        rate: limit(r, "tenant-rate", settings.tenant_rate.as_ref(), None),
+        series: limit(r, "tenant-series", settings.tenant_series.as_ref(), None),
+        streams: limit(r, "tenant-streams", settings.tenant_streams.as_ref(), None),
+    };
+    let mut named = HashMap::new();
+    for (name, said) in settings.tenants.iter().flatten() {
+        let knob = |word: &str| format!("tenants.{name}.{word}");
+        let limits = TenantLimits {
+            rate: limit(r, &knob("rate"), said.rate.as_ref(), others.rate),
+            series: limit(r, &knob("series"), said.series.as_ref(), others.series),
+            streams: limit(r, &knob("streams"), said.streams.as_ref(), others.streams),
+        };
+        match TenantId::parse(name) {
+            Ok(tenant) => drop(named.insert(tenant, limits)),
+            Err(error) => r.mistakes.push(format!("[tenants.{name}]: {error}")),
+        }
+    }
+    AllLimits { others, named }
 }
 
 fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
@@ -198,6 +235,14 @@ impl Resolver {
         found.map(|bucket| BucketConfig { endpoint, region: settings.s3_region.clone(), path_style, ..bucket })
     }
 
+    fn origins(&mut self, said: Option<&str>) -> Option<Origins> {
+        let read = Origins::new(said?);
+        if let Err(error) = &read {
+            self.mistakes.push(format!("--web-cors-origin: {error}"));
+        }
+        read.ok()
+    }
+
     fn retention(&mut self, knob: &str, said: Option<&String>, default: &str) -> Option<Duration> {
         let said = said.map_or(default, String::as_str);
         if said == "off" { None } else { Some(self.positive(knob, said, " or off")) }
@@ -222,7 +267,8 @@ impl Resolver {
         match parse_size(said) {
             Some(bytes) if bytes >= min => bytes,
             Some(_) => {
-                self.mistakes.push(format!("--{knob}: at least {}MiB is needed, got {said:?}", min / MIB));
+                let least = if min < MIB { format!("{min} B") } else { format!("{}MiB", min / MIB) };
+                self.mistakes.push(format!("--{knob}: at least {least} is needed, got {said:?}"));
                 default
             }
             None => {
@@ -259,6 +305,7 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::TenantSettings;
 
     #[test]
     fn defaults_are_those_of_the_decisions() {
@@ -291,6 +338,25 @@ mod tests {
         for word in ["--retention-logs", "--memory", "--wal-sync", "--loki"] {
             assert!(text.contains(word), "{text}");
         }
+    }
+
+    #[test]
+    fn a_tenant_has_its_own_limits_or_those_of_all() {
+        let own = |rate: &str| TenantSettings { rate: Some(rate.into()), ..TenantSettings::default() };
+        let said = Settings {
+            tenant_rate: Some("4MiB".into()),
+            tenant_series: Some("1000".into()),
+            tenants: Some([("big".to_owned(), own("1GiB")), ("free".to_owned(), own("off"))].into()),
+            ..Settings::default()
+        };
+        let limits = Config::resolve(&said).unwrap().tenants;
+        let of = |name: &str| limits.of(&TenantId::parse(name).unwrap());
+        assert_eq!((of("x").rate, of("x").series, of("x").streams), (Some(4 << 20), Some(1000), None));
+        assert_eq!((of("big").rate, of("big").series), (Some(1 << 30), Some(1000)));
+        assert_eq!(of("free").rate, None);
+        let wrong = Settings { tenants: Some([("a/b".to_owned(), own("often"))].into()), ..Settings::default() };
+        let text = Config::resolve(&wrong).unwrap_err().to_string();
+        assert!(text.contains("[tenants.a/b]") && text.contains("tenants.a/b.rate: expected a size"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,31 @@
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
+/// Limits of one tenant, in the words of `--tenant-rate` and its like; `off` is no limit.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TenantSettings {
+    #[serde(deserialize_with = "text")]
+    pub rate: Option<String>,
+    #[serde(deserialize_with = "text")]
+    pub series: Option<String>,
+    #[serde(deserialize_with = "text")]
+    pub streams: Option<String>,
+}
+
+/// Text, or a number as its text.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Number(u64),
+        Text(String),
+    }
+    Ok(match Said::deserialize(from)? {
+        Said::Number(number) => Some(number.to_string()),
+        Said::Text(text) => Some(text),
+    })
+}
 
 /// What the user says, as text: flags, environment and file have the same names. `None` where nothing was said.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
@@ -160,6 +187,28 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_TENANCY", value_name = "MODE")]
     pub tenancy: Option<String>,
 
+    /// Decompressed bytes of one signal that one tenant may send in a second, such as 4MiB; more is refused until later
+    /// [default: no limit]
+    #[arg(long, env = "MONOCLE_TENANT_RATE", value_name = "SIZE")]
+    pub tenant_rate: Option<String>,
+
+    /// Series of metrics that one tenant may have written within an hour; samples of further ones are refused
+    /// [default: no limit]
+    #[arg(long, env = "MONOCLE_TENANT_SERIES", value_name = "COUNT")]
+    pub tenant_series: Option<String>,
+
+    /// Streams of logs that one tenant may have in memory; lines of further ones are refused [default: no limit]
+    #[arg(long, env = "MONOCLE_TENANT_STREAMS", value_name = "COUNT")]
+    pub tenant_streams: Option<String>,
+
+    /// Tables named after tenants that have limits of their own: rate, series, streams; in the file only
+    #[arg(skip)]
+    pub tenants: Option<BTreeMap<String, TenantSettings>>,
+
+    /// Pages of which origins may read answers of the query APIs: a regular expression for the whole of an origin [default: none]
+    #[arg(long, env = "MONOCLE_WEB_CORS_ORIGIN", value_name = "REGEXP")]
+    pub web_cors_origin: Option<String>,
+
     /// The longest a query may take [default: 2m]
     #[arg(long, env = "MONOCLE_QUERY_TIMEOUT", value_name = "DURATION")]
     pub query_timeout: Option<String>,
@@ -227,6 +276,11 @@ impl Settings {
             scrape_interval,
             self_scrape,
             tenancy,
+            tenant_rate,
+            tenant_series,
+            tenant_streams,
+            tenants,
+            web_cors_origin,
             query_timeout,
             admin,
             log_format,

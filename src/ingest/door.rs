@@ -1,4 +1,5 @@
-use super::{Encoding, Limits, Observer};
+use super::admission::{DECODING_MAX, Gate};
+use super::{AllLimits, Encoding, Limits, Observer};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
 use crate::runtime::{Budget, Clock};
 use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Rows, Spec, Store, Watch};
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What became of a request.
 #[derive(Debug, Clone, Default)]
@@ -23,17 +24,15 @@ pub struct Door<S: Spec> {
     clock: Arc<dyn Clock>,
     metrics: IngestMetrics,
     limits: Limits,
+    gate: Gate,
     /// Memory for requests between their receipt and the head, shared by all doors.
     memory: Arc<Budget>,
-    /// Requests that are being decoded: their number bounds the memory of decoding (invariant 7).
+    /// Requests that are being decoded, whoever sent them: their number bounds the memory of decoding (invariant 7). Further
+    /// ones wait, and their bodies are bounded by the memory for requests.
     decoding: Arc<Semaphore>,
     observers: RwLock<Arc<[Arc<dyn Observer<S>>]>>,
     signal: Signal,
 }
-
-/// Requests of one signal that are decoded at the same time. Further ones wait, and their bodies are bounded by the
-/// memory for requests.
-const DECODING_MAX: usize = 4;
 
 /// While a body is translated, its rows are taken to need so many times its decompressed bytes.
 const ROWS_SHARE: usize = 2;
@@ -42,7 +41,13 @@ impl<S: Spec> Door<S> {
     pub fn new(store: Arc<Store<S>>, clock: Arc<dyn Clock>, metrics: IngestMetrics, limits: Limits, memory: Arc<Budget>) -> Door<S> {
         let signal = store.spec().signal();
         let decoding = Arc::new(Semaphore::new(DECODING_MAX));
-        Door { store, clock, metrics, limits, memory, decoding, observers: RwLock::new(Arc::new([])), signal }
+        let gate = Gate::new(Arc::default(), clock.clone(), memory.clone());
+        Door { store, clock, metrics, limits, gate, memory, decoding, observers: RwLock::new(Arc::new([])), signal }
+    }
+
+    /// The same, with bounds for what each tenant may send.
+    pub fn limited(self, limits: Arc<AllLimits>) -> Door<S> {
+        Door { gate: Gate::new(limits, self.clock.clone(), self.memory.clone()), ..self }
     }
 
     /// `observer` sees all that is accepted from now on.
@@ -114,36 +119,48 @@ impl<S: Spec> Door<S> {
         if body.len() > wire_max {
             return Err(Failure::new(FailureKind::TooLarge, format!("request body is larger than {wire_max} bytes")));
         }
+        let entered = self.gate.enter(&tenant, body.len() as u64)?;
         // Before the wait for a permit, since the body is in memory meanwhile.
         let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
-        let permit = self.decoding.clone().acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))?;
+        let permits = (permit(entered.decoding()).await?, permit(self.decoding.clone()).await?);
         let (store, max, received_at, watch) = (self.store.clone(), decoded_max, self.clock.now(), self.watch());
         let work = move || {
-            let _permit = permit;
+            let _permits = permits;
             let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
+            entered.charge(decoded.len(), received_at);
             reserved.grow((ROWS_SHARE * decoded.len()) as u64).ok_or_else(no_memory)?;
             let (rows, refusals) = translate(&decoded, received_at)?;
             // What was decompressed goes; the body stays until it is in the log, and the rows until they are in the head.
             drop(decoded);
             reserved.shrink_to((body.len() + rows.bytes()) as u64);
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
-            store.append(Admitted::new(Batch { tenant, payload, rows, refusals }).watched_by(watch).holding(reserved)).map_err(failure_of)
+            let batch = Batch { tenant, payload, rows, refusals };
+            let ticket = store.append(Admitted::new(batch).watched_by(watch).holding(reserved)).map_err(failure_of)?;
+            Ok((ticket, entered))
         };
-        let ticket = tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
+        let (ticket, _entered) =
+            tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("request handler failed: {e}")))??;
         let appended = ticket.durable().await.map_err(failure_of)?;
         Ok(Outcome { accepted: appended.accepted, refusals: appended.refusals })
     }
 }
 
+async fn permit(of: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+    of.acquire_owned().await.map_err(|_| Failure::unavailable("shutting down"))
+}
+
 fn no_memory() -> Failure {
-    Failure::unavailable("memory for requests is used up")
+    Failure::unavailable("memory for requests is used up").because("memory")
 }
 
 fn failure_of(error: AppendError) -> Failure {
+    let unavailable = Failure::unavailable(error.to_string());
     match error {
         AppendError::TooLarge => Failure::new(FailureKind::TooLarge, error.to_string()),
-        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..Failure::unavailable(error.to_string()) },
-        _ => Failure::unavailable(error.to_string()),
+        AppendError::DiskFull => Failure { retry_after: Some(DISK_RETRY), ..unavailable.because("disk_full") },
+        AppendError::HeadFull => unavailable.because("memory"),
+        AppendError::WalFull => unavailable.because("wal_full"),
+        AppendError::NotReady | AppendError::Stopping => unavailable.because("not_ready"),
     }
 }
 
@@ -151,6 +168,9 @@ fn failure_of(error: AppendError) -> Failure {
 const DISK_RETRY: Duration = Duration::from_secs(5);
 
 fn reason_of(failure: &Failure) -> &'static str {
+    if let Some(reason) = failure.reason {
+        return reason;
+    }
     match failure.kind {
         FailureKind::Invalid => "invalid",
         FailureKind::Unauthenticated => "unauthenticated",
@@ -181,14 +201,17 @@ mod tests {
         let door = Arc::new(Door::new(store, Arc::new(SystemClock), Telemetry::default().ingest, Limits::default(), memory));
         let (let_go, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(parking_lot::Mutex::new(held));
-        let send = || {
+        let mut sent = 0;
+        let mut send = || {
             let (door, held) = (door.clone(), held.clone());
+            sent += 1;
+            let tenant = TenantId::parse(&format!("tenant-{sent}")).unwrap();
             tokio::spawn(async move {
                 let translate = move |_: &Bytes, _| {
                     let _ = held.lock().recv();
                     Err(Failure::invalid("translated"))
                 };
-                door.accept(TenantId::default_tenant(), 1, Encoding::Identity, Bytes::from_static(&[0; BODY]), translate).await.map(|_| ())
+                door.accept(tenant, 1, Encoding::Identity, Bytes::from_static(&[0; BODY]), translate).await.map(|_| ())
             })
         };
         let kept: Vec<_> = (0..=DECODING_MAX).map(|_| send()).collect();

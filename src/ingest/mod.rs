@@ -1,6 +1,7 @@
-//! The door in: admit (size, memory, readiness), append, account. What a body means is the business of each signal's
+//! The door in: admit (rate, size, memory, readiness), append, account. What a body means is the business of each signal's
 //! own room, which passes its translation in.
 
+mod admission;
 mod codec;
 mod door;
 mod observer;
@@ -10,6 +11,7 @@ mod wire;
 #[cfg(test)]
 pub mod wire_cases;
 
+pub use admission::{AllLimits, TenantLimits};
 pub use codec::{Encoding, Limits};
 pub use door::{Door, Outcome};
 pub use observer::{Fed, Feed, Observer, feed};

@@ -16,6 +16,8 @@ pub enum Kind {
     Fixed64,
     Fixed32,
     Text,
+    /// One of these.
+    Texts(&'static [&'static str]),
     Bytes,
     /// By its position in the schema.
     Message(usize),
@@ -156,6 +158,10 @@ impl Cases<'_> {
                 let text = ["", "a", "b", "service.name", "le", "é\"\\\n", "job", "k8s.pod.name", "level", "0", "a.b"];
                 let text = text[self.below(text.len() as u64) as usize];
                 delimited(tag, if self.below(1_000) < self.messy { b"\xff\xfe" } else { text.as_bytes() }, out);
+            }
+            Kind::Texts(texts) => {
+                let text = texts[self.below(texts.len() as u64) as usize];
+                delimited(tag, text.as_bytes(), out);
             }
             Kind::Bytes => {
                 // In OTLP, trace ids have odd numbers and span ids even ones.

@@ -1,3 +1,5 @@
+use crate::ingest::AllLimits;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The knobs of logs. The defaults are right for a laptop (decisions 9 and 11).
@@ -26,6 +28,8 @@ pub struct Config {
     pub delete_cancel_within: Duration,
     /// Groups in one answer of the volume endpoints.
     pub volume_series_max: usize,
+    /// What tenants may do.
+    pub limits: Arc<AllLimits>,
 }
 
 /// Loki's list (contracts/loki.md 2.3).
@@ -60,6 +64,7 @@ impl Default for Config {
             tails_max: 10,
             delete_cancel_within: Duration::from_secs(86_400),
             volume_series_max: 1_000,
+            limits: Arc::default(),
         }
     }
 }

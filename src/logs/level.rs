@@ -1,10 +1,9 @@
 //! `detected_level`, which every entry gets at the door (contracts/loki.md 2.4).
 
-use super::entry::{Pair, set_pair};
 use super::json::{Flow, JsonError, Kind, Scalar, Scanner};
 use super::logfmt::Logfmt;
+use super::schema::SEVERITY_NUMBER;
 use crate::model::Labels;
-use std::sync::Arc;
 
 /// Names under which a level is looked for, in this order.
 pub const LEVEL_NAMES: [&str; 14] = [
@@ -28,7 +27,7 @@ pub const DETECTED_LEVEL: &str = "detected_level";
 const UNKNOWN: &str = "unknown";
 
 /// One of the seven levels, for the spellings in use.
-fn known(value: &str) -> Option<&'static str> {
+pub fn known(value: &str) -> Option<&'static str> {
     const SPELLINGS: [(&str, &str); 14] = [
         ("trace", "trace"),
         ("trc", "trace"),
@@ -48,24 +47,18 @@ fn known(value: &str) -> Option<&'static str> {
     SPELLINGS.iter().find(|(spelling, _)| spelling.eq_ignore_ascii_case(value)).map(|(_, level)| *level)
 }
 
-/// Makes sure that `metadata` has a `detected_level`.
-pub fn detect(labels: &Labels, metadata: &mut Vec<Pair>, line: &str) {
-    let level: Arc<str> = match metadata.iter().find(|(n, _)| &**n == DETECTED_LEVEL) {
-        Some((_, given)) => known(given).map_or_else(|| given.clone(), Arc::from),
-        None => from_labels(labels, metadata).unwrap_or_else(|| Arc::from(from_line(line))),
-    };
-    set_pair(metadata, &Arc::from(DETECTED_LEVEL), &level);
+/// Of the names that say a level, how far behind the others one stands.
+pub fn rank(name: &str) -> Option<u8> {
+    let ranked = LEVEL_NAMES.iter().position(|n| *n == name);
+    ranked.or((name == SEVERITY_NUMBER).then_some(LEVEL_NAMES.len())).map(|rank| rank as u8)
 }
 
-fn from_labels(labels: &Labels, metadata: &[Pair]) -> Option<Arc<str>> {
-    let label = LEVEL_NAMES.iter().find_map(|n| labels.get(n).map(Arc::from));
-    let pair = |name: &str| metadata.iter().find(|(n, _)| &**n == name).map(|(_, v)| v.clone());
-    let value: Option<Arc<str>> = label.or_else(|| LEVEL_NAMES.iter().find_map(|n| pair(n)));
-    if let Some(value) = value {
-        return Some(known(&value).map_or(value, Arc::from));
+/// The level that the value of a name of this rank says.
+pub fn of_pair(rank: u8, value: &str) -> &str {
+    if usize::from(rank) < LEVEL_NAMES.len() {
+        return known(value).unwrap_or(value);
     }
-    let number = pair("severity_number")?;
-    Some(Arc::from(match number.parse::<i64>() {
+    match value.parse::<i64>() {
         Ok(1..=4) => "trace",
         Ok(5..=8) => "debug",
         Ok(9..=12) => "info",
@@ -74,10 +67,16 @@ fn from_labels(labels: &Labels, metadata: &[Pair]) -> Option<Arc<str>> {
         Ok(21..=24) => "fatal",
         Ok(_) => UNKNOWN,
         Err(_) => "info",
-    }))
+    }
 }
 
-fn from_line(line: &str) -> &'static str {
+pub fn of_labels(labels: &Labels) -> Option<String> {
+    let value = LEVEL_NAMES.iter().find_map(|n| labels.get(n))?;
+    Some(known(value).unwrap_or(value).to_owned())
+}
+
+/// What the line itself says.
+pub fn of_line(line: &str) -> &'static str {
     let trimmed = line.trim_matches([' ', '\t', '\n', '\r']);
     let named = if trimmed.starts_with('{') && trimmed.ends_with('}') {
         json_level(trimmed)
@@ -143,11 +142,19 @@ fn scan_words(line: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logs::rows::{Group, Metadata, RowsBuilder};
+    use std::sync::Arc;
 
     fn level(labels: &[(&str, &str)], metadata: &[(&str, &str)], line: &str) -> String {
-        let mut pairs: Vec<Pair> = metadata.iter().map(|(n, v)| (Arc::from(*n), Arc::from(*v))).collect();
-        detect(&Labels::from_pairs(labels.iter().copied()), &mut pairs, line);
-        pairs.iter().find(|(n, _)| &**n == DETECTED_LEVEL).unwrap().1.to_string()
+        let mut rows = RowsBuilder::new(0);
+        rows.begin(&Arc::new(Group::new(Labels::from_pairs(labels.iter().copied()), Metadata::default())));
+        for (name, value) in metadata {
+            let name = rows.name(name);
+            rows.set(name, value);
+        }
+        rows.entry(0, 0, line).unwrap();
+        let rows = rows.finish();
+        rows.lines().metadata(0).find(|(n, _)| *n == DETECTED_LEVEL).unwrap().1.to_owned()
     }
 
     #[test]

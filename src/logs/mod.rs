@@ -1,13 +1,12 @@
 //! Logs: OTLP and Loki push in, Loki's HTTP API with LogQL out.
 //!
-//! `entry` is what a request becomes, whatever protocol it spoke; `schema` what a chunk of the head and a block hold;
+//! `rows` is what a request becomes, whatever protocol it spoke; `schema` what a chunk of the head and a block hold;
 //! `tokens` says where in a merged block a text can be;
 //! `source` reads both alike; `logql` is the language; `api` the routes. `otlp` and `push` only translate.
 
 pub mod api;
 mod compact;
 mod config;
-mod entry;
 mod erase;
 mod head;
 mod json;
@@ -18,6 +17,9 @@ mod names;
 mod otlp;
 mod patterns;
 mod push;
+#[cfg(test)]
+mod reference;
+mod rows;
 mod schema;
 mod source;
 mod spec;
@@ -26,5 +28,5 @@ mod tail;
 mod tokens;
 
 pub use config::Config;
-pub use entry::{Entry, LogRows, Pair, StreamEntries};
+pub use rows::{Group, LogRows, Metadata, RowsBuilder};
 pub use spec::LogsSpec;

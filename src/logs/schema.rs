@@ -1,4 +1,4 @@
-//! What a chunk of the head and a block's tables hold.
+//! What a block's tables hold.
 //!
 //! `logs`: one row a line, sorted by stream and time. Structured metadata that is nearly always there has columns of
 //! its own: ids, severity and observed time in their binary form, frequent keys as `md.<key>`; the rest is in a map.
@@ -68,16 +68,42 @@ impl Binary {
     /// `None` if the pair has no binary column, or if its text is not the canonical one.
     pub fn of(name: &str, value: &str) -> Option<Binary> {
         match name {
-            SEVERITY_NUMBER => value.parse::<i8>().ok().filter(|n| (1..=24).contains(n) && n.to_string() == value).map(Binary::Severity),
-            OBSERVED_TIMESTAMP => value.parse::<i64>().ok().filter(|n| n.to_string() == value).map(Binary::Observed),
-            TRACE_ID => TraceId::from_hex(value).filter(|id| id.to_hex() == value).map(Binary::Trace),
-            SPAN_ID => SpanId::from_hex(value).filter(|id| id.to_hex() == value).map(Binary::Span),
+            SEVERITY_NUMBER => canonical(value).and_then(|n| i8::try_from(n).ok()).filter(|n| (1..=24).contains(n)).map(Binary::Severity),
+            OBSERVED_TIMESTAMP => canonical(value).map(Binary::Observed),
+            TRACE_ID => TraceId::from_hex(value).filter(|_| is_lower(value)).map(Binary::Trace),
+            SPAN_ID => SpanId::from_hex(value).filter(|_| is_lower(value)).map(Binary::Span),
             _ => None,
         }
     }
 }
 
-/// Builds rows of `logs`, for a chunk (no dense keys) or a block.
+/// Whether a name has a binary column, for values that fit.
+pub fn may_be_binary(name: &str) -> bool {
+    matches!(name, SEVERITY_NUMBER | OBSERVED_TIMESTAMP | TRACE_ID | SPAN_ID)
+}
+
+/// A number in the one form in which it is written.
+fn canonical(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_shortest = digits.as_bytes().first().is_some_and(|first| (b'1'..=b'9').contains(first)) || text == "0";
+    if is_shortest { text.parse().ok() } else { None }
+}
+
+fn is_lower(hex: &str) -> bool {
+    !hex.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// Where a pair of metadata goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Into a binary column, if its value fits.
+    Binary,
+    /// Into the column of its own with this position.
+    Dense(u32),
+    Rest,
+}
+
+/// Builds rows of `logs`.
 pub struct LogsBuilder {
     stream_id: Int64Builder,
     ts: TimestampNanosecondBuilder,
@@ -89,6 +115,16 @@ pub struct LogsBuilder {
     dense: Vec<(String, StringBuilder)>,
     dense_index: HashMap<String, usize>,
     rest: MapBuilder<StringBuilder, StringBuilder>,
+    /// Of the row at hand.
+    ids: Ids,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Ids {
+    severity: i8,
+    observed: Option<i64>,
+    trace: Option<TraceId>,
+    span: Option<SpanId>,
 }
 
 fn map_builder() -> MapBuilder<StringBuilder, StringBuilder> {
@@ -109,7 +145,17 @@ impl LogsBuilder {
             dense: dense.iter().map(|k| (k.clone(), StringBuilder::new())).collect(),
             dense_index: dense.iter().enumerate().map(|(i, k)| (k.clone(), i)).collect(),
             rest: map_builder(),
+            ids: Ids::default(),
         }
+    }
+
+    /// Where pairs with this name go.
+    pub fn slot(&self, name: &str) -> Slot {
+        if may_be_binary(name) { Slot::Binary } else { self.text_slot(name) }
+    }
+
+    fn text_slot(&self, name: &str) -> Slot {
+        self.dense_index.get(name).map_or(Slot::Rest, |at| Slot::Dense(*at as u32))
     }
 
     /// Names in `metadata` are unique.
@@ -120,26 +166,40 @@ impl LogsBuilder {
         line: &str,
         metadata: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<(), ArrowError> {
+        self.begin(stream_id, ts, line);
+        metadata.for_each(|(name, value)| self.set(self.slot(name), name, value));
+        self.end()
+    }
+
+    /// A row, whose metadata is then set and which is ended.
+    pub fn begin(&mut self, stream_id: i64, ts: i64, line: &str) {
         self.stream_id.append_value(stream_id);
         self.ts.append_value(ts);
         self.line.append_value(line);
-        let (mut severity, mut observed, mut trace, mut span) = (0, None, None, None);
-        let row = self.ts.values_slice().len();
-        for (name, value) in metadata {
-            match Binary::of(name, value) {
-                Some(Binary::Severity(n)) => severity = n,
-                Some(Binary::Observed(t)) => observed = Some(t),
-                Some(Binary::Trace(id)) => trace = Some(id),
-                Some(Binary::Span(id)) => span = Some(id),
-                None => match self.dense_index.get(name) {
-                    Some(at) => self.dense[*at].1.append_value(value),
-                    None => {
-                        self.rest.keys().append_value(name);
-                        self.rest.values().append_value(value);
-                    }
-                },
+        self.ids = Ids::default();
+    }
+
+    /// `slot` is that of the name, which the row does not have yet.
+    pub fn set(&mut self, slot: Slot, name: &str, value: &str) {
+        match slot {
+            Slot::Binary => match Binary::of(name, value) {
+                Some(Binary::Severity(n)) => self.ids.severity = n,
+                Some(Binary::Observed(t)) => self.ids.observed = Some(t),
+                Some(Binary::Trace(id)) => self.ids.trace = Some(id),
+                Some(Binary::Span(id)) => self.ids.span = Some(id),
+                None => self.set(self.text_slot(name), name, value),
+            },
+            Slot::Dense(at) => self.dense[at as usize].1.append_value(value),
+            Slot::Rest => {
+                self.rest.keys().append_value(name);
+                self.rest.values().append_value(value);
             }
         }
+    }
+
+    pub fn end(&mut self) -> Result<(), ArrowError> {
+        let row = self.ts.values_slice().len();
+        let Ids { severity, observed, trace, span } = self.ids;
         self.rest.append(true)?;
         self.severity.append_value(severity);
         self.observed.append_option(observed);

@@ -1,6 +1,6 @@
 use super::config::Config;
-use super::entry::LogRows;
 use super::head::LogsHead;
+use super::rows::{KnownGroups, LogRows};
 use super::tokens::TokensSidecar;
 use super::{compact, erase, otlp, push, schema};
 use crate::ingest::{Encoding, Limits};
@@ -33,17 +33,21 @@ impl FrameKind {
 
 /// What storage is told of logs.
 pub struct LogsSpec {
-    config: Arc<Config>,
+    translator: Arc<Translator>,
     clock: Arc<dyn Clock>,
 }
 
 impl LogsSpec {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> LogsSpec {
-        LogsSpec { config: Arc::new(config), clock }
+        LogsSpec { translator: Arc::new(Translator { config: Arc::new(config), known: KnownGroups::default() }), clock }
     }
 
     pub fn config(&self) -> &Arc<Config> {
-        &self.config
+        &self.translator.config
+    }
+
+    pub fn translator(&self) -> &Arc<Translator> {
+        &self.translator
     }
 
     /// Nanoseconds since the epoch.
@@ -52,43 +56,58 @@ impl LogsSpec {
     }
 }
 
-/// The same for the same bytes, time of receipt and configuration, whenever it is called: replay depends on it.
-fn translate(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -> Result<(LogRows, Refusals), Failure> {
-    match kind {
-        FrameKind::OtlpProtobuf => otlp::translate_protobuf(body, received_at, config),
-        FrameKind::OtlpJson => otlp::translate_json(body, received_at, config),
-        FrameKind::PushJson => push::translate_json(body, config),
-        FrameKind::PushLegacyJson => push::translate_legacy_json(body, config),
-        FrameKind::PushProtobuf => push::translate_protobuf(body, Limits::default().decoded_max_bytes, config),
-    }
+/// Makes rows of requests.
+#[derive(Debug)]
+pub struct Translator {
+    config: Arc<Config>,
+    known: KnownGroups,
 }
 
-/// Translates a request that has just come in, and refuses what is too old, too new or too long (decisions 9 and 11).
-pub fn translate_live(kind: FrameKind, body: &Bytes, received_at: i64, config: &Config) -> Result<(LogRows, Refusals), Failure> {
-    let (mut rows, mut refusals) = translate(kind, body, received_at, config)?;
-    let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
-    let oldest = config.retention.map_or(i64::MIN, |r| received_at.saturating_sub(nanos(r)));
-    let newest = received_at.saturating_add(nanos(config.future_max));
-    rows.retain(|labels, entry| {
-        let at = || time::format_rfc3339(entry.ts);
-        if entry.ts < oldest {
-            refusals.refuse(entry.index, Reason::TooOld, || {
-                let oldest = time::format_rfc3339(oldest);
-                format!("entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {oldest}", at())
-            });
-        } else if entry.ts > newest {
-            refusals.refuse(entry.index, Reason::TooFarAhead, || format!("entry for stream '{labels}' has timestamp too new: {}", at()));
-        } else if entry.line.len() > config.line_max_bytes {
-            refusals.refuse(entry.index, Reason::TooLarge, || {
-                let (max, length) = (config.line_max_bytes, entry.line.len());
-                format!("max entry size '{max}' bytes exceeded for stream '{labels}' while adding an entry with length '{length}' bytes")
-            });
-        } else {
-            return true;
+impl Translator {
+    /// The same for the same bytes, time of receipt and configuration, whenever it is called: replay depends on it.
+    fn translate(&self, kind: FrameKind, body: &Bytes, received_at: i64) -> Result<(LogRows, Refusals), Failure> {
+        let (config, known) = (&self.config, &self.known);
+        match kind {
+            FrameKind::OtlpProtobuf => otlp::translate_protobuf(body, received_at, config, known),
+            FrameKind::OtlpJson => otlp::translate_json(body, received_at, config, known),
+            FrameKind::PushJson => push::translate_json(body, config),
+            FrameKind::PushLegacyJson => push::translate_legacy_json(body, config),
+            FrameKind::PushProtobuf => push::translate_protobuf(body, Limits::default().decoded_max_bytes, config, known),
         }
-        false
-    });
-    Ok((rows, refusals))
+    }
+
+    /// Translates a request that has just come in, and refuses what is too old, too new or too long (decisions 9 and 11).
+    pub fn live(&self, kind: FrameKind, body: &Bytes, received_at: i64) -> Result<(LogRows, Refusals), Failure> {
+        let (mut rows, mut refusals) = self.translate(kind, body, received_at)?;
+        let config = &self.config;
+        let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+        let oldest = config.retention.map_or(i64::MIN, |r| received_at.saturating_sub(nanos(r)));
+        let newest = received_at.saturating_add(nanos(config.future_max));
+        rows.retain(|entry| {
+            let labels = entry.labels;
+            let at = || time::format_rfc3339(entry.ts());
+            if entry.ts() < oldest {
+                refusals.refuse(entry.index, Reason::TooOld, || {
+                    let oldest = time::format_rfc3339(oldest);
+                    format!("entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {oldest}", at())
+                });
+            } else if entry.ts() > newest {
+                refusals
+                    .refuse(entry.index, Reason::TooFarAhead, || format!("entry for stream '{labels}' has timestamp too new: {}", at()));
+            } else if entry.line().len() > config.line_max_bytes {
+                refusals.refuse(entry.index, Reason::TooLarge, || {
+                    let (max, length) = (config.line_max_bytes, entry.line().len());
+                    format!(
+                        "max entry size '{max}' bytes exceeded for stream '{labels}' while adding an entry with length '{length}' bytes"
+                    )
+                });
+            } else {
+                return true;
+            }
+            false
+        });
+        Ok((rows, refusals))
+    }
 }
 
 impl Spec for LogsSpec {
@@ -99,8 +118,8 @@ impl Spec for LogsSpec {
         Signal::Logs
     }
 
-    fn new_head(&self, _: &TenantId) -> LogsHead {
-        LogsHead::default()
+    fn new_head(&self, tenant: &TenantId) -> LogsHead {
+        LogsHead::bounded(self.translator.config.limits.of(tenant).streams)
     }
 
     fn time_columns(&self) -> &'static [(&'static str, &'static str)] {
@@ -124,8 +143,8 @@ impl Spec for LogsSpec {
         let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| ReplayError(format!("unknown encoding {}", frame.encoding)))?;
         let error = |f: Failure| ReplayError(f.message);
         let body = encoding.decode(&frame.body, Limits::default().decoded_max_bytes).map_err(error)?;
-        let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config).map_err(error)?;
-        rows.retain(|_, entry| frame.refused.binary_search(&entry.index).is_err());
+        let (mut rows, _) = self.translator.translate(kind, &body, frame.received_at).map_err(error)?;
+        rows.retain(|entry| frame.refused.binary_search(&entry.index).is_err());
         tracing::trace!(lsn = frame.lsn, rows = rows.len(), "frame of logs replayed");
         Ok(rows)
     }

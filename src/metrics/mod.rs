@@ -10,6 +10,7 @@ pub mod histogram;
 mod kahan;
 mod otlp;
 pub mod promql;
+mod remote_read;
 pub mod remote_write;
 mod rows;
 mod schema;

@@ -4,7 +4,7 @@ use super::otlp::{self, SeriesCache, TranslationConfig};
 use super::rows::{Metadata, MetricRows};
 use super::select::SampleCache;
 use super::{remote_write, schema, select};
-use crate::ingest::{Encoding, Limits};
+use crate::ingest::{AllLimits, Encoding, Limits};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
 use crate::storage::block::{Block, BlockWriter};
@@ -31,8 +31,12 @@ pub struct Config {
     pub lookback: Duration,
     /// Bytes of decoded samples of blocks that are kept for the next queries.
     pub sample_cache_bytes: u64,
+    /// Bytes of what is known of series by the bytes that name them.
+    pub series_cache_bytes: usize,
     /// Samples one query may hold.
     pub query_samples_max: u64,
+    /// What tenants may do.
+    pub limits: Arc<AllLimits>,
 }
 
 impl Default for Config {
@@ -44,7 +48,9 @@ impl Default for Config {
             translation: TranslationConfig::default(),
             lookback: Duration::from_secs(300),
             sample_cache_bytes: 64 << 20,
+            series_cache_bytes: 64 << 20,
             query_samples_max: 50_000_000,
+            limits: Arc::default(),
         }
     }
 }
@@ -95,7 +101,8 @@ pub struct MetricsSpec {
 impl MetricsSpec {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> MetricsSpec {
         let samples = Arc::new(SampleCache::new(config.sample_cache_bytes));
-        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), known: Arc::default(), samples }
+        let known = Arc::new(SeriesCache::new(config.series_cache_bytes));
+        MetricsSpec { config: Arc::new(config), clock, registries: Mutex::default(), known, samples }
     }
 
     pub fn config(&self) -> &Arc<Config> {
@@ -118,7 +125,8 @@ impl MetricsSpec {
     }
 
     fn registry(&self, tenant: &TenantId) -> Arc<Registry> {
-        self.registries.lock().entry(tenant.clone()).or_default().clone()
+        let new = || Arc::new(Registry::bounded(self.config.limits.of(tenant).series));
+        self.registries.lock().entry(tenant.clone()).or_insert_with(new).clone()
     }
 }
 

@@ -9,6 +9,8 @@ pub struct Failure {
     pub message: String,
     /// When a retry may succeed; only for kinds that can be retried.
     pub retry_after: Option<Duration>,
+    /// What was short, in a word that is counted; the kind says enough where there is none.
+    pub reason: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +35,12 @@ pub enum FailureKind {
 
 impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), retry_after: None }
+        Failure { kind, message: message.into(), retry_after: None, reason: None }
+    }
+
+    /// For a reason of its own.
+    pub fn because(self, reason: &'static str) -> Failure {
+        Failure { reason: Some(reason), ..self }
     }
 
     pub fn invalid(message: impl Into<String>) -> Failure {

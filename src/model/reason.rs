@@ -23,6 +23,10 @@ pub enum Reason {
     TooLarge,
     /// Beyond the number of items that one request may have.
     TooMany,
+    /// Of a new series, by a tenant that has as many as it may have.
+    TooManySeries,
+    /// Of a new stream, by a tenant that has as many as it may have.
+    TooManyStreams,
     /// Older than the retention.
     TooOld,
     /// Of a trace that has as many spans or bytes as a trace may have.
@@ -45,6 +49,8 @@ impl Reason {
             Reason::TooFarAhead => "too_far_ahead",
             Reason::TooLarge => "too_large",
             Reason::TooMany => "too_many",
+            Reason::TooManySeries => "too_many_series",
+            Reason::TooManyStreams => "too_many_streams",
             Reason::TooOld => "too_old",
             Reason::TraceTooLarge => "trace_too_large",
         }

@@ -69,7 +69,7 @@ impl Memory {
             match &self.from {
                 From::All(all) if all.take(bytes) => Ok(()),
                 From::All(all) => {
-                    Err(format!("queries use all the memory that they may use together ({} bytes); try again later", all.max()))
+                    Err(format!("no memory is left for queries, which may use {} bytes together; try again later", all.max()))
                 }
                 From::Whole(whole) => return whole.take(bytes).inspect_err(|_| self.forget(bytes)),
             }

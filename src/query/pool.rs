@@ -1,6 +1,6 @@
 use super::{Context, QueryError};
 use crate::model::TenantId;
-use crate::runtime::Budget;
+use crate::runtime::{Budget, Memory, Purpose};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,6 +32,11 @@ impl Pool {
     pub fn new(config: PoolConfig) -> Pool {
         let slots = Arc::new(Semaphore::new(config.parallel.max(1)));
         Pool { slots, waiting: Arc::default(), memory: Budget::new(config.memory_max_bytes), config }
+    }
+
+    /// What queries hold is a share of `memory`: they fail when others leave too little.
+    pub fn within(self, memory: &Arc<Memory>) -> Pool {
+        Pool { memory: Budget::share(memory, Purpose::Query, self.config.memory_max_bytes), ..self }
     }
 
     /// Memory that all queries together may hold.

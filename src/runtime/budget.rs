@@ -1,3 +1,4 @@
+use super::memory::{Memory, Purpose};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -5,11 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Budget {
     used: AtomicU64,
     max: u64,
+    /// What it is a share of.
+    whole: Option<(Arc<Memory>, Purpose)>,
 }
 
 impl Budget {
     pub fn new(max: u64) -> Arc<Budget> {
-        Arc::new(Budget { used: AtomicU64::new(0), max })
+        Arc::new(Budget { used: AtomicU64::new(0), max, whole: None })
+    }
+
+    /// A share of `memory`: at most `max`, and less while others leave less.
+    pub fn share(memory: &Arc<Memory>, purpose: Purpose, max: u64) -> Arc<Budget> {
+        Arc::new(Budget { used: AtomicU64::new(0), max, whole: Some((memory.clone(), purpose)) })
     }
 
     pub fn max(&self) -> u64 {
@@ -23,12 +31,23 @@ impl Budget {
     /// Whether there was that much left; then it is the caller's to give back.
     pub fn take(&self, bytes: u64) -> bool {
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+        let is_own = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if is_own
+            && let Some((memory, purpose)) = &self.whole
+            && !memory.take(bytes, *purpose)
+        {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        is_own
     }
 
     /// Gives back what was taken.
     pub fn give(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some((memory, _)) = &self.whole {
+            memory.give(bytes);
+        }
     }
 
     /// `None` if there is not that much left. Given back when the reservation is dropped.

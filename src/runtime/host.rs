@@ -47,3 +47,13 @@ pub fn read_text(path: &Path) -> io::Result<Option<String>> {
         Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
     }
 }
+
+/// The machine's name; empty where it cannot be told.
+pub fn hostname() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+/// The working directory of the process; empty where it is gone.
+pub fn working_directory() -> String {
+    std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default()
+}

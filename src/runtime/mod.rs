@@ -5,6 +5,7 @@ mod budget;
 mod clock;
 mod disk;
 mod host;
+mod memory;
 #[cfg(test)]
 pub mod memory_disk;
 mod metered;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 pub use budget::{Budget, Reservation};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
-pub use host::{DirectoryLock, cores, memory_total_bytes, read_text};
+pub use host::{DirectoryLock, cores, hostname, memory_total_bytes, read_text, working_directory};
+pub use memory::{Memory, MemoryUse, Pressure, Purpose, Shrink, give_back_freed};
 pub use metered::MeteredDisk;
 pub use tasks::{Shutdown, Tasks};
 

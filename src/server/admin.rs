@@ -29,6 +29,8 @@ pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) ->
         .route("/ready", get(ready))
         .route("/-/ready", get(prometheus_ready))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
+        .route("/-/reload", post(no_lifecycle).put(no_lifecycle))
+        .route("/-/quit", post(no_lifecycle).put(no_lifecycle))
         .merge(admin.layer(from_fn(own_pages_only)))
         .with_state(rooms)
         .route("/metrics", metrics)
@@ -81,6 +83,11 @@ async fn of_all(rooms: &Rooms, work: fn(&dyn Engine) -> Result<(), MaintenanceEr
         return text_response(StatusCode::INTERNAL_SERVER_ERROR, format!("{failure}\n"));
     }
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// As Prometheus answers unless it is told otherwise: what is in the configuration is read at the start.
+async fn no_lifecycle() -> Response {
+    text_response(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.")
 }
 
 async fn forbidden() -> Response {

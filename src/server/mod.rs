@@ -3,6 +3,7 @@
 mod admin;
 mod bucket;
 mod listener;
+mod memory;
 mod page;
 mod rooms;
 mod router;
@@ -12,7 +13,8 @@ mod status;
 use crate::config::{Config, Endpoint};
 use crate::query::sql::Sql;
 use crate::query::{Pool, PoolConfig};
-use crate::runtime::{DirectoryLock, Tasks, World, cores};
+use crate::runtime::{Budget, DirectoryLock, Memory, Purpose, Shrink, Tasks, World, cores};
+use crate::storage::block::KeptParts;
 use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
 use crate::storage::maintenance::{CollectError, DiskRoom, collect_orphans};
@@ -23,7 +25,7 @@ use listener::{BindError, Bound};
 use rooms::{Built, Room};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -68,6 +70,13 @@ const LAST_COLLECTION: Duration = Duration::from_secs(3);
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
 
+/// Tenths of the memory that requests may take on their way in, and what queries may hold.
+const REQUESTS_TENTHS: u64 = 3;
+const QUERIES_TENTHS: u64 = 3;
+
+/// The part of the memory that bodies may take while they are read.
+const BODIES_SHARE: u64 = 8;
+
 /// The part of the memory that footers and other decoded parts of blocks may take.
 const KEPT_SHARE: u64 = 16;
 
@@ -91,20 +100,30 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let tasks = Tasks::default();
     let tier = bucket::open(&config, disk.max(), &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
     let tier = tier.keeping(config.memory_bytes / KEPT_SHARE);
+    let memory = Memory::new(config.memory_bytes);
+    let kept: Weak<dyn Shrink> = Arc::<KeptParts>::downgrade(tier.kept());
+    memory.may_shrink(kept);
+    let bodies = Budget::share(&memory, Purpose::Write, config.memory_bytes / BODIES_SHARE);
+    let requests = Budget::share(&memory, Purpose::Write, config.memory_bytes * REQUESTS_TENTHS / 10);
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {
         parallel: cores().saturating_sub(1).max(1),
         waiting_max: QUERIES_WAITING_MAX,
         timeout: config.query_timeout,
-        memory_max_bytes: config.memory_bytes * 3 / 10,
+        memory_max_bytes: config.memory_bytes * QUERIES_TENTHS / 10,
     });
-    let Built { rooms, receivers, deriver, scraper, tables } = rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, &telemetry)?;
+    let pool = pool.within(&memory);
+    let shared = (&memory, &requests);
+    let Built { rooms, receivers, deriver, scraper, tables } =
+        rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, shared, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
     let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
     let sql = sql::Api { sql: Sql::new(pool, tables), tenancy: config.tenancy, telemetry: telemetry.query.clone() };
-    let routers = router::build(&rooms, (sql::routes(sql), receivers), &telemetry, admin_allowed(&config), status::routes(reporter), slow);
+    let shared = (slow, config.cors.clone());
+    let routers =
+        router::build(&rooms, (sql::routes(sql), receivers), &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), shared);
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
@@ -116,6 +135,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     let on_disk = rooms.iter().map(|room| room.engine.on_disk()).collect();
     tasks.spawn("disk", disk.run(on_disk, tasks.shutdown.clone()));
+    tasks.spawn("memory", memory::keep(memory, rooms.clone(), telemetry.memory.clone(), tasks.shutdown.clone()));
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
     if let Some(scraper) = scraper {
         tasks.spawn("scrape", scraper.run(tasks.shutdown.clone()));
@@ -277,6 +297,10 @@ mod tests {
 
         fn compact(&self) -> Result<(), MaintenanceError> {
             Ok(())
+        }
+
+        fn head_bytes(&self) -> u64 {
+            0
         }
 
         fn status(&self) -> StoreStatus {

@@ -6,7 +6,7 @@ use crate::metrics::Writer;
 use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
 use crate::query::sql::Tables;
-use crate::runtime::{Budget, Shutdown, World};
+use crate::runtime::{Budget, Memory, Shrink, Shutdown, World, hostname, working_directory};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
 use crate::storage::tier::{self, Tier, UploadError};
@@ -46,6 +46,8 @@ pub(super) trait Engine: Send + Sync {
     fn flush(&self) -> Result<(), MaintenanceError>;
     fn compact(&self) -> Result<(), MaintenanceError>;
     fn status(&self) -> StoreStatus;
+    /// Bytes that a cut would free, about.
+    fn head_bytes(&self) -> u64;
     /// What the disk budget sees of it.
     fn on_disk(&self) -> Arc<dyn Holder>;
     fn close(&self) -> Result<(), MaintenanceError>;
@@ -84,6 +86,10 @@ impl<S: Spec> Engine for Running<S> {
         self.store.status()
     }
 
+    fn head_bytes(&self) -> u64 {
+        self.store.head_stats().bytes
+    }
+
     fn on_disk(&self) -> Arc<dyn Holder> {
         Arc::new(OnDisk { store: self.store.clone(), retention: self.maintenance.retention })
     }
@@ -112,6 +118,7 @@ struct Parts<'a> {
     tier: &'a Tier,
     catalog: &'a Arc<Catalog>,
     telemetry: &'a Telemetry,
+    memory: &'a Arc<Memory>,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
     disk: &'a Arc<DiskRoom>,
@@ -126,6 +133,12 @@ impl Parts<'_> {
         }
     }
 
+    /// Lets a cache shrink when memory is short, for as long as it lives.
+    fn may_shrink<C: Shrink + 'static>(&self, cache: &Arc<C>) {
+        let cache = Arc::downgrade(cache);
+        self.memory.may_shrink(cache);
+    }
+
     /// The store and door of one signal, and the routes that `routes` makes of them.
     fn room<S: Spec>(
         &self,
@@ -134,25 +147,36 @@ impl Parts<'_> {
         routes: impl FnOnce(Arc<Door<S>>) -> (Router, Router),
     ) -> Result<(Room, Arc<Door<S>>), ServeError> {
         let lane = LaneConfig { sync: self.config.wal_sync, size_max_bytes: self.disk.part().min(WAL_MAX_BYTES) };
-        // Three signals share the three tenths of memory that heads may take.
-        let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / 10 };
+        let store_config = StoreConfig { lane, head_max_bytes: self.config.memory_bytes / HEAD_SHARE };
         let store = Store::open(spec, self.tier.clone(), self.catalog.clone(), store_config, self.telemetry.store.clone())?;
         let store = Arc::new(store);
         store.keep_within(self.disk.clone());
+        store.wait_for_cuts(CUT_PATIENCE);
         let door =
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
-        let door = Arc::new(door);
+        let door = Arc::new(door.limited(self.config.tenants.clone()));
         let (query, otlp) = routes(door.clone());
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
         Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
 }
 
+/// The part of the memory that the heads of one signal may take: half of it before they are cut.
+const HEAD_SHARE: u64 = 10;
+
+/// A write that finds the head full waits so long for a cut: less than senders wait for an answer.
+const CUT_PATIENCE: Duration = Duration::from_secs(4);
+
 /// Memory for which one merge may take one more block: a tenth of it is what a block needs.
 const MERGE_INPUT_BYTES: u64 = 64 << 20;
 
 /// Un-checkpointed WAL of one lane (decisions 15).
 const WAL_MAX_BYTES: u64 = 256 << 20;
+
+/// The parts of the memory for decoded samples of blocks, and for what is known of series by their bytes.
+const SAMPLES_SHARE: u64 = 16;
+const SERIES_SHARE: u64 = 16;
+const SERIES_MAX_BYTES: usize = 64 << 20;
 
 /// The part of the memory that answers of targets may take.
 const SCRAPE_SHARE: u64 = 8;
@@ -166,28 +190,36 @@ pub(super) fn build(
     (disk, tier): (&Arc<DiskRoom>, &Tier),
     catalog: &Arc<Catalog>,
     pool: &Pool,
+    (memory, requests): (&Arc<Memory>, &Arc<Budget>),
     telemetry: &Telemetry,
 ) -> Result<Built, ServeError> {
-    let parts = Parts {
-        config,
-        world,
-        tier,
-        catalog,
-        telemetry,
-        requests: Budget::new(config.memory_bytes * 3 / 10),
-        disk,
-        turn: maintenance::Turn::default(),
-    };
+    let parts =
+        Parts { config, world, tier, catalog, telemetry, memory, requests: requests.clone(), disk, turn: maintenance::Turn::default() };
     let clock = || world.clock.clone();
-    let metrics =
-        metrics::Config { retention: config.retention_metrics, sample_cache_bytes: config.memory_bytes / 16, ..metrics::Config::default() };
+    let metrics = metrics::Config {
+        retention: config.retention_metrics,
+        sample_cache_bytes: config.memory_bytes / SAMPLES_SHARE,
+        series_cache_bytes: usize::try_from(config.memory_bytes / SERIES_SHARE).unwrap_or(usize::MAX).min(SERIES_MAX_BYTES),
+        limits: config.tenants.clone(),
+        ..metrics::Config::default()
+    };
     let mut scraper = None;
     let mut tables: Vec<Arc<dyn Tables>> = Vec::new();
-    let (metrics, metrics_door) = parts.room(metrics::MetricsSpec::new(metrics, clock()), config.retention_metrics, |door| {
+    let metrics = metrics::MetricsSpec::new(metrics, clock());
+    parts.may_shrink(metrics.samples());
+    parts.may_shrink(metrics.known_series());
+    let (metrics, metrics_door) = parts.room(metrics, config.retention_metrics, |door| {
         let share = config.memory_bytes / SCRAPE_SHARE;
         let scraping = Scraper::new(config.scrape.clone(), Writer::new(door.clone()), clock(), telemetry.clone(), share);
         let api = metrics::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
-        let api = api.scraping(scraping.board());
+        let about = metrics::api::About {
+            started_at: world.clock.now(),
+            hostname: hostname(),
+            working_directory: working_directory(),
+            memory_bytes: config.memory_bytes,
+            admin: super::admin_allowed(config),
+        };
+        let api = api.scraping(scraping.board()).about(about);
         tables.push(api.tables());
         scraper = (!config.scrape.is_empty()).then_some(scraping);
         let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
@@ -198,6 +230,7 @@ pub(super) fn build(
         retention: config.retention_logs,
         tails_max: config.tails_max,
         delete_cancel_within: config.delete_cancel_within,
+        limits: config.tenants.clone(),
         ..logs::Config::default()
     };
     let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
@@ -211,6 +244,7 @@ pub(super) fn build(
     let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         tables.push(api.tables());
+        parts.may_shrink(api.cache());
         receivers = traces::api::receiver_routes(api.clone());
         let query = traces::api::query_routes(api.clone());
         let query = if super::admin_allowed(config) { query.merge(traces::api::admin_routes(api.clone())) } else { query };

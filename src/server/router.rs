@@ -1,8 +1,9 @@
 use super::listener::Kind;
 use super::rooms::Room;
 use super::{admin, page};
+use crate::runtime::Budget;
 use crate::telemetry::Telemetry;
-use crate::web::{SlowQueries, note_slow_queries, text_response};
+use crate::web::{Origins, SlowQueries, hold_bodies, note_slow_queries, share_with, text_response};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use http::{HeaderValue, StatusCode};
@@ -32,20 +33,26 @@ impl Routers {
 pub(super) fn build(
     rooms: &Arc<[Room]>,
     (sql, receivers): (Router, Router),
+    bodies: &Arc<Budget>,
     telemetry: &Telemetry,
     admin_allowed: bool,
     status: Router,
-    slow: SlowQueries,
+    (slow, cors): (SlowQueries, Option<Origins>),
 ) -> Routers {
     let merged = |pick: fn(&Room) -> Router| rooms.iter().map(pick).fold(Router::new(), Router::merge);
-    let apis = merged(|room| room.query.clone());
+    let held = || from_fn_with_state(bodies.clone(), hold_bodies);
+    let apis = merged(|room| room.query.clone()).layer(held());
+    let apis = match cors {
+        Some(origins) => apis.layer(from_fn_with_state(origins, share_with)),
+        None => apis,
+    };
     // OTLP/HTTP is taken on these ports as well: the page sends its sample to where it came from.
-    let otlp = merged(|room| room.otlp.clone());
+    let otlp = merged(|room| room.otlp.clone()).layer(held());
     let query = apis
         .clone()
         // Mimir's clients use this prefix.
         .nest("/prometheus", apis)
-        .merge(sql)
+        .merge(sql.layer(held()))
         .layer(from_fn_with_state(slow, note_slow_queries))
         .merge(otlp.clone())
         .merge(admin::routes(rooms.clone(), telemetry.clone(), admin_allowed))
@@ -54,7 +61,7 @@ pub(super) fn build(
         .fallback(not_found)
         .layer(CompressionLayer::new());
     let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
-    let receivers = receivers.fallback(not_found);
+    let receivers = receivers.layer(held()).fallback(not_found);
     Routers { otlp, query, receivers, health: admin::health_routes(rooms.clone()).fallback(not_found) }
 }
 

@@ -100,6 +100,11 @@ impl Refusals {
         self.reasons.is_empty()
     }
 
+    /// Whether anything was refused for another reason.
+    pub fn are_other_than(&self, reason: Reason) -> bool {
+        self.reasons.keys().any(|r| *r != reason)
+    }
+
     /// (reason, count, first message) in order of reason.
     pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64, &str)> {
         self.reasons.iter().map(|(reason, (count, message))| (reason.as_str(), *count, message.as_str()))
@@ -110,7 +115,13 @@ impl Refusals {
         self.unsaid.iter().map(|(reason, count)| (reason.as_str(), *count))
     }
 
-    /// The first message of each reason, joined by `; `: for `partial_success` and its like.
+    /// Each reason with its count and its first message, joined by `; `: for `partial_success`.
+    pub fn summary(&self) -> String {
+        let part = |(reason, count, message)| format!("{count} {reason}: {message}");
+        self.reasons().map(part).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The first message of each reason, joined by `; `.
     pub fn message(&self) -> String {
         self.reasons.values().map(|(_, m)| m.as_str()).collect::<Vec<_>>().join("; ")
     }
@@ -173,6 +184,8 @@ mod tests {
         assert_eq!(r.indexes(), [2, 5]);
         assert_eq!(r.reasons().collect::<Vec<_>>(), [("too_old", 2, "too old: 5")]);
         assert_eq!(r.messages(), ["too old: 5", "too old: 2"]);
+        assert_eq!(r.summary(), "2 too_old: too old: 5");
+        assert!(r.are_other_than(Reason::Duplicate) && !r.are_other_than(Reason::TooOld));
     }
 
     #[test]

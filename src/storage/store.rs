@@ -9,11 +9,13 @@ use super::{Admitted, Head, HeadStats, Missing, Refusals, Rows, Spec, Tombstone,
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, random_u128};
 use crate::telemetry::StoreMetrics;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 mod published;
 
@@ -25,6 +27,9 @@ pub struct StoreConfig {
     /// Estimated bytes of one signal's heads; at half of it they are cut, beyond it appends are refused.
     pub head_max_bytes: u64,
 }
+
+/// An append that waits for a cut looks so often whether the process stops.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The write was not stored. It may succeed later, unless it is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +114,12 @@ pub struct Store<S: Spec> {
     stopping: Arc<AtomicBool>,
     /// The disk that it shares with other stores.
     room: OnceLock<Arc<DiskRoom>>,
+    /// How long an append waits for a cut.
+    patience: OnceLock<Duration>,
+    /// A head is half full: maintenance need not wait for its next turn.
+    cut_wanted: Notify,
+    /// Told after every cut.
+    was_cut: (Mutex<()>, Condvar),
     /// Blocks that are not live any more, as long as some View has them.
     leaving: Mutex<Vec<Weak<Block>>>,
     /// Files of edits whose commit failed: whether the catalog has them is certain only after the next commit.
@@ -160,6 +171,9 @@ impl<S: Spec> Store<S> {
             removing: Mutex::new(()),
             stopping: Arc::default(),
             room: OnceLock::new(),
+            patience: OnceLock::new(),
+            cut_wanted: Notify::new(),
+            was_cut: (Mutex::new(()), Condvar::new()),
             leaving: Mutex::default(),
             limbo: Mutex::default(),
         })
@@ -173,6 +187,13 @@ impl<S: Spec> Store<S> {
     pub fn keep_within(&self, room: Arc<DiskRoom>) {
         // A second call would be a second budget, of which the first stays.
         let _ = self.room.set(room);
+    }
+
+    /// Appends that find head or log full wait so long for a cut before they are refused. To be called once; without it they
+    /// do not wait.
+    pub fn wait_for_cuts(&self, patience: Duration) {
+        // A second call would be a second promise, of which the first stays.
+        let _ = self.patience.set(patience);
     }
 
     pub fn is_ready(&self) -> bool {
@@ -233,6 +254,7 @@ impl<S: Spec> Store<S> {
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
         let Admitted { mut batch, watch, memory } = admitted;
+        self.wait_for_room()?;
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
@@ -246,9 +268,6 @@ impl<S: Spec> Store<S> {
             None => None,
         };
         let published = self.published.read().clone();
-        if published.generations.iter().map(|g| g.stats().bytes).sum::<u64>() > self.config.head_max_bytes {
-            return Err(AppendError::HeadFull);
-        }
         let now = self.world.clock.now();
         if !batch.rows.is_empty() {
             let blocks = published.blocks.get(&batch.tenant).map_or(&[][..], |b| b);
@@ -295,6 +314,32 @@ impl<S: Spec> Store<S> {
         });
         let commit = lane.enqueue(frame, apply);
         Ok(Ticket { commit: Some(commit), appended: Appended { accepted, refusals: batch.refusals } })
+    }
+
+    /// Waits while head or log is full, and asks for a cut early enough that there is hardly ever need to.
+    fn wait_for_room(&self) -> Result<(), AppendError> {
+        let deadline = Instant::now() + self.patience.get().copied().unwrap_or_default();
+        loop {
+            if !self.is_ready() {
+                return Err(AppendError::NotReady);
+            }
+            let head = self.head_stats().bytes;
+            let is_wal_full = self.lane.read().as_ref().is_some_and(|lane| lane.check_room() == Err(LaneRefusal::Full));
+            if is_wal_full || head >= self.config.head_max_bytes / 2 {
+                self.cut_wanted.notify_one();
+            }
+            let refusal = match (is_wal_full, head > self.config.head_max_bytes) {
+                (true, _) => AppendError::WalFull,
+                (_, true) => AppendError::HeadFull,
+                _ => return Ok(()),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(refusal);
+            }
+            let (lock, was_cut) = &self.was_cut;
+            was_cut.wait_for(&mut lock.lock(), left.min(LOOK_EVERY));
+        }
     }
 
     pub fn view(&self, tenant: &TenantId) -> View<S> {
@@ -418,7 +463,18 @@ impl<S: Spec> Store<S> {
         }
     }
 
-    pub(super) fn head_stats(&self) -> HeadStats {
+    /// Returns when a head is so full that it should be cut at once.
+    pub(super) async fn cut_is_wanted(&self) {
+        self.cut_wanted.notified().await;
+    }
+
+    /// Lets appends go on that waited.
+    pub(super) fn tell_cut(&self) {
+        self.was_cut.1.notify_all();
+    }
+
+    /// Of all tenants.
+    pub fn head_stats(&self) -> HeadStats {
         let published = self.published.read().clone();
         published
             .generations

@@ -1,7 +1,9 @@
 //! Our own observability: one list of names, and a registry that is handed down, never a global.
 
+mod memory;
 mod names;
 
+pub use memory::MemoryMetrics;
 pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
@@ -18,6 +20,7 @@ pub struct Telemetry {
     pub bucket: BucketMetrics,
     pub derive: DeriveMetrics,
     pub scrape: ScrapeMetrics,
+    pub memory: MemoryMetrics,
 }
 
 impl Default for Telemetry {
@@ -29,7 +32,8 @@ impl Default for Telemetry {
         let bucket = BucketMetrics::register(&mut registry);
         let derive = DeriveMetrics::register(&mut registry);
         let scrape = ScrapeMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape }
+        let memory = MemoryMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, memory }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was decoded of blocks, kept for the next query: a bounded number of bytes, of which what was used longest ago goes
 //! first.
 
+use crate::runtime::Shrink;
 use crate::storage::block::BlockId;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -74,12 +75,27 @@ impl Cache {
         if let Some(old) = entries.by_key.insert(key, Entry { value, bytes, used }) {
             entries.bytes -= old.bytes;
         }
-        while entries.bytes > self.max_bytes {
-            let Some(oldest) = entries.by_key.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| k.clone()) else { break };
-            if let Some(gone) = entries.by_key.remove(&oldest) {
-                entries.bytes -= gone.bytes;
+        entries.let_go(self.max_bytes);
+    }
+}
+
+impl Entries {
+    /// The longest unused go until there are at most `max` bytes.
+    fn let_go(&mut self, max: u64) {
+        while self.bytes > max {
+            let Some(oldest) = self.by_key.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| k.clone()) else { break };
+            if let Some(gone) = self.by_key.remove(&oldest) {
+                self.bytes -= gone.bytes;
             }
         }
+    }
+}
+
+impl Shrink for Cache {
+    fn shrink(&self) {
+        let mut entries = self.entries.lock();
+        let half = entries.bytes / 2;
+        entries.let_go(half);
     }
 }
 
@@ -103,5 +119,7 @@ mod tests {
         assert_eq!(cache.get::<u128>(&key(1)).as_deref(), Some(&1));
         assert_eq!(*cache.get_or(key(4), || Ok::<_, ()>((4u128, 11))).unwrap(), 4);
         assert_eq!((cache.get::<u128>(&key(4)), cache.entries.lock().bytes), (None, 8));
+        cache.shrink();
+        assert_eq!((cache.get::<u128>(&key(1)).as_deref(), cache.entries.lock().bytes), (Some(&1), 4));
     }
 }

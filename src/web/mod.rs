@@ -2,6 +2,7 @@
 //! gRPC status.
 
 mod body;
+mod cors;
 mod notes;
 mod origin;
 mod otlp;
@@ -10,7 +11,8 @@ mod slow;
 mod status;
 mod tenancy;
 
-pub use body::{json_response, read_body, text_response};
+pub use body::{hold_bodies, json_response, read_body, text_response};
+pub use cors::{Origins, share_with};
 pub use notes::{as_partial, note, noting, with_warnings};
 pub use origin::{is_own_page, own_pages_only};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};

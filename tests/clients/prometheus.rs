@@ -43,7 +43,7 @@ impl Drop for Prometheus {
 impl Prometheus {
     /// Scrapes itself every second, and writes what it has to `server`.
     fn sending(home: &Path, server: &Server) -> Prometheus {
-        Prometheus::start(home, |address| {
+        Prometheus::start(home, &[], |address| {
             format!(
                 "global: {{scrape_interval: 1s}}\n\
                  scrape_configs: [{{job_name: sender, static_configs: [{{targets: ['{address}']}}]}}]\n\
@@ -54,7 +54,7 @@ impl Prometheus {
     }
 
     /// With the configuration that `config` makes of its own address.
-    pub fn start(home: &Path, config: impl FnOnce(&str) -> String) -> Prometheus {
+    pub fn start(home: &Path, flags: &[&str], config: impl FnOnce(&str) -> String) -> Prometheus {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let config = config(&address);
         let file = home.join("prometheus.yml");
@@ -63,6 +63,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", home.join("tsdb").display()))
             .arg(format!("--web.listen-address={address}"))
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -71,8 +72,13 @@ impl Prometheus {
     }
 
     pub fn query(&self, query: &str, time: f64) -> Option<Value> {
-        let mut path = form_urlencoded::Serializer::new(String::new());
-        let path = format!("/api/v1/query?{}", path.append_pair("query", query).append_pair("time", &format!("{time:.3}")).finish());
+        self.ask("/api/v1/query", &[("query", query), ("time", &format!("{time:.3}"))])
+    }
+
+    /// None while it does not listen yet.
+    pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let path = format!("{path}?{}", query.extend_pairs(parameters).finish());
         ask_at(&self.address, "GET", &path, None).ok().map(|answer: Answer| answer.json())
     }
 }

@@ -95,7 +95,7 @@ fn a_prometheus_that_scrapes_the_same_has_the_same() {
     let config = [job("app", target.port, RULES), job("text", target.port, &text)].concat();
     std::fs::write(home.path().join("monocle.toml"), config).unwrap();
     let server = Server::start(home.path(), &[]);
-    let theirs = Prometheus::start(home.path(), |_| {
+    let theirs = Prometheus::start(home.path(), &[], |_| {
         format!(
             "global: {{scrape_interval: 1s}}\n\
              scrape_configs:\n\

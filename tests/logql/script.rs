@@ -1,7 +1,7 @@
 //! The format of `logqltest` files (contracts/loki.md 4.1).
 
 use monocle::logs::logql::eval::Steps;
-use monocle::logs::{Entry, LogRows, StreamEntries};
+use monocle::logs::{Group, LogRows, Metadata, RowsBuilder};
 use monocle::model::{Labels, time};
 use regex::Regex;
 use std::sync::Arc;
@@ -73,7 +73,10 @@ pub fn parse_script(text: &str) -> Vec<Result<Command, String>> {
             at += 1;
         }
         let command = match word {
-            "load" => block.iter().map(|l| load(l)).collect::<Result<Vec<_>, _>>().map(|streams| Command::Load(LogRows { streams })),
+            "load" => {
+                let mut rows = RowsBuilder::default();
+                block.iter().try_for_each(|line| load(line, &mut rows)).map(|()| Command::Load(rows.finish()))
+            }
             "eval" => eval(rest, &block, number).map(Command::Eval),
             other => Err(format!("unknown command {other:?}")),
         };
@@ -107,7 +110,7 @@ fn labels(text: &str, keep_empty: bool) -> Result<(Labels, &str), String> {
 }
 
 /// `{labels} "line" @ START [repeat every STEP for COUNT] [metadata k="v"]`
-fn load(text: &str) -> Result<StreamEntries, String> {
+fn load(text: &str, rows: &mut RowsBuilder) -> Result<(), String> {
     let (labels, rest) = labels(text, false)?;
     let rest = rest.trim_start();
     let quote = rest.chars().next().filter(|c| matches!(c, '"' | '`')).ok_or("no line")?;
@@ -120,20 +123,24 @@ fn load(text: &str) -> Result<StreamEntries, String> {
         (step, count) = (duration(&repeat[1])?, repeat[2].parse().map_err(|_| "bad count")?);
         rest = &rest[repeat[0].len()..];
     }
-    let mut metadata: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    let mut metadata: Vec<(u32, String)> = Vec::new();
     if let Some(given) = pattern(r"^\s*\[metadata\s+(.*?)\]").captures(rest) {
         for pair in pattern(r#"(?:"([^"]*)"|([^\s"=]+))="([^"]*)""#).captures_iter(&given[1]) {
             let name = pair.get(1).or_else(|| pair.get(2)).map_or("", |m| m.as_str());
-            metadata.push((name.into(), pair[3].into()));
+            metadata.push((rows.name(name), pair[3].to_owned()));
         }
         rest = &rest[given[0].len()..];
     }
     if !rest.trim().is_empty() {
         return Err(format!("left over: {rest:?}"));
     }
-    let entry =
-        |i: i64| Entry { index: 0, ts: EPOCH + from + i * step, line: line.replace("{{.i}}", &i.to_string()), metadata: metadata.clone() };
-    Ok(StreamEntries { labels, entries: (0..count).map(entry).collect() })
+    rows.begin(&Arc::new(Group::new(labels, Metadata::default())));
+    for i in 0..count {
+        metadata.iter().for_each(|(name, value)| rows.set(*name, value));
+        let line = line.replace("{{.i}}", &i.to_string());
+        rows.entry(0, EPOCH + from + i * step, &line).map_err(|_| "no room")?;
+    }
+    Ok(())
 }
 
 fn eval(text: &str, block: &[&str], line: usize) -> Result<Eval, String> {

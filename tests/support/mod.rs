@@ -23,6 +23,9 @@ pub struct Server {
 /// What a listener answered.
 pub struct Answer {
     pub status: u16,
+    /// Its headers, in lower case.
+    #[allow(dead_code, reason = "each test program has this module for itself, and not all look at headers")]
+    pub head: String,
     pub body: Vec<u8>,
 }
 
@@ -151,7 +154,8 @@ pub fn ask_at(address: &str, method: &str, path: &str, body: Option<(&str, &[u8]
 fn parse(answer: &[u8]) -> Option<Answer> {
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
     let status = std::str::from_utf8(&answer[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: answer[end + 4..].to_vec() })
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    Some(Answer { status, head, body: answer[end + 4..].to_vec() })
 }
 
 impl Answer {

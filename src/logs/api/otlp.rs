@@ -1,6 +1,6 @@
 use super::Api;
 use crate::ingest::Encoding;
-use crate::logs::spec::{FrameKind, translate_live};
+use crate::logs::spec::FrameKind;
 use crate::web::{OtlpFormat, OtlpRequest, Rejected};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -19,12 +19,12 @@ pub async fn export(State(api): State<Api>, request: Request) -> Response {
             OtlpFormat::Protobuf => FrameKind::OtlpProtobuf,
             OtlpFormat::Json => FrameKind::OtlpJson,
         };
-        let config = api.door.store().spec().config().clone();
-        let translate = move |body: &bytes::Bytes, received_at: i64| translate_live(kind, body, received_at, &config);
+        let translator = api.door.store().spec().translator().clone();
+        let translate = move |body: &bytes::Bytes, received_at: i64| translator.live(kind, body, received_at);
         api.door.accept(tenant, kind as u8, encoding, request.body, translate).await
     };
     respond(accepted.await.map(|outcome| {
         let count = outcome.refusals.len() as u64;
-        (count > 0).then(|| Rejected { field: "rejectedLogRecords", count, message: outcome.refusals.message() })
+        (count > 0).then(|| Rejected { field: "rejectedLogRecords", count, message: outcome.refusals.summary() })
     }))
 }

@@ -3,8 +3,8 @@
 use super::Api;
 use crate::ingest::{Encoding, Outcome};
 use crate::logs::push::NO_STREAMS;
-use crate::logs::spec::{FrameKind, translate_live};
-use crate::model::{Failure, FailureKind};
+use crate::logs::spec::FrameKind;
+use crate::model::{Failure, FailureKind, Reason};
 use crate::storage::{Refusals, Rows as _};
 use crate::web::{http_status, read_body, rpc_status, text_response};
 use axum::body::Body;
@@ -25,6 +25,12 @@ fn refused(refusals: &Refusals) -> String {
     refusals.reasons().map(message).collect::<Vec<_>>().join("; ")
 }
 
+/// Clients send again what was answered with 429, so it must not be said of what is stored.
+fn status_of_refused(outcome: &Outcome) -> StatusCode {
+    let may_succeed_later = outcome.accepted == 0 && !outcome.refusals.are_other_than(Reason::TooManyStreams);
+    if may_succeed_later { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::BAD_REQUEST }
+}
+
 fn status_of(failure: &Failure) -> StatusCode {
     if failure.message == NO_STREAMS { StatusCode::UNPROCESSABLE_ENTITY } else { http_status(failure.kind) }
 }
@@ -41,7 +47,7 @@ pub async fn legacy_push(State(api): State<Api>, request: Request) -> Response {
 async fn push_as(api: &Api, request: Request, json: FrameKind) -> Response {
     match accept_push(api, request, json).await {
         Ok(outcome) if outcome.refusals.is_empty() => StatusCode::NO_CONTENT.into_response(),
-        Ok(outcome) => text_response(StatusCode::BAD_REQUEST, format!("{}\n", refused(&outcome.refusals))),
+        Ok(outcome) => text_response(status_of_refused(&outcome), format!("{}\n", refused(&outcome.refusals))),
         Err(failure) => {
             let mut response = text_response(status_of(&failure), format!("{}\n", failure.message));
             if let Some(delay) = failure.retry_after {
@@ -66,8 +72,8 @@ async fn accept_push(api: &Api, request: Request, json: FrameKind) -> Result<Out
         name => Encoding::parse(Some(name)).map_err(|_| Failure::invalid(format!("Content-Encoding {name:?} not supported")))?,
     };
     let body = read_body(body, api.door.limits().wire_max_bytes).await?;
-    let config = api.door.store().spec().config().clone();
-    let translate = move |body: &Bytes, received_at: i64| translate_live(kind, body, received_at, &config);
+    let translator = api.door.store().spec().translator().clone();
+    let translate = move |body: &Bytes, received_at: i64| translator.live(kind, body, received_at);
     api.door.accept(tenant, kind as u8, encoding, body, translate).await
 }
 
@@ -83,7 +89,7 @@ pub async fn otlp(State(api): State<Api>, request: Request) -> Response {
     };
     match accept_otlp(&api, request).await {
         Ok(outcome) if outcome.refusals.is_empty() => StatusCode::NO_CONTENT.into_response(),
-        Ok(outcome) => failed(StatusCode::BAD_REQUEST, refused(&outcome.refusals)),
+        Ok(outcome) => failed(status_of_refused(&outcome), refused(&outcome.refusals)),
         // Collectors retry 503 and drop what was answered with 500.
         Err(failure) if failure.kind == FailureKind::Internal => failed(StatusCode::SERVICE_UNAVAILABLE, failure.message),
         Err(failure) => failed(status_of(&failure), failure.message),
@@ -106,9 +112,9 @@ async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
         }
     };
     let body = read_body(body, api.door.limits().wire_max_bytes).await?;
-    let config = api.door.store().spec().config().clone();
+    let translator = api.door.store().spec().translator().clone();
     let translate = move |body: &Bytes, received_at: i64| {
-        let (rows, refusals) = translate_live(kind, body, received_at, &config)?;
+        let (rows, refusals) = translator.live(kind, body, received_at)?;
         if rows.is_empty() && refusals.is_empty() {
             return Err(Failure::invalid(NO_RECORDS));
         }

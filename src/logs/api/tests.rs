@@ -200,7 +200,7 @@ async fn a_cut_during_replay_loses_nothing() {
 
 #[test]
 fn refusals_are_named_as_in_the_other_rooms() {
-    use crate::logs::spec::{FrameKind, translate_live};
+    use crate::logs::spec::FrameKind;
     use crate::storage::Rows as _;
     let year = 366 * 86_400_000_000_000;
     let body = format!(
@@ -209,7 +209,8 @@ fn refusals_are_named_as_in_the_other_rooms() {
         BASE + year
     );
     let config = Config { line_max_bytes: 3, ..Config::default() };
-    let (rows, refusals) = translate_live(FrameKind::PushJson, &body.into(), BASE, &config).unwrap();
+    let (rows, refusals) =
+        LogsSpec::new(config, Arc::new(ManualClock::default())).translator().live(FrameKind::PushJson, &body.into(), BASE).unwrap();
     assert!(rows.is_empty());
     let reasons: Vec<&str> = refusals.reasons().map(|(reason, _, _)| reason).collect();
     assert_eq!(reasons, ["invalid_label", "too_far_ahead", "too_large", "too_old"]);

@@ -1,58 +1,47 @@
-use crate::logs::entry::{Entry, LogRows};
-use crate::logs::schema::LogsBuilder;
-use crate::logs::source::{Columns, Run};
+use crate::logs::rows::{Lines, LogRows, NameIndex, StreamRows};
+use crate::logs::source::Run;
 use crate::model::Labels;
-use arrow_array::{RecordBatch, UInt32Array};
-use arrow_schema::ArrowError;
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Rows of one request, or of several merged ones: the rows of a stream stand together, in order of acceptance.
+#[derive(Debug)]
 pub struct Chunk {
-    batch: RecordBatch,
-    columns: Columns,
+    lines: Lines,
     runs: Vec<Run>,
     bytes: u64,
 }
 
-/// Chunks are merged up to these bounds.
-const ROWS_MAX: u64 = 32_768;
-const BYTES_MAX: u64 = 16 << 20;
+/// The rows of a stream in one of several chunks: which one, and where.
+type Share = (usize, Range<u64>);
 
 impl Chunk {
-    pub fn build(rows: &LogRows) -> Result<Chunk, ArrowError> {
-        let mut order: Vec<(&Labels, Vec<&Entry>)> = Vec::new();
-        let mut index: HashMap<&Labels, usize> = HashMap::new();
-        for stream in &rows.streams {
-            let at = *index.entry(&stream.labels).or_insert_with(|| {
-                order.push((&stream.labels, Vec::new()));
-                order.len() - 1
-            });
-            order[at].1.extend(&stream.entries);
-        }
-        let mut builder = LogsBuilder::new(rows.streams.iter().map(|s| s.entries.len()).sum(), &[]);
-        let mut runs = Vec::with_capacity(order.len());
-        let mut next = 0u64;
-        for (labels, entries) in order {
-            let id = labels.stable_id();
-            let mut run = Run { labels: labels.clone(), id, rows: next..next, min_ts: i64::MAX, max_ts: i64::MIN, bytes: 0 };
-            for entry in entries {
-                let metadata = entry.metadata.iter().map(|(n, v)| (&**n, &**v));
-                builder.append(id, entry.ts, &entry.line, metadata)?;
-                run.extend(entry.ts, entry.line.len());
-            }
-            next = run.rows.end;
-            runs.push(run);
-        }
-        Chunk::new(builder.finish(true)?, runs)
+    pub fn new(rows: LogRows) -> Chunk {
+        let (lines, streams) = rows.into_lines();
+        let run = |StreamRows { labels, id, rows }: StreamRows| {
+            let rows_of = rows.start as u64..rows.start as u64;
+            let mut run = Run { labels, id, rows: rows_of, min_ts: i64::MAX, max_ts: i64::MIN, bytes: 0 };
+            rows.for_each(|row| run.extend(lines.ts(row), lines.line(row).len()));
+            run
+        };
+        let runs: Vec<Run> = streams.into_iter().map(run).collect();
+        let chunk = Chunk::assemble(lines, runs);
+        let mut labels: Vec<&Labels> = chunk.runs.iter().map(|r| &r.labels).collect();
+        labels.sort_unstable();
+        // Where rows were refused, their text is still there.
+        let live: usize = (0..chunk.lines.len()).map(|row| chunk.lines.row_bytes(row)).sum();
+        let is_tidy = live * 2 >= chunk.lines.text_bytes();
+        if is_tidy && labels.windows(2).all(|pair| pair[0] != pair[1]) { chunk } else { Chunk::merge(&[&chunk]) }
     }
 
-    fn new(batch: RecordBatch, runs: Vec<Run>) -> Result<Chunk, ArrowError> {
-        let bytes = (batch.get_array_memory_size() + runs.iter().map(Run::heap_bytes).sum::<usize>()) as u64;
-        Ok(Chunk { columns: Columns::read(&batch)?, batch, runs, bytes })
+    fn assemble(lines: Lines, runs: Vec<Run>) -> Chunk {
+        let bytes = (lines.heap_bytes() + runs.iter().map(Run::heap_bytes).sum::<usize>()) as u64;
+        Chunk { lines, runs, bytes }
     }
 
     pub fn rows(&self) -> u64 {
-        self.batch.num_rows() as u64
+        self.lines.len() as u64
     }
 
     /// Estimated memory.
@@ -60,50 +49,115 @@ impl Chunk {
         self.bytes
     }
 
-    pub fn columns(&self) -> &Columns {
-        &self.columns
+    /// Bytes that a merged chunk has of this one, at most.
+    pub fn text_bytes(&self) -> usize {
+        self.lines.text_bytes()
+    }
+
+    pub fn lines(&self) -> &Lines {
+        &self.lines
     }
 
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
 
-    /// As in a binary counter: equals merge, so that each row is copied a logarithmic number of times.
-    pub fn merges_with(&self, next: &Chunk) -> bool {
-        self.rows() <= 2 * next.rows() && self.rows() + next.rows() <= ROWS_MAX && self.bytes + next.bytes <= BYTES_MAX
+    /// The stream of a row.
+    pub fn stream_id(&self, row: usize) -> i64 {
+        let at = self.runs.partition_point(|run| run.rows.end <= row as u64);
+        self.runs.get(at).map_or(0, |run| run.id)
     }
 
-    /// The rows of `self`, then those of `next`, stream by stream.
-    pub fn merge(&self, next: &Chunk) -> Result<Chunk, ArrowError> {
-        let both = arrow_select::concat::concat_batches(&self.batch.schema(), [&self.batch, &next.batch])?;
-        let shift = self.rows();
-        let mut runs: Vec<Run> = Vec::with_capacity(self.runs.len());
-        let mut sources: Vec<[std::ops::Range<u64>; 2]> = Vec::with_capacity(self.runs.len());
+    /// The rows of all, chunk after chunk and stream by stream.
+    pub fn merge(chunks: &[&Chunk]) -> Chunk {
+        let mut merged: Vec<(Run, Vec<Share>)> = Vec::with_capacity(chunks.iter().map(|c| c.runs.len()).max().unwrap_or(0));
         let mut index: HashMap<&Labels, usize> = HashMap::new();
-        for run in &self.runs {
-            index.insert(&run.labels, runs.len());
-            sources.push([run.rows.clone(), 0..0]);
-            runs.push(run.clone());
-        }
-        for run in &next.runs {
-            let shifted = run.rows.start + shift..run.rows.end + shift;
-            match index.get(&run.labels) {
-                Some(at) => {
-                    sources[*at][1] = shifted;
-                    runs[*at].absorb(run);
-                }
-                None => {
-                    sources.push([shifted, 0..0]);
-                    runs.push(run.clone());
-                }
+        for (number, chunk) in chunks.iter().enumerate() {
+            for run in &chunk.runs {
+                let at = *index.entry(&run.labels).or_insert_with(|| {
+                    merged.push((Run { rows: 0..0, min_ts: i64::MAX, max_ts: i64::MIN, bytes: 0, ..run.clone() }, Vec::new()));
+                    merged.len() - 1
+                });
+                merged[at].0.absorb(run);
+                merged[at].1.push((number, run.rows.clone()));
             }
         }
-        let mut indices = Vec::with_capacity(both.num_rows());
-        for (run, source) in runs.iter_mut().zip(sources) {
-            let start = indices.len() as u64;
-            indices.extend(source.into_iter().flatten().map(|row| row as u32));
-            run.rows = start..indices.len() as u64;
+        let rows = chunks.iter().map(|c| c.lines.len()).sum();
+        let mut lines = Lines::with_capacity(rows, chunks.iter().map(|c| c.live_bytes()).sum());
+        let mut names = NameIndex::default();
+        let places: Vec<_> = chunks.iter().map(|chunk| lines.places(&chunk.lines, &mut names)).collect();
+        let mut runs = Vec::with_capacity(merged.len());
+        for (mut run, shares) in merged {
+            let start = lines.len() as u64;
+            for (number, rows) in shares {
+                rows.for_each(|row| lines.copy(&chunks[number].lines, row as usize, &places[number]));
+            }
+            run.rows = start..lines.len() as u64;
+            runs.push(run);
         }
-        Chunk::new(arrow_select::take::take_record_batch(&both, &UInt32Array::from(indices))?, runs)
+        lines.shrink();
+        Chunk::assemble(lines, runs)
+    }
+
+    fn live_bytes(&self) -> usize {
+        (0..self.lines.len()).map(|row| self.lines.row_bytes(row)).sum()
+    }
+}
+
+/// Chunks of a head, small ones merged as they come: as many as [`FAN`] of one size become one, so that each row is copied a
+/// logarithmic number of times.
+#[derive(Debug, Clone, Default)]
+pub struct Chunks {
+    /// In order of acceptance; of each its level.
+    all: Vec<(u32, Arc<Chunk>)>,
+}
+
+/// Chunks of one level that become one of the next.
+const FAN: usize = 8;
+
+/// Chunks are merged up to these bounds.
+const ROWS_MAX: u64 = 32_768;
+const TEXT_MAX: usize = 16 << 20;
+
+impl Chunks {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Chunk>> {
+        self.all.iter().map(|(_, chunk)| chunk)
+    }
+
+    /// Adds a chunk, and returns by how much the bytes of all have changed.
+    pub fn push(&mut self, chunk: Chunk) -> i64 {
+        // One that is as large as several small ones is on their level.
+        let level = chunk.rows().checked_ilog(FAN as u64).unwrap_or(0);
+        let mut change = chunk.bytes() as i64;
+        self.all.push((level, Arc::new(chunk)));
+        while let Some(some) = self.mergeable() {
+            let parts: Vec<&Chunk> = self.all[some..].iter().map(|(_, chunk)| &**chunk).collect();
+            let merged = Chunk::merge(&parts);
+            change += merged.bytes() as i64 - parts.iter().map(|c| c.bytes() as i64).sum::<i64>();
+            let level = self.all[some..].iter().map(|(level, _)| *level).max().unwrap_or(0) + 1;
+            self.all.truncate(some);
+            self.all.push((level, Arc::new(merged)));
+        }
+        change
+    }
+
+    /// Where the newest chunks begin that are to become one.
+    fn mergeable(&self) -> Option<usize> {
+        let (level, _) = self.all.last()?;
+        let newest = self.all.iter().rev().take_while(|(other, _)| other <= level);
+        let (mut count, mut equal, mut rows, mut text) = (0, 0, 0, 0);
+        for (other, chunk) in newest {
+            count += 1;
+            equal += usize::from(other == level);
+            rows += chunk.rows();
+            text += chunk.text_bytes();
+            if rows > ROWS_MAX || text > TEXT_MAX {
+                return None;
+            }
+            if equal == FAN {
+                return Some(self.all.len() - count);
+            }
+        }
+        None
     }
 }

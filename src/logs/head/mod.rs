@@ -1,13 +1,14 @@
 //! Acknowledged entries that are in no block yet: immutable chunks in order of acceptance. Small chunks are merged as
-//! they come, so that a thousand small requests do not leave a thousand small batches behind.
+//! they come, so that a thousand small requests do not leave a thousand small chunks behind.
 
 mod chunk;
 mod cut;
 
 pub use chunk::Chunk;
+use chunk::Chunks;
 pub use cut::{dense_labels, logs_options, sort_key};
 
-use super::entry::LogRows;
+use super::rows::LogRows;
 use super::source::kept_streams;
 use crate::model::{Labels, Reason};
 use crate::storage::block::Block;
@@ -25,11 +26,13 @@ pub struct LogsHead {
     state: Mutex<State>,
     /// Labels behind every stream id that is in use, here or in a block.
     ids: Mutex<HashMap<i64, Labels>>,
+    /// Streams that entries may belong to.
+    streams_max: Option<u64>,
 }
 
 #[derive(Default)]
 struct State {
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Chunks,
     stats: HeadStats,
 }
 
@@ -39,24 +42,22 @@ pub struct Snapshot {
 }
 
 impl LogsHead {
-    fn push(&self, chunk: Chunk) -> Result<(), ArrowError> {
-        let mut state = self.state.lock();
-        state.stats.rows += chunk.rows();
-        state.stats.bytes += chunk.bytes();
-        state.chunks.push(Arc::new(chunk));
-        while let [.., a, b] = &state.chunks[..]
-            && a.merges_with(b)
-        {
-            let merged = Arc::new(a.merge(b)?);
-            // A stream that both have is there once now.
-            let separate = a.bytes() + b.bytes();
-            state.stats.bytes = (state.stats.bytes + merged.bytes()).saturating_sub(separate);
-            let keep = state.chunks.len() - 2;
-            state.chunks.truncate(keep);
-            state.chunks.push(merged);
-        }
-        Ok(())
+    pub fn bounded(streams_max: Option<u64>) -> LogsHead {
+        LogsHead { streams_max, ..LogsHead::default() }
     }
+
+    /// How many streams there may be, if there are as many.
+    fn refuses_more(&self, ids: &HashMap<i64, Labels>) -> Option<u64> {
+        self.streams_max.filter(|max| ids.len() as u64 >= *max)
+    }
+}
+
+/// Loki's words (contracts/loki.md 2.2).
+fn too_many_streams(labels: &Labels) -> String {
+    format!(
+        "maximum active stream limit exceeded when trying to create stream {labels}, reduce the number of active streams (reduce labels \
+         or reduce label values), or contact your Loki administrator to see if the limit can be increased, user: 'fake'"
+    )
 }
 
 impl Head for LogsHead {
@@ -64,9 +65,10 @@ impl Head for LogsHead {
     type Snapshot = Snapshot;
 
     fn prepare(&self, rows: &LogRows, blocks: &[Arc<Block>]) {
-        for stream in &rows.streams {
-            let id = stream.labels.stable_id();
-            if self.ids.lock().contains_key(&id) {
+        for stream in rows.streams() {
+            let id = stream.id;
+            let known = |ids: &HashMap<i64, Labels>| ids.contains_key(&id) || self.refuses_more(ids).is_some();
+            if known(&self.ids.lock()) {
                 continue;
             }
             // A block that cannot be read is reported by queries; here it only means one check less, as does one with very many
@@ -81,12 +83,18 @@ impl Head for LogsHead {
 
     fn admit(&self, rows: &mut LogRows, refusals: &mut Refusals) {
         let mut ids = self.ids.lock();
-        rows.streams.retain(|stream| {
-            let owner = ids.entry(stream.labels.stable_id()).or_insert_with(|| stream.labels.clone());
+        rows.retain_streams(|rows, stream| {
+            if self.refuses_more(&ids).is_some() && !ids.contains_key(&stream.id) {
+                for entry in rows.of_stream(stream) {
+                    refusals.refuse(entry.index, Reason::TooManyStreams, || too_many_streams(&stream.labels));
+                }
+                return false;
+            }
+            let owner = ids.entry(stream.id).or_insert_with(|| stream.labels.clone());
             if *owner == stream.labels {
                 return true;
             }
-            for entry in &stream.entries {
+            for entry in rows.of_stream(stream) {
                 let message = || format!("stream '{}' has the id of stream '{owner}'", stream.labels);
                 refusals.refuse(entry.index, Reason::IdCollision, message);
             }
@@ -95,15 +103,15 @@ impl Head for LogsHead {
     }
 
     fn apply(&self, rows: LogRows) {
-        let built = Chunk::build(&rows).and_then(|chunk| self.push(chunk));
-        if let Err(error) = built {
-            // Cannot happen within the bounds of a request: offsets of a chunk fit 31 bits.
-            tracing::error!(%error, "log entries are in the write-ahead log but not in the head");
-        }
+        let chunk = Chunk::new(rows);
+        let mut state = self.state.lock();
+        state.stats.rows += chunk.rows();
+        let change = state.chunks.push(chunk);
+        state.stats.bytes = state.stats.bytes.saturating_add_signed(change);
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { chunks: self.state.lock().chunks.clone() }
+        Snapshot { chunks: self.state.lock().chunks.iter().cloned().collect() }
     }
 
     fn stats(&self) -> HeadStats {
@@ -113,7 +121,7 @@ impl Head for LogsHead {
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + '_> {
-        cut::drafts(self.snapshot().chunks)
+        Box::new(cut::drafts(self.snapshot().chunks))
     }
 }
 

@@ -1,20 +1,25 @@
 use super::*;
 use proptest::prelude::*;
 
-fn one(body: &str) -> (Labels, Entry) {
-    let (rows, refusals) = translate_json(body.as_bytes(), 77, &Config::default()).unwrap();
+/// Labels, time, line and metadata.
+type One = (String, i64, String, Vec<String>);
+
+fn json(body: &str) -> Result<(LogRows, Refusals), Failure> {
+    translate_json(body.as_bytes(), 77, &Config::default(), &KnownGroups::default())
+}
+
+fn one(body: &str) -> One {
+    let (rows, refusals) = json(body).unwrap();
     assert!(refusals.is_empty());
-    (rows.streams[0].labels.clone(), rows.streams[0].entries[0].clone())
+    let (labels, mut entries) = rows.shown().remove(0);
+    let (_, ts, line, metadata) = entries.remove(0);
+    (labels, ts, line, metadata)
 }
 
 fn wrap(resource: &str, scope: &str, record: &str) -> String {
     format!(
         r#"{{"resourceLogs":[{{"resource":{{"attributes":[{resource}]}},"scopeLogs":[{{"scope":{{{scope}}},"logRecords":[{{{record}}}]}}]}}]}}"#
     )
-}
-
-fn text(pairs: &[crate::logs::entry::Pair]) -> Vec<String> {
-    pairs.iter().map(|(n, v)| format!("{n}={v}")).collect()
 }
 
 #[test]
@@ -26,11 +31,11 @@ fn a_record_becomes_an_entry_with_metadata_in_loki_order() {
            "traceId":"BA944992eeddcd8a02bcf5b1a4441acb","spanId":"36c3b864eebc7757","body":{"stringValue":"hello"},
            "attributes":[{"key":"http","value":{"kvlistValue":{"values":[{"key":"status","value":{"intValue":"200"}}]}}},{"key":"event_name","value":{"stringValue":"no"}}]"#,
     );
-    let (labels, entry) = one(&body);
-    assert_eq!(labels.to_string(), r#"{k8s_pod_name="p", service_name="s"}"#);
-    assert_eq!((entry.ts, entry.line.as_str()), (5, "hello"));
+    let (labels, ts, line, metadata) = one(&body);
+    assert_eq!(labels, r#"{k8s_pod_name="p", service_name="s"}"#);
+    assert_eq!((ts, line.as_str()), (5, "hello"));
     assert_eq!(
-        text(&entry.metadata),
+        metadata,
         [
             "http_status=200",
             "observed_timestamp=6",
@@ -40,23 +45,23 @@ fn a_record_becomes_an_entry_with_metadata_in_loki_order() {
             "trace_id=ba944992eeddcd8a02bcf5b1a4441acb",
             "span_id=36c3b864eebc7757",
             "event_name=ev",
+            "detected_level=error",
             "host_name=h",
             "sc=true",
             "scope_name=lib",
-            "scope_version=1",
-            "detected_level=error"
+            "scope_version=1"
         ]
     );
 }
 
 #[test]
 fn times_fall_back_to_observed_and_receipt_and_names_to_unknown() {
-    let (labels, entry) = one(&wrap("", "", r#""observedTimeUnixNano":"9""#));
-    assert_eq!((entry.ts, entry.line.as_str(), text(&entry.metadata)), (9, "", vec!["detected_level=unknown".to_owned()]));
-    assert_eq!(labels.to_string(), r#"{service_name="unknown_service"}"#);
+    let (labels, ts, line, metadata) = one(&wrap("", "", r#""observedTimeUnixNano":"9""#));
+    assert_eq!((ts, line.as_str(), metadata), (9, "", vec!["detected_level=unknown".to_owned()]));
+    assert_eq!(labels, r#"{service_name="unknown_service"}"#);
     let container = r#"{"key":"container.name","value":{"stringValue":"c"}}"#;
-    let (labels, entry) = one(&wrap(container, "", ""));
-    assert_eq!((labels.value("service_name"), entry.ts), ("c", 77));
+    let (labels, ts, ..) = one(&wrap(container, "", ""));
+    assert_eq!((labels.as_str(), ts), (r#"{container_name="c", service_name="c"}"#, 77));
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn bodies_are_rendered_as_text() {
         ),
         ("{}", ""),
     ] {
-        assert_eq!(one(&wrap("", "", &format!(r#""body":{body}"#))).1.line, line);
+        assert_eq!(one(&wrap("", "", &format!(r#""body":{body}"#))).2, line);
     }
 }
 
@@ -84,22 +89,22 @@ fn json_and_protobuf_agree() {
         r#""timeUnixNano":"5","body":{"stringValue":"hello"},"attributes":[{"key":"d","value":{"doubleValue":"NaN"}}]"#,
     );
     let bytes = otlp_json_to_protobuf(Signal::Logs, body.as_bytes()).unwrap();
-    let config = Config::default();
-    assert_eq!(translate_protobuf(&bytes, 0, &config).unwrap().0, translate_json(body.as_bytes(), 0, &config).unwrap().0);
+    let from_bytes = translate_protobuf(&bytes, 77, &Config::default(), &KnownGroups::default()).unwrap().0;
+    assert_eq!(from_bytes.shown(), json(&body).unwrap().0.shown());
 }
 
 #[test]
 fn wrong_types_are_refused() {
     for bad in ["[]", r#"{"resourceLogs":1}"#, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"zz"}]}]}]}"#, "{"] {
-        assert!(translate_json(bad.as_bytes(), 0, &Config::default()).is_err(), "{bad}");
+        assert!(json(bad).is_err(), "{bad}");
     }
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {
-        let _ = translate_protobuf(&body, 0, &Config::default());
-        let _ = translate_json(&body, 0, &Config::default());
+        let _ = translate_protobuf(&body, 0, &Config::default(), &KnownGroups::default());
+        let _ = translate_json(&body, 0, &Config::default(), &KnownGroups::default());
     }
 }
 
@@ -111,7 +116,7 @@ fn a_flood_of_attributes_refuses_its_record_only_and_quickly() {
     let record = |attributes: &str| format!(r#"{{"timeUnixNano":"5","attributes":[{attributes}]}}"#);
     let records = [record(&flood), record(&many.join(",")), record("")].join(",");
     let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
-    let (rows, refusals) = translate_json(body.as_bytes(), 77, &Config::default()).unwrap();
+    let (rows, refusals) = json(&body).unwrap();
     assert_eq!(refusals.indexes(), [0, 1]);
-    assert_eq!(rows.streams[0].entries.iter().map(|e| e.index).collect::<Vec<_>>(), [2]);
+    assert_eq!(rows.shown()[0].1.iter().map(|entry| entry.0).collect::<Vec<_>>(), [2]);
 }

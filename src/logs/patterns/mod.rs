@@ -5,8 +5,8 @@
 mod drain;
 mod tokenize;
 
-use super::entry::{LogRows, StreamEntries};
 use super::level::DETECTED_LEVEL;
+use super::rows::{LogRows, StreamRows};
 use super::source::matches;
 use super::spec::LogsSpec;
 use crate::ingest::Observer;
@@ -149,8 +149,8 @@ impl Observer<LogsSpec> for Patterns {
         let every = offered.div_ceil(allowed);
         let mut room = self.room.clone().reserve(0)?;
         let mut lines = Vec::new();
-        for stream in &rows.streams {
-            let taken = sample(stream, every, &mut room);
+        for stream in rows.streams() {
+            let taken = sample(rows, stream, every, &mut room);
             if !taken.is_empty() {
                 lines.push((stream.labels.clone(), taken));
             }
@@ -162,15 +162,16 @@ impl Observer<LogsSpec> for Patterns {
 }
 
 /// One line out of `every`, as far as there is room.
-fn sample(stream: &StreamEntries, every: usize, room: &mut Reservation) -> Vec<Line> {
+fn sample(rows: &LogRows, stream: &StreamRows, every: usize, room: &mut Reservation) -> Vec<Line> {
     let mut lines = Vec::new();
-    for some in stream.entries.chunks(every) {
-        let entry = &some[0];
-        if room.grow(LogRows::entry_bytes(entry) as u64).is_none() {
+    let mut left = stream.rows.len();
+    for entry in rows.of_stream(stream).step_by(every) {
+        if room.grow(entry.bytes() as u64).is_none() {
             break;
         }
-        let level = entry.metadata.iter().find(|(n, _)| &**n == DETECTED_LEVEL).map_or_else(|| Arc::from(""), |(_, v)| v.clone());
-        lines.push(Line { ts: entry.ts, level, text: entry.line.clone(), weight: some.len() as u64 });
+        let level = entry.metadata().find(|(name, _)| *name == DETECTED_LEVEL).map_or_else(|| Arc::from(""), |(_, level)| level.into());
+        lines.push(Line { ts: entry.ts(), level, text: entry.line().to_owned(), weight: every.min(left) as u64 });
+        left = left.saturating_sub(every);
     }
     lines
 }

@@ -1,12 +1,13 @@
 use super::*;
-use crate::logs::entry::Entry;
+use crate::logs::reference::rows_of;
 use crate::model::MatchOp;
 use crate::model::time::SECOND;
 
 fn rows(app: &str, level: &str, lines: impl Iterator<Item = (i64, String)>) -> LogRows {
-    let metadata = vec![(Arc::from(DETECTED_LEVEL), Arc::from(level))];
-    let entries = lines.map(|(ts, line)| Entry { index: 0, ts, line, metadata: metadata.clone() }).collect();
-    LogRows { streams: vec![StreamEntries { labels: Labels::from_pairs([("app", app)]), entries }] }
+    let metadata = [(DETECTED_LEVEL, level)];
+    let lines: Vec<(i64, String)> = lines.collect();
+    let entries: Vec<_> = lines.iter().map(|(ts, line)| (*ts, line.as_str(), &metadata[..])).collect();
+    rows_of([(Labels::from_pairs([("app", app)]), &entries[..])])
 }
 
 fn app(name: &str) -> Vec<Matcher> {

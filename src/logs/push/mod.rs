@@ -3,13 +3,15 @@
 mod json;
 mod labels;
 mod protobuf;
+#[cfg(test)]
+mod reference;
 
 use super::config::Config;
-use super::entry::{Entry, LogRows, Metadata, StreamEntries};
-use super::{level, names};
-use crate::model::{Failure, Labels, LabelsBuilder, Reason};
+use super::names;
+use super::rows::{Group, Keys, KnownGroups, LogRows, Metadata, RowsBuilder};
+use crate::model::{Failure, FailureKind, Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
-use std::collections::HashMap;
+use json::PushEntry;
 use std::sync::Arc;
 
 pub use labels::parse_labels;
@@ -19,104 +21,113 @@ pub type Translated = Result<(LogRows, Refusals), Failure>;
 
 pub fn translate_json(body: &[u8], config: &Config) -> Translated {
     let request = json::parse(body)?;
-    let mut streams = Streams::new(config);
-    for stream in request {
-        streams.add(Ok(stream.labels), stream.entries.into_iter().map(|e| (e.ts, e.line, e.metadata)));
+    let mut streams = Streams::new(config, body.len());
+    for stream in &request {
+        let labels = stream_labels(&stream.labels, config).map(|labels| Arc::new(Group::new(labels, Metadata::default())));
+        streams.add_all(labels, &stream.entries);
     }
     streams.finish()
 }
 
 /// Streams whose labels are text and whose times are RFC 3339.
 pub fn translate_legacy_json(body: &[u8], config: &Config) -> Translated {
-    let mut streams = Streams::new(config);
-    for stream in json::parse_legacy(body)? {
-        streams.add(printed_labels(&stream.labels), stream.entries.into_iter().map(|e| (e.ts, e.line, e.metadata)));
+    let request = json::parse_legacy(body)?;
+    let mut streams = Streams::new(config, body.len());
+    for stream in &request {
+        let labels = printed_labels(&stream.labels, config).map(|labels| Arc::new(Group::new(labels, Metadata::default())));
+        streams.add_all(labels, &stream.entries);
     }
     streams.finish()
 }
 
-fn printed_labels(text: &str) -> Result<Vec<(String, String)>, String> {
-    parse_labels(text).map_err(|e| format!("error parsing labels '{text}' with error: {e}"))
+/// Labels as text: a stream's own, and `service_name`.
+fn printed_labels(text: &str, config: &Config) -> Result<Labels, String> {
+    let pairs = parse_labels(text).map_err(|e| format!("error parsing labels '{text}' with error: {e}"))?;
+    stream_labels(&pairs, config)
 }
 
-/// `body` is a raw snappy block.
-pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config) -> Translated {
-    let request = protobuf::decode(body, max_bytes)?;
-    let mut streams = Streams::new(config);
-    for stream in request.streams {
-        let labels = printed_labels(&stream.labels);
-        let entries = stream.entries.into_iter().map(|e| {
-            let ts = e.timestamp.map_or(0, |t| t.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(t.nanos)));
-            (ts, e.line, e.structured_metadata.into_iter().map(|p| (p.name, p.value)).collect())
-        });
-        streams.add(labels, entries);
+/// `body` is a raw snappy block. Fails with `TooLarge` before anything is allocated when it says that it is larger than
+/// `max_bytes`.
+pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config, known: &KnownGroups) -> Translated {
+    let bad = |e: snap::Error| Failure::invalid(format!("cannot decompress push request: {e}"));
+    let length = snap::raw::decompress_len(body).map_err(bad)?;
+    if length > max_bytes {
+        let message = format!("decompressed message size too large than max ({length} vs {max_bytes})");
+        return Err(Failure::new(FailureKind::TooLarge, message));
     }
+    let plain = snap::raw::Decoder::new().decompress_vec(body).map_err(bad)?;
+    translate_plain(&plain, config, known)
+}
+
+/// `body` is a `PushRequest`.
+fn translate_plain(body: &[u8], config: &Config, known: &KnownGroups) -> Translated {
+    let mut streams = Streams::new(config, body.len());
+    protobuf::read(body, &mut streams, known).map_err(|e| Failure::invalid(format!("cannot decode push request: {e}")))?;
     streams.finish()
 }
 
 /// Collects the streams of one request.
 struct Streams<'a> {
     config: &'a Config,
-    rows: LogRows,
+    rows: RowsBuilder,
     refusals: Refusals,
     next_index: u32,
     seen: usize,
-    /// Normalised names of structured metadata: the same few come again and again.
-    names: HashMap<String, Option<Arc<str>>>,
+    keys: Keys<'a>,
+    /// What the entries that come are of, or why they are refused.
+    group: Result<Arc<Group>, String>,
 }
 
 impl<'a> Streams<'a> {
-    fn new(config: &'a Config) -> Streams<'a> {
-        Streams { config, rows: LogRows::default(), refusals: Refusals::default(), next_index: 0, seen: 0, names: HashMap::new() }
+    /// `bytes`: about what the request has.
+    fn new(config: &'a Config, bytes: usize) -> Streams<'a> {
+        let (rows, refusals) = (RowsBuilder::new(bytes), Refusals::default());
+        Streams { config, rows, refusals, next_index: 0, seen: 0, keys: Keys::default(), group: Err(String::new()) }
     }
 
-    fn add(&mut self, labels: Result<Vec<(String, String)>, String>, entries: impl Iterator<Item = (i64, String, Vec<(String, String)>)>) {
+    /// A stream, whose entries come.
+    fn begin(&mut self, group: Result<Arc<Group>, String>) {
         self.seen += 1;
-        let labels = labels.and_then(|pairs| stream_labels(&pairs, self.config));
-        let mut stored = Vec::new();
-        for (ts, line, metadata) in entries {
-            let index = self.next_index;
-            self.next_index += 1;
-            let labels = match &labels {
-                Ok(labels) => labels,
-                // The message may be as long as the request, and is the same for every entry of the stream.
-                Err(message) => {
-                    self.refusals.refuse(index, Reason::InvalidLabel, || message.clone());
-                    continue;
-                }
-            };
-            match self.metadata(metadata) {
-                Ok(metadata) if metadata.is_too_large() => {
-                    self.refusals.refuse(index, Reason::TooLarge, || Metadata::complaint(labels));
-                }
-                Ok(metadata) => {
-                    let mut metadata = metadata.into_pairs();
-                    level::detect(labels, &mut metadata, &line);
-                    stored.push(Entry { index, ts, line, metadata });
-                }
-                Err(message) => self.refusals.refuse(index, Reason::InvalidLabel, || message),
-            }
+        if let Ok(group) = &group {
+            self.rows.begin(group);
         }
-        if let (Ok(labels), false) = (labels, stored.is_empty()) {
-            self.rows.streams.push(StreamEntries { labels, entries: stored });
+        self.group = group;
+    }
+
+    fn add_all(&mut self, group: Result<Arc<Group>, String>, entries: &'a [PushEntry]) {
+        self.begin(group);
+        for PushEntry { ts, line, metadata } in entries {
+            self.add(*ts, line, metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         }
     }
 
-    fn metadata(&mut self, pairs: Vec<(String, String)>) -> Result<Metadata, String> {
-        let mut out = Metadata::default();
-        for (name, value) in pairs {
-            let known = self.names.entry(name).or_insert_with_key(|name| names::normalise(name).map(Arc::from));
-            let name = known.as_ref().ok_or("structured metadata has a name without a letter or digit")?;
-            out.set(name, &Arc::from(value));
+    fn add(&mut self, ts: i64, line: &str, metadata: impl Iterator<Item = (&'a str, &'a str)>) {
+        let index = self.next_index;
+        self.next_index = index.saturating_add(1);
+        let group = match &self.group {
+            Ok(group) => group,
+            // The message may be as long as the request, and is the same for every entry of the stream.
+            Err(message) => return self.refusals.refuse(index, Reason::InvalidLabel, || message.clone()),
+        };
+        self.keys.rewind();
+        for (name, value) in metadata {
+            let Some(name) = self.keys.number(name, &mut self.rows) else {
+                self.rows.discard();
+                let message = || "structured metadata has a name without a letter or digit".to_owned();
+                return self.refusals.refuse(index, Reason::InvalidLabel, message);
+            };
+            self.rows.set(name, value);
         }
-        Ok(out)
+        if self.rows.entry(index, ts, line).is_err() {
+            self.refusals.refuse(index, Reason::TooLarge, || Metadata::complaint(&group.labels));
+        }
     }
 
     fn finish(self) -> Translated {
         if self.seen == 0 {
             return Err(Failure::invalid(NO_STREAMS));
         }
-        Ok((self.rows, self.refusals))
+        Ok((self.rows.finish(), self.refusals))
     }
 }
 
@@ -155,5 +166,7 @@ fn stream_labels(pairs: &[(String, String)], config: &Config) -> Result<Labels, 
 const NAME_MAX_BYTES: usize = 1024;
 const VALUE_MAX_BYTES: usize = 2048;
 
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,10 @@ fn a_stream_gets_its_service_name_and_every_entry_a_level() {
         r#"{"streams":[{"stream":{"app":"x","empty":""},"values":[["5","level=warn a",{"trace.id":"ab","n":""}],["6","b"]]}],"extra":1}"#;
     let (rows, refusals) = json(body).unwrap();
     assert!(refusals.is_empty());
-    let stream = &rows.streams[0];
-    assert_eq!(stream.labels.to_string(), r#"{app="x", service_name="x"}"#);
-    let pairs: Vec<(&str, &str)> = stream.entries[0].metadata.iter().map(|(n, v)| (&**n, &**v)).collect();
-    assert_eq!(pairs, [("trace_id", "ab"), ("n", ""), ("detected_level", "warn")]);
-    assert_eq!((stream.entries[1].ts, stream.entries[1].index), (6, 1));
+    let (labels, entries) = rows.shown().remove(0);
+    assert_eq!(labels, r#"{app="x", service_name="x"}"#);
+    assert_eq!(entries[0].3, ["trace_id=ab", "n=", "detected_level=warn"]);
+    assert_eq!((entries[1].0, entries[1].1), (1, 6));
 }
 
 #[test]
@@ -32,7 +31,7 @@ fn a_body_with_wrong_types_is_refused_whole() {
         assert!(json(bad).is_err(), "{bad}");
     }
     assert_eq!(json(r#"{"streams":[]}"#).unwrap_err().message, NO_STREAMS);
-    assert!(json(r#"{"streams":[{"stream":{"a":"b"},"values":null}]}"#).unwrap().0.streams.is_empty());
+    assert!(json(r#"{"streams":[{"stream":{"a":"b"},"values":null}]}"#).unwrap().0.streams().is_empty());
 }
 
 #[test]
@@ -42,27 +41,30 @@ fn bad_streams_do_not_spoil_good_ones() {
     let (rows, refusals) = json(body).unwrap();
     assert_eq!(refusals.indexes(), [0, 1, 2, 3]);
     assert!(refusals.message().starts_with("error at least one label pair is required per stream"));
-    assert_eq!(rows.streams.len(), 1);
-    assert_eq!(rows.streams[0].entries[0].index, 4);
+    let shown = rows.shown();
+    assert_eq!((shown.len(), shown[0].1[0].0), (1, 4));
 }
 
 #[test]
 fn protobuf_says_the_same_as_json() {
-    let request = protobuf::PushRequest {
-        streams: vec![protobuf::Stream {
+    let request = reference::PushRequest {
+        streams: vec![reference::Stream {
             labels: r#"{app="x", b="q\"q"}"#.into(),
-            entries: vec![protobuf::PushedEntry {
-                timestamp: Some(protobuf::Timestamp { seconds: 1, nanos: 5 }),
+            entries: vec![reference::PushedEntry {
+                timestamp: Some(reference::Timestamp { seconds: 1, nanos: 5 }),
                 line: "hello".into(),
-                structured_metadata: vec![protobuf::LabelPair { name: "k.1".into(), value: "v".into() }],
+                structured_metadata: vec![reference::LabelPair { name: "k.1".into(), value: "v".into() }],
             }],
         }],
     };
     let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
-    let from_protobuf = translate_protobuf(&body, 1 << 20, &Config::default()).unwrap();
+    let from_protobuf = translate_protobuf(&body, 1 << 20, &Config::default(), &KnownGroups::default()).unwrap();
     let from_json = json(r#"{"streams":[{"stream":{"app":"x","b":"q\"q"},"values":[["1000000005","hello",{"k.1":"v"}]]}]}"#).unwrap();
-    assert_eq!(from_protobuf.0, from_json.0);
-    assert_eq!(translate_protobuf(&body, 8, &Config::default()).unwrap_err().kind, crate::model::FailureKind::TooLarge);
+    assert_eq!(from_protobuf.0.shown(), from_json.0.shown());
+    assert_eq!(
+        translate_protobuf(&body, 8, &Config::default(), &KnownGroups::default()).unwrap_err().kind,
+        crate::model::FailureKind::TooLarge
+    );
 }
 
 #[test]
@@ -85,7 +87,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {
         let _ = translate_json(&body, &Config::default());
-        let _ = translate_protobuf(&body, 1 << 16, &Config::default());
+        let _ = translate_protobuf(&body, 1 << 16, &Config::default(), &KnownGroups::default());
     }
 
     #[test]

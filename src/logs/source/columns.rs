@@ -1,3 +1,5 @@
+use crate::logs::head::Chunk;
+use crate::logs::rows::fingerprint;
 use crate::logs::schema;
 use crate::model::{SpanId, TraceId};
 use arrow_array::cast::AsArray;
@@ -5,11 +7,18 @@ use arrow_array::types::{Int8Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, FixedSizeBinaryArray, Int8Array, Int64Array, MapArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_schema::{ArrowError, DataType};
 use std::borrow::Cow;
-use xxhash_rust::xxh3::Xxh3;
+use std::sync::Arc;
 
-/// The rows of one batch of `logs`, of the head or of a block: columns that were not read are absent.
+/// Rows of a chunk of the head, or of one batch of `logs`.
 #[derive(Clone)]
-pub struct Columns {
+pub enum Columns {
+    Chunk(Arc<Chunk>),
+    Batch(Box<Batch>),
+}
+
+/// The rows of one batch of `logs`: columns that were not read are absent.
+#[derive(Clone)]
+pub struct Batch {
     stream_id: Int64Array,
     ts: TimestampNanosecondArray,
     line: Option<StringArray>,
@@ -26,6 +35,63 @@ pub type Metadata<'a> = (&'a str, Cow<'a, str>);
 
 impl Columns {
     pub fn read(batch: &RecordBatch) -> Result<Columns, ArrowError> {
+        Batch::read(batch).map(|batch| Columns::Batch(Box::new(batch)))
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Columns::Chunk(chunk) => chunk.lines().len(),
+            Columns::Batch(batch) => batch.ts.len(),
+        }
+    }
+
+    pub fn stream_id(&self, row: usize) -> i64 {
+        match self {
+            Columns::Chunk(chunk) => chunk.stream_id(row),
+            Columns::Batch(batch) => batch.stream_id.value(row),
+        }
+    }
+
+    /// Nanoseconds since the epoch.
+    #[inline]
+    pub fn ts(&self, row: usize) -> i64 {
+        match self {
+            Columns::Chunk(chunk) => chunk.lines().ts(row),
+            Columns::Batch(batch) => batch.ts.value(row),
+        }
+    }
+
+    #[inline]
+    pub fn line(&self, row: usize) -> &str {
+        match self {
+            Columns::Chunk(chunk) => chunk.lines().line(row),
+            Columns::Batch(batch) => batch.line.as_ref().map_or("", |c| c.value(row)),
+        }
+    }
+
+    /// Structured metadata of a row, in no particular order; names are unique.
+    pub fn metadata(&self, row: usize) -> Vec<Metadata<'_>> {
+        let mut pairs = Vec::with_capacity(16);
+        self.each_metadata(row, |name, value| pairs.push((name, value)));
+        pairs
+    }
+
+    #[inline]
+    pub fn each_metadata<'a>(&'a self, row: usize, each: impl FnMut(&'a str, Cow<'a, str>)) {
+        match self {
+            Columns::Chunk(chunk) => chunk.lines().each_metadata(row, each),
+            Columns::Batch(batch) => batch.each_metadata(row, each),
+        }
+    }
+
+    /// See [`fingerprint`].
+    pub fn fingerprint(&self, row: usize) -> u128 {
+        fingerprint(self.line(row), |each| self.each_metadata(row, |name, value| each(name, &value)))
+    }
+}
+
+impl Batch {
+    fn read(batch: &RecordBatch) -> Result<Batch, ArrowError> {
         let schema = batch.schema();
         let optional =
             |name: &str, data_type: &dyn Fn(&DataType) -> bool| batch.column_by_name(name).filter(|c| data_type(c.data_type())).cloned();
@@ -50,7 +116,7 @@ impl Columns {
             }
             _ => false,
         };
-        Ok(Columns {
+        Ok(Batch {
             stream_id: stream_id.as_primitive::<Int64Type>().clone(),
             ts: ts.as_primitive::<TimestampNanosecondType>().clone(),
             line: optional(schema::LINE, &|t| *t == DataType::Utf8).map(|c| c.as_string::<i32>().clone()),
@@ -63,31 +129,7 @@ impl Columns {
         })
     }
 
-    pub fn len(&self) -> usize {
-        self.ts.len()
-    }
-
-    pub fn stream_id(&self, row: usize) -> i64 {
-        self.stream_id.value(row)
-    }
-
-    /// Nanoseconds since the epoch.
-    pub fn ts(&self, row: usize) -> i64 {
-        self.ts.value(row)
-    }
-
-    pub fn line(&self, row: usize) -> &str {
-        self.line.as_ref().map_or("", |c| c.value(row))
-    }
-
-    /// Structured metadata of a row, in no particular order; names are unique.
-    pub fn metadata(&self, row: usize) -> Vec<Metadata<'_>> {
-        let mut pairs = Vec::with_capacity(self.dense.len() + 8);
-        self.each_metadata(row, |name, value| pairs.push((name, value)));
-        pairs
-    }
-
-    pub fn each_metadata<'a>(&'a self, row: usize, mut each: impl FnMut(&'a str, Cow<'a, str>)) {
+    fn each_metadata<'a>(&'a self, row: usize, mut each: impl FnMut(&'a str, Cow<'a, str>)) {
         if let Some(severity) = self.severity.as_ref().map(|c| c.value(row)).filter(|n| *n != 0) {
             each(schema::SEVERITY_NUMBER, Cow::Owned(severity.to_string()));
         }
@@ -113,20 +155,5 @@ impl Columns {
                 each(keys.value(at), Cow::Borrowed(values.value(at)));
             }
         }
-    }
-
-    /// A number that is equal for rows with equal line and metadata, in whatever order and columns the metadata stands,
-    /// and different for others but with a probability of 2^-128.
-    pub fn fingerprint(&self, row: usize) -> u128 {
-        let mut sum = xxhash_rust::xxh3::xxh3_128(self.line(row).as_bytes());
-        let mut hash = Xxh3::new();
-        self.each_metadata(row, |name, value| {
-            hash.reset();
-            hash.update(name.as_bytes());
-            hash.update(&[0xff]);
-            hash.update(value.as_bytes());
-            sum = sum.wrapping_add(hash.digest128());
-        });
-        sum
     }
 }

@@ -348,14 +348,12 @@ impl Selection {
         let Part { source, erasers, wanted, allowed, .. } = &self.parts[part];
         match source {
             Source::Chunk(chunk) => {
-                let columns = chunk.columns();
+                let lines = chunk.lines();
                 let mut rows = Vec::new();
                 for run in wanted {
-                    rows.extend(
-                        run.rows.clone().filter(|row| range.contains(columns.ts(*row as usize))).map(|row| (row as u32, run.stream)),
-                    );
+                    rows.extend(run.rows.clone().filter(|row| range.contains(lines.ts(*row as usize))).map(|row| (row as u32, run.stream)));
                 }
-                Ok(Box::new(std::iter::once(Ok(Rows { columns: columns.clone(), rows }))))
+                Ok(Box::new(std::iter::once(Ok(Rows { columns: Columns::Chunk(chunk.clone()), rows }))))
             }
             Source::Block(block) => {
                 let allowed = match allowed.get() {

@@ -7,10 +7,10 @@ mod outbox;
 
 pub use outbox::{Due, FRAME_MAX, Outbox};
 
-use super::entry::{Entry, LogRows, StreamEntries};
 use super::head::{Chunk, Snapshot};
 use super::logql::ast::LogExpr;
 use super::logql::eval::{Direction, Engine, FoundEntry, LogQuery, Stats, run_log};
+use super::rows::{LogRows, StreamRows};
 use super::source::matches;
 use super::spec::LogsSpec;
 use crate::ingest::Observer;
@@ -48,10 +48,12 @@ impl Missed {
         }
     }
 
-    fn add_all(&mut self, labels: &Labels, entries: &[Entry]) {
+    /// The lines of a stream behind the first `after` ones.
+    fn add_all(&mut self, rows: &LogRows, stream: &StreamRows, after: usize) {
         let room = NAMED_MAX - self.named.len();
-        self.named.extend(entries.iter().take(room).map(|e| (e.ts, labels.clone())));
+        let entries = rows.of_stream(stream).skip(after);
         self.count += entries.len() as u64;
+        self.named.extend(entries.take(room).map(|e| (e.ts(), stream.labels.clone())));
     }
 
     fn absorb(&mut self, other: Missed) {
@@ -91,7 +93,7 @@ impl MissedLog {
 
 /// Entries of one request on their way to one tail.
 pub struct Arrival {
-    streams: Vec<StreamEntries>,
+    rows: LogRows,
     pub applied_at: Instant,
     _room: Reservation,
 }
@@ -108,34 +110,31 @@ struct Follower {
 
 impl Follower {
     /// Copies what matches and fits.
-    fn copy(&self, rows: &LogRows) -> Option<(Vec<StreamEntries>, Reservation)> {
+    fn copy(&self, rows: &LogRows) -> Option<(LogRows, Reservation)> {
         let mut room = self.room.clone().reserve(0)?;
-        let mut copied: Vec<StreamEntries> = Vec::new();
+        let mut counts: Vec<(usize, usize)> = Vec::new();
         let mut missed = Missed::default();
-        for stream in rows.streams.iter().filter(|s| matches(&s.labels, &self.matchers)) {
-            let mut entries = Vec::new();
-            for (at, entry) in stream.entries.iter().enumerate() {
-                let bytes = LogRows::entry_bytes(entry);
-                if room.grow(bytes as u64).is_none() {
-                    // Nor will the others fit: who takes nothing costs next to nothing.
-                    missed.add_all(&stream.labels, &stream.entries[at..]);
-                    break;
-                }
-                entries.push(entry.clone());
+        let streams = rows.streams().iter().enumerate().filter(|(_, s)| matches(&s.labels, &self.matchers));
+        for (at, stream) in streams {
+            let fits = rows.of_stream(stream).take_while(|entry| room.grow(entry.bytes() as u64).is_some()).count();
+            if fits < stream.rows.len() {
+                // Nor will the others fit: who takes nothing costs next to nothing.
+                missed.add_all(rows, stream, fits);
             }
-            copied.push(StreamEntries { labels: stream.labels.clone(), entries });
+            if fits > 0 {
+                counts.push((at, fits));
+            }
         }
         self.missed.absorb(missed);
-        copied.retain(|s| !s.entries.is_empty());
-        (!copied.is_empty()).then_some((copied, room))
+        (!counts.is_empty()).then(|| (rows.first_of(&counts), room))
     }
 
     fn deliver(&self, arrival: Arrival) {
         // A closed channel is a tail that is about to be taken off the list.
         if let Err(mpsc::error::TrySendError::Full(arrival)) = self.sender.try_send(arrival) {
             let mut missed = Missed::default();
-            for stream in &arrival.streams {
-                missed.add_all(&stream.labels, &stream.entries);
+            for stream in arrival.rows.streams() {
+                missed.add_all(&arrival.rows, stream, 0);
             }
             self.missed.absorb(missed);
         }
@@ -192,8 +191,8 @@ impl Observer<LogsSpec> for Tails {
             return None;
         }
         Some(Box::new(move || {
-            for (follower, (streams, room)) in copies {
-                follower.deliver(Arrival { streams, applied_at: Instant::now(), _room: room });
+            for (follower, (rows, room)) in copies {
+                follower.deliver(Arrival { rows, applied_at: Instant::now(), _room: room });
             }
         }))
     }
@@ -219,23 +218,20 @@ impl Tail {
 
     /// Leaves out of `arrival` exact duplicates of what came shortly before, which a query would not show twice either.
     pub fn sift(&mut self, arrival: &mut Arrival) {
-        for stream in &mut arrival.streams {
-            let id = stream.labels.stable_id();
-            stream.entries.retain(|e| {
-                self.seen.is_new(|hash| {
-                    hash.update(&id.to_le_bytes());
-                    hash.update(&e.ts.to_le_bytes());
-                    hash.update(e.line.as_bytes());
-                    for (name, value) in &e.metadata {
-                        hash.update(&[0xff]);
-                        hash.update(name.as_bytes());
-                        hash.update(&[0xff]);
-                        hash.update(value.as_bytes());
-                    }
-                })
-            });
-        }
-        arrival.streams.retain(|s| !s.entries.is_empty());
+        let seen = &mut self.seen;
+        arrival.rows.retain(|entry| {
+            seen.is_new(|hash| {
+                hash.update(&entry.labels.stable_id().to_le_bytes());
+                hash.update(&entry.ts().to_le_bytes());
+                hash.update(entry.line().as_bytes());
+                for (name, value) in entry.metadata() {
+                    hash.update(&[0xff]);
+                    hash.update(name.as_bytes());
+                    hash.update(&[0xff]);
+                    hash.update(value.as_bytes());
+                }
+            })
+        });
     }
 }
 
@@ -276,9 +272,8 @@ impl Seen {
 
 /// What a query would answer if there were only the entries of `arrival`, oldest first. CPU work.
 pub fn filter(arrival: Arrival, log: &LogExpr, ctx: &Context, now: i64) -> Result<Vec<FoundEntry>, QueryError> {
-    let rows = LogRows { streams: arrival.streams };
-    let limit = rows.len();
-    let chunk = Chunk::build(&rows).map_err(|e| QueryError::Storage(e.to_string()))?;
+    let limit = arrival.rows.len();
+    let chunk = Chunk::new(arrival.rows);
     let view = View::<LogsSpec>::of_heads(ctx.tenant.clone(), vec![Snapshot { chunks: vec![Arc::new(chunk)] }]);
     let query = LogQuery { range: TimeRange::new(i64::MIN, i64::MAX), direction: Direction::Forward, limit, interval: 0 };
     run_log(&Engine { view: &view, ctx, now }, log, &query, &mut Stats::default())

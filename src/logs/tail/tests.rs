@@ -1,18 +1,16 @@
 use super::*;
-use crate::logs::entry::Entry;
 use crate::logs::logql::ast::Expr;
 use crate::logs::logql::parse;
+use crate::logs::reference::{Given, rows_of};
 use crate::model::MatchOp;
 use std::time::Duration;
 
 fn rows(streams: &[(&str, &[(i64, &str)])]) -> LogRows {
-    let entry =
-        |(index, (ts, line)): (usize, &(i64, &str))| Entry { index: index as u32, ts: *ts, line: (*line).to_owned(), metadata: vec![] };
-    let stream = |(app, entries): &(&str, &[(i64, &str)])| StreamEntries {
-        labels: Labels::from_pairs([("app", *app)]),
-        entries: entries.iter().enumerate().map(entry).collect(),
-    };
-    LogRows { streams: streams.iter().map(stream).collect() }
+    let given: Vec<(Labels, Vec<Given<'_>>)> = streams
+        .iter()
+        .map(|(app, entries)| (Labels::from_pairs([("app", *app)]), entries.iter().map(|(ts, line)| (*ts, *line, &[][..])).collect()))
+        .collect();
+    rows_of(given.iter().map(|(labels, entries)| (labels.clone(), &entries[..])))
 }
 
 fn matchers() -> Vec<Matcher> {
@@ -45,7 +43,7 @@ async fn a_tail_gets_its_own_streams_and_a_tenant_has_only_so_many() {
     accept(&tails, &rows(&[("x", &[(2, "error a")])]));
     let mut again = tail.arrival().await.unwrap();
     tail.sift(&mut again);
-    assert!(again.streams.is_empty());
+    assert!(again.rows.streams().is_empty());
     drop(tail);
     assert!(tails.accepted(&tenant(), &rows(&[("x", &[(1, "nobody")])])).is_none());
     assert!(tails.follow(&tenant(), &matchers(), 1).is_ok());
@@ -66,7 +64,7 @@ async fn what_nobody_takes_is_missed_and_bounded_in_bytes() {
         drop(tail.arrival().await.unwrap());
     }
     accept(&tails, &rows(&[("x", &[(99, "there is room again")])]));
-    assert_eq!(tail.arrival().await.unwrap().streams[0].entries[0].ts, 99);
+    assert_eq!(tail.arrival().await.unwrap().rows.lines().ts(0), 99);
     assert_eq!(tail.missed().take().count, 0);
 }
 

@@ -32,11 +32,19 @@ pub fn routes(purge: Option<Purge>) -> Router<Api> {
     Router::new()
         .route("/api/v1/admin/tsdb/delete_series", post(delete_series).put(delete_series))
         .route("/api/v1/admin/tsdb/clean_tombstones", post(clean_tombstones).put(clean_tombstones))
+        .route("/api/v1/admin/tsdb/snapshot", post(snapshot).put(snapshot))
         .layer(Extension(purge))
 }
 
 async fn disabled() -> Response {
     ApiError::Unavailable("admin APIs disabled".to_owned()).into_response()
+}
+
+/// Its answer names a directory with blocks of Prometheus's TSDB, of which there are none here.
+async fn snapshot() -> Response {
+    let message =
+        "snapshots are not supported: blocks are Parquet files that never change; after POST /-/flush the blocks directory has everything";
+    ApiError::Unavailable(message.to_owned()).into_response()
 }
 
 fn own_pages_only(headers: &HeaderMap) -> Result<(), ApiError> {

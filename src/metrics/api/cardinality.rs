@@ -5,7 +5,8 @@
 use super::Api;
 use super::error::ApiError;
 use super::json::push_labels;
-use crate::metrics::promql::{Interval, parse_selector};
+use crate::metrics::METRIC_NAME;
+use crate::metrics::promql::{Interval, Storage, parse_selector};
 use crate::model::time::MILLI;
 use crate::model::{Labels, Matcher};
 use crate::web::{Params, json_response};
@@ -61,7 +62,7 @@ impl Request {
     }
 }
 
-fn active(api: &Api) -> Interval {
+pub(super) fn active(api: &Api) -> Interval {
     let now = api.clock.now().div_euclid(MILLI);
     Interval { from: now.saturating_sub(ACTIVE_MS), to: i64::MAX }
 }
@@ -185,6 +186,53 @@ pub async fn active_series(State(api): State<Api>, params: Params) -> Response {
             }
             body.push_str("]}");
             Ok(body)
+        });
+        Ok(json_response(StatusCode::OK, body.await?))
+    };
+    api.answer_text(work).await
+}
+
+/// Buckets of the newest histograms of one metric.
+#[derive(Default)]
+struct BucketCounts {
+    series: u64,
+    all: u64,
+    min: u64,
+    max: u64,
+}
+
+impl BucketCounts {
+    fn add(&mut self, buckets: u64) {
+        self.min = if self.series == 0 { buckets } else { self.min.min(buckets) };
+        self.max = self.max.max(buckets);
+        (self.series, self.all) = (self.series + 1, self.all + buckets);
+    }
+}
+
+pub async fn active_histograms(State(api): State<Api>, params: Params) -> Response {
+    let work = async {
+        let missing = || ApiError::BadData("missing 'selector' parameter".to_owned());
+        let matchers = selector(&params)?.ok_or_else(missing)?;
+        let interval = active(&api);
+        let body = api.read(&params, None, move |querier| {
+            let mut metrics: BTreeMap<String, BucketCounts> = BTreeMap::new();
+            for series in querier.select(&matchers, interval)? {
+                let Some(newest) = series.histograms.iter().rev().find(|h| !h.histogram.is_stale()) else { continue };
+                let buckets = newest.histogram.positive.len() + newest.histogram.negative.len();
+                metrics.entry(series.labels.value(METRIC_NAME).to_owned()).or_default().add(buckets as u64);
+            }
+            let one = |(metric, counts): (String, BucketCounts)| {
+                json!({
+                    "metric": metric,
+                    "series_count": counts.series,
+                    "bucket_count": counts.all,
+                    "avg_bucket_count": counts.all as f64 / counts.series as f64,
+                    "min_bucket_count": counts.min,
+                    "max_bucket_count": counts.max,
+                })
+            };
+            let metrics: Vec<Value> = metrics.into_iter().map(one).collect();
+            Ok(json!({ "data": metrics }).to_string())
         });
         Ok(json_response(StatusCode::OK, body.await?))
     };

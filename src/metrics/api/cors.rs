@@ -1,5 +1,5 @@
-//! What browsers are told (contracts/prometheus.md 1.1). No page of another origin is allowed to read (decisions 6), so
-//! that no answer has `Access-Control-Allow-Origin`.
+//! What browsers are told (contracts/prometheus.md 1.1). Which pages may read, if any, is the same for all
+//! query APIs (decisions 6) and said further out.
 
 use axum::extract::Request;
 use axum::middleware::Next;

@@ -19,6 +19,8 @@ pub enum ApiError {
     /// Before start-up is complete.
     NotReady,
     Tenant(Failure),
+    /// A body that is not taken.
+    Refused(Failure),
 }
 
 impl ApiError {
@@ -37,13 +39,14 @@ impl ApiError {
             ApiError::NotReady | ApiError::Unavailable(_) => "unavailable",
             ApiError::Internal(_) => "internal",
             ApiError::Tenant(_) => "tenant",
+            ApiError::Refused(_) => "bad_data",
         }
     }
 
     pub fn into_response(self) -> Response {
         let kind = self.outcome();
         match self {
-            ApiError::NotReady | ApiError::Tenant(_) => self.into_text_response(),
+            ApiError::NotReady | ApiError::Tenant(_) | ApiError::Refused(_) => self.into_text_response(),
             _ => {
                 let (status, message) = self.told();
                 json_response(status, serde_json::json!({ "status": "error", "errorType": kind, "error": message }).to_string())
@@ -69,7 +72,7 @@ impl ApiError {
             ApiError::Unavailable(message) | ApiError::Internal(message) => (StatusCode::INTERNAL_SERVER_ERROR, message),
             ApiError::NotFound(message) => (StatusCode::NOT_FOUND, message),
             ApiError::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned()),
-            ApiError::Tenant(failure) => (http_status(failure.kind), failure.message),
+            ApiError::Tenant(failure) | ApiError::Refused(failure) => (http_status(failure.kind), failure.message),
         }
     }
 }

@@ -8,8 +8,10 @@ use crate::metrics::select::Querier;
 use crate::model::{Labels, Matcher};
 use crate::query::QueryError;
 use crate::web::Params;
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use std::collections::{BTreeSet, HashMap};
 
 const TRUNCATED: &str = "results truncated due to limit";
@@ -109,8 +111,15 @@ pub async fn names(State(api): State<Api>, params: Params) -> Response {
     api.answer(work).await
 }
 
-pub async fn values(State(api): State<Api>, Path(name): Path<String>, params: Params) -> Response {
+pub async fn values(State(api): State<Api>, name: Result<Path<String>, PathRejection>, uri: OriginalUri, params: Params) -> Response {
     let work = async {
+        let Ok(Path(name)) = name else {
+            let written = uri.path().rsplit('/').nth(1).unwrap_or_default();
+            return Err(ApiError::BadData(format!(
+                "invalid label name: \"{}\"",
+                percent_decode_str(written).collect::<Vec<u8>>().escape_ascii()
+            )));
+        };
         let name = unescaped(&name);
         if name.is_empty() {
             return Err(ApiError::BadData(format!("invalid label name: {name:?}")));

@@ -5,8 +5,11 @@ mod cardinality;
 mod cors;
 #[cfg(test)]
 mod delta_tests;
+#[cfg(test)]
+mod endpoint_tests;
 mod error;
 mod exemplars;
+mod features;
 mod federate;
 mod json;
 mod labels;
@@ -14,18 +17,23 @@ mod metadata;
 mod otlp;
 mod params;
 mod query;
+mod read;
+mod rules;
 #[cfg(test)]
 mod sources_tests;
 mod status;
 mod targets;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tsdb;
 mod write;
 #[cfg(test)]
 mod write_tests;
 
 pub use admin::Purge;
+pub use status::About;
 
 use super::scrape::Board;
 use super::select::Querier;
@@ -56,6 +64,7 @@ pub struct Api {
     clock: Arc<dyn Clock>,
     telemetry: QueryMetrics,
     scraping: Arc<Board>,
+    about: Arc<About>,
 }
 
 impl Api {
@@ -64,13 +73,18 @@ impl Api {
         Arc::new(MetricTables(self.door.store().clone()))
     }
 
+    /// Tells of the process.
+    pub fn about(self, about: About) -> Api {
+        Api { about: Arc::new(about), ..self }
+    }
+
     /// Tells of what is scraped.
     pub fn scraping(self, scraping: Arc<Board>) -> Api {
         Api { scraping, ..self }
     }
 
     pub fn new(door: Arc<Door<MetricsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
-        Api { door, pool, tenancy, clock, telemetry, scraping: Arc::default() }
+        Api { door, pool, tenancy, clock, telemetry, scraping: Arc::default(), about: Arc::default() }
     }
 
     /// What writes through this API's door.
@@ -141,11 +155,19 @@ pub fn query_routes(api: Api) -> Router {
         .route("/api/v1/metadata", get(metadata::metadata))
         .route("/api/v1/write", post(write::write))
         .route("/api/v1/push", post(write::write))
+        .route("/api/v1/read", post(read::read))
         .route("/api/v1/cardinality/label_names", get(cardinality::label_names).post(cardinality::label_names))
         .route("/api/v1/cardinality/label_values", get(cardinality::label_values).post(cardinality::label_values))
         .route("/api/v1/cardinality/active_series", get(cardinality::active_series).post(cardinality::active_series))
+        .route(
+            "/api/v1/cardinality/active_native_histogram_metrics",
+            get(cardinality::active_histograms).post(cardinality::active_histograms),
+        )
+        .route("/api/v1/user_stats", get(tenant::stats))
+        .route("/api/v1/user_limits", get(tenant::limits))
         .route("/federate", get(federate::federate))
         .merge(status::routes())
+        .merge(rules::routes())
         .merge(targets::routes())
         .route("/api/v1/otlp/v1/metrics", post(otlp::export))
         .route("/otlp/v1/metrics", post(otlp::export))

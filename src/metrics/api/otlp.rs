@@ -28,5 +28,5 @@ async fn accept(api: &Api, request: OtlpRequest) -> Result<Option<Rejected>, Fai
     let translate = move |body: &bytes::Bytes, received_at: i64| translate(kind, body, received_at, &config, &known);
     let outcome = api.door.accept(tenant, kind as u8, encoding, request.body, translate).await?;
     let count = outcome.refusals.len() as u64;
-    Ok((count > 0).then(|| Rejected { field: "rejectedDataPoints", count, message: outcome.refusals.message() }))
+    Ok((count > 0).then(|| Rejected { field: "rejectedDataPoints", count, message: outcome.refusals.summary() }))
 }

@@ -61,10 +61,28 @@ pub fn lookback(params: &Params) -> Result<Option<i64>, ApiError> {
     Ok(parsed.map(|nanos| nanos / MILLI))
 }
 
+/// A whole number; an error says what is wrong with it as Go does.
+pub fn integer(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let out_of_range = matches!(error.kind(), std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow);
+        let cause = if out_of_range { "value out of range" } else { "invalid syntax" };
+        format!("strconv.Atoi: parsing {text:?}: {cause}")
+    })
+}
+
+/// A truth value as Go reads it.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
+    }
+}
+
 /// 0 is none.
 pub fn limit(params: &Params) -> Result<usize, ApiError> {
     let Some(text) = params.non_empty("limit") else { return Ok(0) };
-    let limit: i64 = text.parse().map_err(|_| ApiError::parameter("limit", format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
+    let limit = integer(text).map_err(|e| ApiError::parameter("limit", e))?;
     usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
 }
 

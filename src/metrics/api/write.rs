@@ -107,7 +107,9 @@ fn refused(outcome: &Outcome) -> String {
 }
 
 fn failed(failure: &Failure) -> Response {
-    let mut response = text_response(http_status(failure.kind), format!("{}\n", failure.message));
+    // A Prometheus drops what was answered with 429, unless it was told otherwise.
+    let kind = if failure.kind == FailureKind::RateLimited { FailureKind::Unavailable } else { failure.kind };
+    let mut response = text_response(http_status(kind), format!("{}\n", failure.message));
     if let Some(delay) = failure.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
     }

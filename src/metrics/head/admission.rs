@@ -31,7 +31,8 @@ pub fn admit(registry: &Registry, config: &Config, now: i64, rows: &mut MetricRo
         let mut judge = Judge { bounds: &bounds, newest, rows, refusals, drop: HashSet::new(), undo: Vec::new(), sums: Vec::new() };
         judge.samples();
         let (drop, undo, sums) = (judge.drop, judge.undo, judge.sums);
-        if rows.all_or_nothing && !refusals.is_empty() {
+        // A sender at the limit would lose the series that it has, too.
+        if rows.all_or_nothing && refusals.are_other_than(Reason::TooManySeries) {
             for (series, before) in undo.into_iter().rev() {
                 newest.restore(&rows.series[series as usize], before);
             }
@@ -83,6 +84,7 @@ impl Judge<'_, '_> {
         for sample in &self.rows.samples[range.clone()] {
             let series = &self.rows.series[sample.series as usize];
             let verdict = match self.newest.get(series) {
+                Ok(None) if let Some(max) = self.newest.refuses(series) => too_many_series(max),
                 Ok(newest) => self.bounds.judge(sample, newest),
                 Err(other) => Verdict::Refused {
                     reason: Reason::IdCollision,
@@ -140,6 +142,15 @@ pub fn replay_sums(registry: &Registry, now: i64, rows: &mut MetricRows) {
             newest.set(series, Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }, now);
         }
     });
+}
+
+/// Mimir's words (contracts/prometheus.md 1.7): people search for its ids.
+fn too_many_series(max: u64) -> Verdict {
+    let message = format!(
+        "per-user series limit of {max} exceeded (err-mimir-max-series-per-user). To adjust the related per-tenant limit, \
+         configure --tenant-series, or contact your service administrator"
+    );
+    Verdict::Refused { reason: Reason::TooManySeries, message }
 }
 
 /// Tells the sender, unless the item is one whose refusal is not told.

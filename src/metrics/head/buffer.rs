@@ -124,6 +124,16 @@ impl Stored {
         self.rest.as_ref().map_or(&[], |r| &r.exemplars[..prefix(&r.exemplar_batch, batches)])
     }
 
+    /// Whether the start time of any float is known.
+    pub fn has_start(&self) -> bool {
+        self.floats.has_start()
+    }
+
+    /// Floats, and what else takes the room of many of them.
+    pub fn weight(&self) -> usize {
+        self.floats.len() + self.rest.as_ref().map_or(0, |r| HISTOGRAM_WEIGHT * (r.histograms.len() + r.exemplars.len()))
+    }
+
     /// Times of all samples and exemplars.
     pub fn times(&self) -> impl Iterator<Item = i64> {
         let rest = self.rest.iter().flat_map(|r| r.histograms.iter().map(|h| h.ts).chain(r.exemplars.iter().map(|e| e.ts)));
@@ -154,6 +164,9 @@ pub struct Buffers {
     rows: u64,
     bytes: u64,
 }
+
+/// Floats that take about as much as a histogram.
+const HISTOGRAM_WEIGHT: usize = 32;
 
 /// What a series costs here and in the registry before its first sample, estimated.
 const SERIES_BYTES: usize = 300;

@@ -2,16 +2,17 @@
 
 use super::buffer::{Buffers, SeriesBuffer};
 use super::registry::Registry;
-use super::tables;
+use super::tables::{self, LabelCounts, Writing};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::Interval;
 use crate::metrics::rows::HistogramSample;
 use crate::model::Labels;
 use crate::model::time::{DAY, MILLI};
-use crate::storage::BlockDraft;
+use crate::storage::{BlockDraft, Portion};
 use arrow_schema::ArrowError;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Blocks a cut makes for days of their own.
 const DAY_BLOCKS_MAX: usize = 32;
@@ -25,10 +26,16 @@ struct Span {
     mixed: bool,
 }
 
-pub(super) fn cut<'a>(
-    registry: &'a Registry,
-    buffers: &'a RwLock<Buffers>,
-) -> Box<dyn Iterator<Item = Result<BlockDraft, ArrowError>> + 'a> {
+/// Series and floats that become rows at a time: in a head a float takes a tenth of what it takes as a row.
+const STEP_SERIES: usize = 4 << 10;
+const STEP_FLOATS: usize = 64 << 10;
+
+type Named = (u32, (i64, Labels));
+
+pub(super) fn cut(
+    registry: &Arc<Registry>,
+    buffers: &Arc<RwLock<Buffers>>,
+) -> impl Iterator<Item = Result<BlockDraft, ArrowError>> + use<> {
     let (references, days): (Vec<u32>, BTreeSet<i64>) = {
         let buffers = buffers.read();
         let days = buffers.iter().flat_map(|s| s.times().map(|ts| ts.div_euclid(DAY_MS)));
@@ -36,20 +43,76 @@ pub(super) fn cut<'a>(
     };
     // A series that a head holds is not forgotten.
     let named = registry.named(&references);
-    let mut order: Vec<(u32, (i64, Labels))> = references.into_iter().zip(named).filter_map(|(r, n)| Some((r, n?))).collect();
+    let mut order: Vec<Named> = references.into_iter().zip(named).filter_map(|(r, n)| Some((r, n?))).collect();
     order.sort_by(|(_, (_, a)), (_, (_, b))| (a.value(METRIC_NAME), a).cmp(&(b.value(METRIC_NAME), b)));
-    Box::new(spans(&days).into_iter().filter_map(move |span| {
-        let buffers = buffers.read();
-        let parts = order.iter().filter_map(|(reference, (id, labels))| {
-            let mut part = buffers.get(*reference)?.until(u32::MAX, span.interval(), (*id, labels.clone()))?;
+    let (registry, buffers, order) = (registry.clone(), buffers.clone(), Arc::new(order));
+    spans(&days).into_iter().filter_map(move |span| Steps::new(&registry, &buffers, &order, span).draft().transpose())
+}
+
+/// The rows of a block, a few series at a time.
+struct Steps {
+    registry: Arc<Registry>,
+    buffers: Arc<RwLock<Buffers>>,
+    order: Arc<Vec<Named>>,
+    /// The series that comes next.
+    next: usize,
+    span: Span,
+    writing: Writing,
+}
+
+impl Steps {
+    fn new(registry: &Arc<Registry>, buffers: &Arc<RwLock<Buffers>>, order: &Arc<Vec<Named>>, span: Span) -> Steps {
+        let (mut labels, mut with_start) = (LabelCounts::default(), false);
+        {
+            let buffers = buffers.read();
+            for (stored, own) in order.iter().filter_map(|(reference, (_, own))| Some((buffers.get(*reference)?, own))) {
+                if stored.has_any(u32::MAX, span.interval()) {
+                    labels.add(own);
+                    with_start |= stored.has_start();
+                }
+            }
+        }
+        let writing = Writing { with_start, dense: labels.dense(), rows: (0, 0) };
+        Steps { registry: registry.clone(), buffers: buffers.clone(), order: order.clone(), next: 0, span, writing }
+    }
+
+    /// `None` if there is nothing to write.
+    fn draft(mut self) -> Result<Option<BlockDraft>, ArrowError> {
+        let (day, mixed) = (self.span.to - 1, self.span.mixed);
+        let Some(first) = self.next().transpose()? else { return Ok(None) };
+        let Portion { min_time, max_time, items, tables } = first;
+        Ok(Some(BlockDraft { day, mixed, min_time, max_time, items, tables, more: Some(Box::new(self)) }))
+    }
+
+    /// The next series that have anything; none at the end.
+    fn parts(&mut self) -> Vec<SeriesBuffer> {
+        let buffers = self.buffers.read();
+        let (mut parts, mut weight) = (Vec::new(), 0);
+        while parts.len() < STEP_SERIES
+            && weight < STEP_FLOATS
+            && let Some((reference, (id, labels))) = self.order.get(self.next)
+        {
+            self.next += 1;
+            let Some(stored) = buffers.get(*reference) else { continue };
+            let Some(mut part) = stored.until(u32::MAX, self.span.interval(), (*id, labels.clone())) else { continue };
+            weight += stored.weight();
             part.sort();
             if part.metadata.is_none() {
-                part.metadata = registry.described(part.labels.value(METRIC_NAME));
+                part.metadata = self.registry.described(part.labels.value(METRIC_NAME));
             }
-            Some(part)
-        });
-        tables::draft(parts.collect(), span.to - 1, span.mixed).transpose()
-    }))
+            parts.push(part);
+        }
+        parts
+    }
+}
+
+impl Iterator for Steps {
+    type Item = Result<Portion, ArrowError>;
+
+    fn next(&mut self) -> Option<Result<Portion, ArrowError>> {
+        let parts = self.parts();
+        (!parts.is_empty()).then(|| tables::portion(&parts, &mut self.writing))
+    }
 }
 
 impl Span {

@@ -25,6 +25,7 @@ pub struct Floats {
     distance: i64,
     count: u32,
     out_of_order: bool,
+    has_start: bool,
 }
 
 const START_DIFFERS: u8 = 1 << 7;
@@ -39,7 +40,13 @@ impl Floats {
         !self.out_of_order
     }
 
+    /// Whether the start time of any sample is known.
+    pub fn has_start(&self) -> bool {
+        self.has_start
+    }
+
     pub fn push(&mut self, next: Float) {
+        self.has_start |= next.start != 0;
         if self.count > 0 {
             let distance = next.ts.wrapping_sub(self.last.ts);
             self.out_of_order |= next.ts <= self.last.ts;

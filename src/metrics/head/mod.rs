@@ -80,7 +80,7 @@ impl Head for MetricsHead {
     }
 
     fn cut(&self) -> Box<dyn Iterator<Item = Result<BlockDraft, arrow_schema::ArrowError>> + '_> {
-        cut::cut(&self.registry, &self.buffers)
+        Box::new(cut::cut(&self.registry, &self.buffers))
     }
 }
 
@@ -139,6 +139,21 @@ impl HeadSnapshot {
             let named = self.registry.named(&present).into_iter().zip(facts);
             named.filter_map(|(n, f)| Some((n?.1, f))).try_for_each(|(labels, (created, m))| visit(&labels, created, m.as_ref()))
         })
+    }
+
+    /// Times of the oldest and the newest of all samples and exemplars, milliseconds.
+    pub fn bounds(&self) -> Option<(i64, i64)> {
+        let mut bounds: Option<(i64, i64)> = None;
+        let _ = self.groups::<std::convert::Infallible>(&[], |group| {
+            let times = |s: &Stored| {
+                s.times().fold(None, |all: Option<(i64, i64)>, ts| Some(all.map_or((ts, ts), |(a, b)| (a.min(ts), b.max(ts)))))
+            };
+            for (low, high) in self.those(group, times) {
+                bounds = Some(bounds.map_or((low, high), |(a, b)| (a.min(low), b.max(high))));
+            }
+            Ok(())
+        });
+        bounds
     }
 
     /// Calls `visit` with the exemplars of each series that satisfies all matchers, in order of acceptance.

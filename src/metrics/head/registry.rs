@@ -76,6 +76,9 @@ struct Inner {
     families: HashMap<String, Arc<Metadata>>,
     /// The latest `created` that was given.
     created: i64,
+    /// Entries that are not forgotten, and how many of them there may be.
+    live: u64,
+    live_max: Option<u64>,
 }
 
 impl Inner {
@@ -92,6 +95,7 @@ impl Inner {
                 self.entries.push(entry);
             }
         }
+        self.live += 1;
         let entries = &self.entries;
         self.ids.insert(id, reference, |r| entries.get(r).map_or(0, |e| e.id));
         reference
@@ -109,19 +113,29 @@ impl Inner {
         self.entries.get_mut(self.reference(id)?)
     }
 
+    /// Whether it is a new series, and there may be no more of them.
+    fn is_one_too_many(&self, id: i64) -> bool {
+        self.live_max.is_some_and(|max| self.live >= max) && self.reference(id).is_none()
+    }
+
     fn live(&self, reference: u32) -> Option<&Entry> {
         self.entries.get(reference).filter(|e| e.live)
     }
 }
 
 impl Registry {
+    /// Has entries for `series_max` series; of what is replayed, for all.
+    pub fn bounded(series_max: Option<u64>) -> Registry {
+        Registry { inner: RwLock::new(Inner { live_max: series_max, ..Inner::default() }) }
+    }
+
     /// Makes entries for series seen for the first time, with their newest samples as the blocks have them.
     /// A block that cannot be read is taken as if it did not hold the series: queries will report it.
     pub fn learn_newest(&self, series: &[RowSeries], blocks: &[Arc<Block>], now: i64) {
         let unknown: Vec<&RowSeries> = {
             let inner = self.inner.read();
-            let learned = |s: &&RowSeries| inner.get(s.id).is_some_and(|e| e.learned);
-            series.iter().filter(|s| !learned(s)).collect()
+            let learned = |s: &RowSeries| inner.get(s.id).is_some_and(|e| e.learned);
+            series.iter().filter(|s| !learned(s) && !inner.is_one_too_many(s.id)).collect()
         };
         if unknown.is_empty() {
             return;
@@ -142,6 +156,9 @@ impl Registry {
         }
         let mut inner = self.inner.write();
         for series in unknown {
+            if inner.is_one_too_many(series.id) {
+                continue;
+            }
             if inner.reference(series.id).is_none() {
                 inner.insert(&series.labels, series.id, now);
             }
@@ -268,6 +285,7 @@ impl Registry {
                 inner.ids.remove(id, *reference);
                 inner.exemplars.remove(reference);
                 gone.insert(*reference);
+                inner.live -= 1;
             }
         }
         pairs.sort_unstable();
@@ -312,6 +330,11 @@ impl NewestSamples<'_> {
             Some(entry) => Err(self.inner.index.labels(&entry.pairs)),
             None => Ok(None),
         }
+    }
+
+    /// How many series there may be, if this one would be one more.
+    pub fn refuses(&self, series: &RowSeries) -> Option<u64> {
+        self.inner.live_max.filter(|_| self.inner.is_one_too_many(series.id))
     }
 
     pub fn set(&mut self, series: &RowSeries, newest: Newest, now: i64) {

@@ -6,7 +6,7 @@ use crate::metrics::rows::{Exemplar, Metadata};
 use crate::metrics::{decimal, schema};
 use crate::model::time::MILLI;
 use crate::model::{Labels, SpanId, TraceId};
-use crate::storage::{BlockDraft, TableDraft, TableOptions};
+use crate::storage::{Portion, TableDraft, TableOptions};
 use arrow_array::builder::{
     FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder,
     TimestampMillisecondBuilder,
@@ -16,32 +16,35 @@ use arrow_schema::{ArrowError, DataType, SchemaRef};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// `None` if there is nothing to write. `parts` are sorted by metric name and labels, each by time.
-pub fn draft(parts: Vec<SeriesBuffer>, day: i64, mixed: bool) -> Result<Option<BlockDraft>, ArrowError> {
-    if parts.is_empty() {
-        return Ok(None);
-    }
+/// What the tables of a block have in common, and where their next rows go.
+pub struct Writing {
+    pub with_start: bool,
+    /// Labels with columns of their own.
+    pub dense: Vec<String>,
+    /// Rows of `samples` and `hist` so far.
+    pub rows: (i64, i64),
+}
+
+/// `parts`, which are sorted by metric name and labels, each by time, as the next rows of a block.
+pub fn portion(parts: &[SeriesBuffer], writing: &mut Writing) -> Result<Portion, ArrowError> {
     let mut tables = Vec::new();
     let floats: usize = parts.iter().map(|p| p.ts.len()).sum();
     let histograms: usize = parts.iter().map(|p| p.histograms.len()).sum();
     if floats > 0 {
-        let with_start = parts.iter().any(|p| !p.starts.is_empty());
-        tables.push(table(schema::SAMPLES, samples(&parts, with_start)?, schema::samples_options()));
+        tables.push(table(schema::SAMPLES, samples(parts, writing.with_start)?, schema::samples_options()));
     }
-    let mut rows = (0, 0);
-    let entries: Vec<SeriesEntry> = parts.iter().map(|part| SeriesEntry::of(part, &mut rows)).collect();
-    let dense = dense_labels(parts.iter().map(|p| &p.labels));
-    tables.push(table(schema::SERIES, series(&entries, &dense)?, schema::series_options()));
+    let entries: Vec<SeriesEntry> = parts.iter().map(|part| SeriesEntry::of(part, &mut writing.rows)).collect();
+    tables.push(table(schema::SERIES, series(&entries, &writing.dense)?, schema::series_options()));
     if histograms > 0 {
-        tables.push(table(schema::HIST, hist(&parts)?, schema::hist_options()));
+        tables.push(table(schema::HIST, hist(parts)?, schema::hist_options()));
     }
     if parts.iter().any(|p| !p.exemplars.is_empty()) {
-        tables.push(table(schema::EXEMPLARS, exemplars(&parts)?, schema::exemplars_options()));
+        tables.push(table(schema::EXEMPLARS, exemplars(parts)?, schema::exemplars_options()));
     }
     let (min, max) = parts.iter().filter_map(bounds).fold((i64::MAX, i64::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)));
     let nanos = |ms: i64| ms.saturating_mul(MILLI);
     let items = (floats + histograms) as u64;
-    Ok(Some(BlockDraft { day, mixed, min_time: nanos(min), max_time: nanos(max).saturating_add(MILLI - 1), items, tables, more: None }))
+    Ok(Portion { min_time: nanos(min), max_time: nanos(max).saturating_add(MILLI - 1), items, tables })
 }
 
 /// Times of the oldest and newest sample or exemplar, milliseconds.
@@ -98,13 +101,6 @@ pub fn samples(parts: &[SeriesBuffer], with_start: bool) -> Result<RecordBatch, 
     RecordBatch::try_new(schema::samples(with_start), columns)
 }
 
-/// Labels that enough series have, most frequent first, then by name; as many as a block may have.
-pub fn dense_labels<'a>(series: impl Iterator<Item = &'a Labels>) -> Vec<String> {
-    let mut counts = LabelCounts::default();
-    series.for_each(|labels| counts.add(labels));
-    counts.dense()
-}
-
 /// How often each label name occurs.
 #[derive(Default)]
 pub struct LabelCounts {
@@ -125,6 +121,7 @@ impl LabelCounts {
         }
     }
 
+    /// Labels that enough series have, most frequent first, then by name; as many as a block may have.
     pub fn dense(self) -> Vec<String> {
         let mut dense: Vec<(String, usize)> = self.names.into_iter().filter(|(_, n)| n * schema::DENSE_SHARE >= self.series).collect();
         dense.sort_by_key(|(_, n)| std::cmp::Reverse(*n));

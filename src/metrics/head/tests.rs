@@ -110,6 +110,29 @@ fn another_label_set_with_a_live_id_is_refused() {
 }
 
 #[test]
+fn a_tenant_with_all_its_series_keeps_writing_these() {
+    let registry = Arc::new(Registry::bounded(Some(2)));
+    let clock = Arc::new(ManualClock::at(NOW_MS * MILLI));
+    let head = MetricsHead::new(registry.clone(), Arc::new(Config::default()), clock);
+    assert_eq!(write(&head, &[("a", 0, 1.0), ("b", 0, 1.0), ("c", 0, 1.0)]), (vec![2], 2));
+    // Those who store all of a request or nothing, too.
+    let mut rows = rows(&[("d", 1, 1.0), ("a", 1, 2.0)]);
+    rows.all_or_nothing = true;
+    let mut refusals = Refusals::default();
+    head.prepare(&rows, &[]);
+    head.admit(&mut rows, &mut refusals);
+    assert_eq!(rows.len(), 1);
+    assert!(refusals.summary().starts_with("1 too_many_series: per-user series limit of 2 exceeded (err-mimir-max-series-per-user)"));
+    head.apply(rows);
+    assert_eq!(read(&head.snapshot(), "a"), [(0, 1.0), (1, 2.0)]);
+    drop(head);
+    registry.forget_idle((NOW_MS + 2 * 3_600_000) * MILLI);
+    let clock = Arc::new(ManualClock::at((NOW_MS + 2 * 3_600_000) * MILLI));
+    let head = MetricsHead::new(registry, Arc::new(Config::default()), clock);
+    assert_eq!(write(&head, &[("c", 7_200_000, 1.0), ("d", 7_200_000, 1.0), ("a", 7_200_000, 1.0)]), (vec![2], 2));
+}
+
+#[test]
 fn idle_series_without_unflushed_samples_are_forgotten() {
     let registry: Arc<Registry> = Arc::default();
     let clock = Arc::new(ManualClock::at(NOW_MS * MILLI));

@@ -2,6 +2,7 @@
 //! Source of all rules: contracts/prometheus.md 0 and 4.3 to 4.5.
 
 mod arithmetic;
+mod bounds;
 mod quantile;
 mod reset;
 mod sum;
@@ -10,8 +11,10 @@ mod trim;
 
 pub use arithmetic::{Incompatible, Notes};
 pub use quantile::NanNote;
-use std::sync::Arc;
 pub use sum::sum;
+
+use bounds::exponential_bound;
+use std::sync::Arc;
 
 /// Schema of histograms whose bounds are listed one by one.
 pub const CUSTOM_SCHEMA: i32 = -53;
@@ -171,24 +174,20 @@ fn reduce_buckets(buckets: &mut Buckets, shift: u32) {
     *buckets = merged;
 }
 
-/// Runs of consecutive indexes: the spans of the wire format.
-fn spans(buckets: &Buckets) -> usize {
-    let breaks = buckets.windows(2).filter(|w| w[1].0 != w[0].0 + 1).count();
-    if buckets.is_empty() { 0 } else { breaks + 1 }
+/// Runs of consecutive indexes, ascending: the spans of the wire format, each as (how many indexes lie between the run before, or
+/// 0, and it; its length).
+pub(super) fn runs(indexes: &[i32]) -> impl Iterator<Item = (i64, usize)> + '_ {
+    let mut next = 0i64;
+    indexes.chunk_by(|a, b| a.checked_add(1) == Some(*b)).map(move |run| {
+        let first = run.first().map_or(0, |index| i64::from(*index));
+        let gap = first - next;
+        next = first + run.len() as i64;
+        (gap, run.len())
+    })
 }
 
-/// `2^(index * 2^-schema)`, where the bound that would be `2^1024` is the largest float and those above are +Inf.
-fn exponential_bound(schema: i32, index: i32) -> f64 {
-    let per_doubling = 2f64.powi(schema);
-    let exponent = f64::from(index) / per_doubling;
-    if exponent == 1024.0 {
-        f64::MAX
-    } else if exponent > 1024.0 {
-        f64::INFINITY
-    } else {
-        let whole = exponent.floor();
-        (exponent - whole).exp2() * whole.exp2()
-    }
+fn spans(buckets: &Buckets) -> usize {
+    buckets.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0)).count()
 }
 
 #[cfg(test)]

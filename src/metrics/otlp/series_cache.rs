@@ -2,21 +2,22 @@
 //! byte, has its labels at the cost of one hash.
 
 use crate::model::Labels;
+use crate::runtime::Shrink;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Bytes of series that are known, about. Beyond half of them, what was not asked for since is forgotten with the next half.
+/// Bytes of series that are known, unless [`SeriesCache::new`] says otherwise.
 const BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of an entry beside its key, about: its place in a table, labels and id.
 const ENTRY_BYTES: usize = 64;
 
 /// What is known of all tenants' series: labels follow from the bytes alone.
-#[derive(Default)]
 pub struct SeriesCache {
+    max_bytes: usize,
     generations: Mutex<Generations>,
     /// Of the generation that grows.
     bytes: AtomicUsize,
@@ -61,7 +62,37 @@ impl std::fmt::Debug for SeriesCache {
     }
 }
 
+impl Default for SeriesCache {
+    fn default() -> SeriesCache {
+        SeriesCache::new(BYTES_MAX)
+    }
+}
+
+impl Shrink for SeriesCache {
+    fn shrink(&self) {
+        let mut generations = self.generations.lock();
+        let before = generations.turn();
+        self.bytes.store(0, Ordering::Relaxed);
+        drop(generations);
+        drop(before);
+    }
+}
+
+impl Generations {
+    /// What was not asked for in the generation that ends.
+    fn turn(&mut self) -> Contexts {
+        let now = std::mem::take(&mut self.now);
+        std::mem::replace(&mut self.before, now)
+    }
+}
+
 impl SeriesCache {
+    /// For at most `max_bytes` of series, about. Beyond half of them, what was not asked for since is forgotten with the next
+    /// half.
+    pub fn new(max_bytes: usize) -> SeriesCache {
+        SeriesCache { max_bytes, generations: Mutex::default(), bytes: AtomicUsize::new(0) }
+    }
+
     /// Calls `work` with the families of the resource and scope that `key` stands for. Others with the same key wait.
     pub fn with<R>(&self, key: &[u8], work: impl FnOnce(&mut Families) -> R) -> R {
         let context = self.context(key);
@@ -75,8 +106,8 @@ impl SeriesCache {
     fn context(&self, key: &[u8]) -> Arc<Context> {
         let hash = xxh3_64(key);
         let mut generations = self.generations.lock();
-        if self.bytes.load(Ordering::Relaxed) > BYTES_MAX / 2 {
-            generations.before = std::mem::take(&mut generations.now);
+        if self.bytes.load(Ordering::Relaxed) > self.max_bytes / 2 {
+            generations.turn();
             self.bytes.store(0, Ordering::Relaxed);
         }
         if let Some(known) = generations.now.get(&hash).filter(|c| *c.key == *key) {
@@ -84,7 +115,7 @@ impl SeriesCache {
         }
         let known = generations.before.remove(&hash).filter(|c| *c.key == *key);
         // One that alone is half of the bound would push out all others again and again.
-        let known = known.filter(|c| c.families.try_lock().is_some_and(|f| f.bytes <= BYTES_MAX / 4));
+        let known = known.filter(|c| c.families.try_lock().is_some_and(|f| f.bytes <= self.max_bytes / 4));
         let context = known.unwrap_or_else(|| Arc::new(Context { key: key.into(), families: Mutex::default() }));
         let bytes = key.len() + ENTRY_BYTES + context.families.try_lock().map_or(0, |f| f.bytes);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -226,7 +226,9 @@ fn windowed(function: &str, range: &str) -> String {
 
 /// Whether the query asks for something that a step alone does not know.
 fn knows_its_range(query: &str) -> bool {
-    ["step()", "start()", "end()", "limitk", "sort"].iter().any(|word| query.contains(word))
+    // A union has its series in the order in which they come up, at a step as in a range: sums of it add up in that order.
+    let adds_unions = query.contains(") or ") && ["sum", "avg", "stddev", "stdvar"].iter().any(|word| query.contains(word));
+    adds_unions || ["step()", "start()", "end()", "limitk", "sort"].iter().any(|word| query.contains(word))
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! Bodies of remote write 2.0, as monocle's own writers make them (decisions 13).
 
-use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
+use crate::metrics::histogram::{Buckets, Histogram, ResetHint, runs};
 use crate::metrics::rows::{Exemplar, HistogramSample, Metadata};
 use crate::model::Labels;
 use bytes::Bytes;
@@ -107,7 +107,7 @@ impl WriteBody {
     }
 }
 
-fn histogram(sample: &HistogramSample) -> Vec<u8> {
+pub(in crate::metrics) fn histogram(sample: &HistogramSample) -> Vec<u8> {
     let h: &Histogram = &sample.histogram;
     let mut out = Vec::new();
     push_double(&mut out, 2, h.count);
@@ -131,17 +131,12 @@ fn histogram(sample: &HistogramSample) -> Vec<u8> {
 }
 
 fn push_buckets(out: &mut Vec<u8>, (span_field, count_field): (u64, u64), buckets: &Buckets) {
-    let mut next = 0i64;
-    let mut at = 0;
-    while at < buckets.len() {
-        let first = i64::from(buckets[at].0);
-        let length = buckets[at..].iter().zip(first..).take_while(|((index, _), expected)| i64::from(*index) == *expected).count();
+    let indexes: Vec<i32> = buckets.iter().map(|(index, _)| *index).collect();
+    for (gap, length) in runs(&indexes) {
         let mut span = Vec::new();
-        push_varint_field(&mut span, 1, zigzag(first - next));
+        push_varint_field(&mut span, 1, zigzag(gap));
         push_varint_field(&mut span, 2, length as u64);
         push_bytes(out, span_field, &span);
-        next = first + length as i64;
-        at += length;
     }
     push_doubles(out, count_field, buckets.iter().map(|(_, count)| *count));
 }
@@ -150,7 +145,7 @@ fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63).cast_unsigned()
 }
 
-fn push_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(in crate::metrics) fn push_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -159,14 +154,14 @@ fn push_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Zero is what an absent field means.
-fn push_varint_field(out: &mut Vec<u8>, field: u64, number: u64) {
+pub(in crate::metrics) fn push_varint_field(out: &mut Vec<u8>, field: u64, number: u64) {
     if number != 0 {
         push_varint(out, field << 3);
         push_varint(out, number);
     }
 }
 
-fn push_double(out: &mut Vec<u8>, field: u64, number: f64) {
+pub(in crate::metrics) fn push_double(out: &mut Vec<u8>, field: u64, number: f64) {
     push_varint(out, field << 3 | 1);
     out.extend_from_slice(&number.to_bits().to_le_bytes());
 }
@@ -178,7 +173,7 @@ fn push_doubles(out: &mut Vec<u8>, field: u64, numbers: impl Iterator<Item = f64
     }
 }
 
-fn push_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+pub(in crate::metrics) fn push_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     push_varint(out, field << 3 | 2);
     push_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

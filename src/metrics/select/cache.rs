@@ -1,4 +1,5 @@
 use crate::metrics::promql::{Run, SeriesData};
+use crate::runtime::Shrink;
 use crate::storage::block::BlockId;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -84,6 +85,14 @@ impl SampleCache {
     }
 }
 
+impl Shrink for SampleCache {
+    fn shrink(&self) {
+        let mut inner = self.inner.lock();
+        let half = inner.bytes / 2;
+        inner.forget(half);
+    }
+}
+
 impl Inner {
     fn get(&mut self, key: Key) -> Option<Arc<Piece>> {
         let (piece, used) = self.pieces.get_mut(&key)?;
@@ -141,5 +150,9 @@ mod tests {
         cache.insert(key(9), piece(100_000));
         let held = cache.inner.lock();
         assert_eq!((held.bytes, held.pieces.len(), held.used.len()), (250 * 16 + 3 * 256, 3, 3));
+        drop(held);
+        cache.shrink();
+        let held = cache.inner.lock();
+        assert_eq!((held.bytes, held.pieces.len(), held.used.len()), (50 * 16 + 256, 1, 1));
     }
 }

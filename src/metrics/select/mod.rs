@@ -135,6 +135,13 @@ impl Querier {
         self.series_facts(matchers, interval, |series| visit(series.labels, series.metadata))
     }
 
+    /// Times of the oldest and the newest sample, milliseconds.
+    pub fn bounds(&self) -> Option<(i64, i64)> {
+        let blocks = self.view.blocks.iter().map(|b| (b.meta().min_time.div_euclid(MILLI), b.meta().max_time.div_euclid(MILLI)));
+        let heads = self.view.heads.iter().filter_map(|head| head.bounds());
+        blocks.chain(heads).reduce(|(a, b), (low, high)| (a.min(low), b.max(high)))
+    }
+
     /// As [`Querier::series`], with all that is known of a series.
     pub fn series_facts(
         &self,

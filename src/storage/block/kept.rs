@@ -1,4 +1,5 @@
 use super::BlockId;
+use crate::runtime::Shrink;
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -57,6 +58,27 @@ impl Entries {
         self.blocks.entry(block).or_default().insert(name.to_owned(), Entry { value, bytes, used });
         self.bytes += bytes;
     }
+
+    /// Takes the longest unused out until there are at most `max` bytes, or `least` parts.
+    fn let_go(&mut self, max: u64, least: usize) -> Vec<Value> {
+        let mut gone = Vec::new();
+        while self.bytes > max && self.by_use.len() > least {
+            let Some((block, name)) = self.by_use.first_key_value().map(|(_, key)| key.clone()) else { break };
+            gone.extend(self.get(block, &name));
+            self.remove(block, &name);
+        }
+        gone
+    }
+}
+
+impl Shrink for KeptParts {
+    fn shrink(&self) {
+        let mut entries = self.entries.lock();
+        let half = entries.bytes / 2;
+        let gone = entries.let_go(half, 0);
+        drop(entries);
+        drop(gone);
+    }
 }
 
 /// What was decoded of all blocks, of which the longest unused goes first. The newest stays whatever it takes: who asked for
@@ -78,14 +100,9 @@ impl KeptParts {
             return Ok(value);
         }
         let value = Arc::new(make()?);
-        let mut gone = Vec::new();
         let mut entries = self.entries.lock();
         entries.insert(block, name, value.clone(), value.bytes());
-        while entries.bytes > self.max_bytes && entries.by_use.len() > 1 {
-            let Some((block, name)) = entries.by_use.first_key_value().map(|(_, key)| key.clone()) else { break };
-            gone.extend(entries.get(block, &name));
-            entries.remove(block, &name);
-        }
+        let gone = entries.let_go(self.max_bytes, 1);
         drop(entries);
         // Outside the lock, since a large table takes its time to free.
         drop(gone);
@@ -134,6 +151,13 @@ mod tests {
             (entries.bytes, entries.by_use.len())
         };
         assert_eq!(held(&kept), (50, 1));
+        assert!(ask(8, 4) && ask(7, 4));
+        kept.shrink();
+        assert_eq!(held(&kept), (4, 1));
+        assert!(!ask(7, 4));
+        kept.shrink();
+        assert_eq!(held(&kept), (0, 0));
+        assert!(ask(9, 50));
         kept.forget(id(9));
         assert_eq!(held(&kept), (0, 0));
         assert!(kept.entries.lock().blocks.is_empty());

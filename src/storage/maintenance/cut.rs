@@ -55,6 +55,7 @@ impl<S: Spec> Store<S> {
             return Err(error);
         }
         self.publish(&edit, Some(generation))?;
+        self.tell_cut();
         self.metrics().cut(signal, started.elapsed());
         tracing::debug!(%signal, blocks = edit.add.len(), items = edit.add.iter().map(|m| m.items).sum::<u64>(), "head cut");
         Ok(())

@@ -14,7 +14,7 @@ use super::{MergeError, Spec, Store};
 use crate::runtime::Shutdown;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use collect::{CollectError, collect_orphans, find_blocks};
 pub use compact::CompactConfig;
@@ -69,14 +69,25 @@ pub async fn run<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, turn:
 }
 
 async fn tend<S: Spec>(store: Arc<Store<S>>, config: MaintenanceConfig, shutdown: Shutdown) {
-    let mut since_expiry = EXPIRE_EVERY;
-    while sleep(&shutdown, TICK).await {
+    let mut expired_at = None;
+    let mut has_failed = false;
+    loop {
+        let goes_on = tokio::select! {
+            // What cannot be cut now is tried again, but not for every append.
+            () = store.cut_is_wanted(), if !has_failed => !shutdown.is_requested(),
+            goes_on = sleep(&shutdown, TICK) => goes_on,
+        };
+        if !goes_on {
+            return;
+        }
         if !store.is_ready() {
             continue;
         }
-        let expire = since_expiry >= EXPIRE_EVERY;
-        since_expiry = if expire { Duration::ZERO } else { since_expiry + TICK };
-        step(&store, move |store| store.maintain(&config, expire)).await;
+        let expire = expired_at.is_none_or(|at: Instant| at.elapsed() >= EXPIRE_EVERY);
+        if expire {
+            expired_at = Some(Instant::now());
+        }
+        has_failed = step(&store, move |store| store.maintain(&config, expire)).await.is_none();
     }
 }
 

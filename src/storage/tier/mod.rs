@@ -73,7 +73,7 @@ impl Tier {
         Tier { kept: Arc::new(KeptParts::new(bytes)), ..self }
     }
 
-    pub fn kept(&self) -> &KeptParts {
+    pub fn kept(&self) -> &Arc<KeptParts> {
         &self.kept
     }
 

@@ -33,7 +33,7 @@ pub async fn export(State(api): State<Api>, request: Request) -> Response {
         api.accept(tenant, kind, encoding, request.body).await
     };
     respond(accepted.await.map(|outcome| {
-        let rejected = || Rejected { field: "rejectedSpans", count: outcome.refusals.len() as u64, message: outcome.refusals.message() };
+        let rejected = || Rejected { field: "rejectedSpans", count: outcome.refusals.len() as u64, message: outcome.refusals.summary() };
         (!outcome.refusals.is_empty()).then(rejected)
     }))
 }

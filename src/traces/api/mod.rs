@@ -61,6 +61,11 @@ impl Api {
         Api { door, pool, tenancy, clock, telemetry, cache }
     }
 
+    /// What was decoded of blocks.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
     /// Runs a query on one instant of the tenant's traces, and counts it.
     async fn query<T: Send + 'static>(
         &self,

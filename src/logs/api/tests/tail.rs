@@ -71,15 +71,15 @@ async fn a_tail_begins_with_what_there_is_and_goes_on_with_what_comes() {
     let mut by_category = connect(address, TAIL, &[("query", r#"{app="x"}"#), ("start", &at(3))], Some("categorize-labels")).await.unwrap();
     assert!(next(&mut by_category).await.0.contains("old 3"));
     push_line(&house, &at(4), "skip this").await;
-    push_line(&house, &at(5), "new").await;
-    let acknowledged = std::time::Instant::now();
-    assert_eq!(next(&mut plain).await.0, format!(r#"{{"streams":[{}]}}"#, one(5, "new")));
-    assert!(acknowledged.elapsed() < Duration::from_secs(5));
     let stream = r#"{"app":"x","service_name":"x"}"#;
     let md = r#"{"structuredMetadata":{"detected_level":"unknown","k":"v"}}"#;
     let want =
         format!(r#"{{"streams":[{{"stream":{stream},"values":[["{}","skip this",{md}]]}}],"encodingFlags":["categorize-labels"]}}"#, at(4));
     assert_eq!(next(&mut by_category).await.0, want);
+    push_line(&house, &at(5), "new").await;
+    let acknowledged = std::time::Instant::now();
+    assert_eq!(next(&mut plain).await.0, format!(r#"{{"streams":[{}]}}"#, one(5, "new")));
+    assert!(acknowledged.elapsed() < Duration::from_secs(5));
     let mut legacy = connect(address, "/api/prom/tail", &[("query", r#"{app="x"}"#), ("limit", "1")], None).await.unwrap();
     let frame: Value = serde_json::from_str(&next(&mut legacy).await.0).unwrap();
     let printed = r#"{app="x", detected_level="unknown", k="v", service_name="x"}"#;
