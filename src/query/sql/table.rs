@@ -74,7 +74,7 @@ pub struct TableSpec {
 impl TableSpec {
     /// With a column for each of the names that belongs to a family.
     pub(super) fn schema<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> SchemaRef {
-        let field = |name: &str, kind: ColumnType| Field::new(name, kind.data_type(), name != self.time);
+        let field = |name: &str, kind: ColumnType| Field::new(name, kind.data_type(), true);
         let mut fields: Vec<Field> = self.columns.iter().map(|(name, kind)| field(name, *kind)).collect();
         for name in names {
             if let Some((_, kind)) = self.families.iter().find_map(|family| family.parse(name)) {
