@@ -129,8 +129,15 @@ fn until(what: &str, server: &Server, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Returns when so many blocks were uploaded and none has waited for two seconds: one that was merged meanwhile counts, too, and
+/// is perhaps not the one that is waited for.
 fn uploaded(server: &Server, blocks: f64) {
     until("upload", server, || metric(server, "monocle_bucket_uploaded_blocks_total") >= blocks);
+    let mut idle = 0;
+    until("upload of all", server, || {
+        idle = if metric(server, "monocle_bucket_waiting_blocks") == 0.0 { idle + 1 } else { 0 };
+        idle > 40
+    });
 }
 
 fn lose(home: &Path) {

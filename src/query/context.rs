@@ -173,6 +173,16 @@ impl Context {
         self.memory.give(bytes);
     }
 
+    /// Accounts for so many bytes, whatever was reserved before.
+    pub fn hold(&self, bytes: u64) -> Result<(), QueryError> {
+        let used = self.used();
+        if bytes > used {
+            return self.reserve(bytes - used);
+        }
+        self.release(used - bytes);
+        Ok(())
+    }
+
     /// Accounts for memory that the query will hold until its end, or until it is released.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
         self.memory.take(bytes)

@@ -11,5 +11,5 @@ pub mod sql;
 pub use context::{Context, QueryError};
 pub use grouping::Grouping;
 pub use matching::{Cardinality, Matching};
-pub use parallel::fold;
+pub use parallel::{fold, in_order};
 pub use pool::{Pool, PoolConfig};

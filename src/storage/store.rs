@@ -89,6 +89,12 @@ impl Ticket {
     }
 }
 
+/// In the last quarter of a head only those may append who have no more of it than all may have: who fills it does not stand
+/// in the way of others.
+fn is_even_share(own: u64, max: u64, tenants: u64) -> bool {
+    own <= max / tenants.max(1)
+}
+
 /// One signal's data: the door of the engine.
 pub struct Store<S: Spec> {
     spec: S,
@@ -254,7 +260,7 @@ impl<S: Spec> Store<S> {
     /// blocks, so call it from a thread that may block. Nothing is stored if this fails.
     pub fn append(&self, admitted: Admitted<S>) -> Result<Ticket, AppendError> {
         let Admitted { mut batch, watch, memory } = admitted;
-        self.wait_for_room()?;
+        self.wait_for_room(&batch.tenant)?;
         // Held until the frame is queued, so that `close` can wait for appends that are under way.
         let lane = self.lane.read();
         let lane = lane.as_ref().filter(|_| self.is_ready()).ok_or(AppendError::NotReady)?;
@@ -317,7 +323,7 @@ impl<S: Spec> Store<S> {
     }
 
     /// Waits while head or log is full, and asks for a cut early enough that there is hardly ever need to.
-    fn wait_for_room(&self) -> Result<(), AppendError> {
+    fn wait_for_room(&self, tenant: &TenantId) -> Result<(), AppendError> {
         let deadline = Instant::now() + self.patience.get().copied().unwrap_or_default();
         loop {
             if !self.is_ready() {
@@ -328,7 +334,7 @@ impl<S: Spec> Store<S> {
             if is_wal_full || head >= self.config.head_max_bytes / 2 {
                 self.cut_wanted.notify_one();
             }
-            let refusal = match (is_wal_full, head > self.config.head_max_bytes) {
+            let refusal = match (is_wal_full, !self.has_room(head, tenant)) {
                 (true, _) => AppendError::WalFull,
                 (_, true) => AppendError::HeadFull,
                 _ => return Ok(()),
@@ -340,6 +346,17 @@ impl<S: Spec> Store<S> {
             let (lock, was_cut) = &self.was_cut;
             was_cut.wait_for(&mut lock.lock(), left.min(LOOK_EVERY));
         }
+    }
+
+    fn has_room(&self, head: u64, tenant: &TenantId) -> bool {
+        let max = self.config.head_max_bytes;
+        if head <= max / 4 * 3 || head > max {
+            return head <= max;
+        }
+        let generations = self.published.read().generations.clone();
+        let own = generations.iter().filter_map(|g| g.existing(tenant)).map(|h| h.stats().bytes).sum();
+        let tenants = generations.iter().map(|g| g.tenants()).max().unwrap_or(0);
+        is_even_share(own, max, tenants as u64)
     }
 
     pub fn view(&self, tenant: &TenantId) -> View<S> {

@@ -9,6 +9,7 @@ mod otlp;
 mod params;
 mod slow;
 mod status;
+mod stream;
 mod tenancy;
 
 pub use body::{hold_bodies, json_response, read_body, text_response};
@@ -19,4 +20,5 @@ pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
 pub use slow::{SlowQueries, SlowQuery, name_query, note_slow_queries};
 pub use status::{grpc_code, http_status};
+pub use stream::{Pieces, streamed};
 pub use tenancy::Tenancy;

@@ -1,6 +1,7 @@
 //! What an answer has to say beside its data, from wherever it is found out: while a request is answered, notes are collected
 //! and then written in the API's own form.
 
+use super::stream::LateNotes;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
@@ -36,8 +37,12 @@ pub fn note(text: String) {
 }
 
 /// The answer with `notes` among its `warnings`, as Prometheus and Loki have them: an array beside `status`. An answer that
-/// is no success stays as it is.
+/// is no success stays as it is, and one that is written as the client takes it tells them itself.
 pub async fn with_warnings(response: Response, notes: Vec<String>) -> Response {
+    if let Some(late) = response.extensions().get::<LateNotes>() {
+        late.add(notes);
+        return response;
+    }
     change(response, &notes, |mut object| {
         let warnings = object.entry("warnings").or_insert_with(|| Value::Array(Vec::new()));
         warnings.as_array_mut()?.extend(notes.iter().cloned().map(Value::String));

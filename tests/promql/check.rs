@@ -193,7 +193,7 @@ fn check_value(eval: &Eval, value: &QueryValue) -> Result<(), String> {
                 (When::Instant(_), None) => return Err("a matrix came out".to_owned()),
             };
             let got = series.iter().map(|s| {
-                let floats = s.floats.iter().map(|(ts, v)| (*ts, Value::Float(*v)));
+                let floats = s.floats().map(|(ts, v)| (ts, Value::Float(v)));
                 let histograms = s.histograms.iter().map(|(ts, h)| (*ts, Value::Histogram((**h).clone(), false)));
                 (s.labels.clone(), floats.chain(histograms).collect())
             });
@@ -241,7 +241,7 @@ fn check_as_step(storage: &Memory, eval: &Eval, expr: &Expr, at: i64) -> Result<
     let got: Table = series
         .iter()
         .filter_map(|s| {
-            let float = s.floats.iter().find(|f| f.0 == at).map(|f| Value::Float(f.1));
+            let float = s.floats().find(|f| f.0 == at).map(|f| Value::Float(f.1));
             let histogram = s.histograms.iter().find(|h| h.0 == at).map(|h| Value::Histogram((*h.1).clone(), false));
             Some((s.labels.clone(), BTreeMap::from([(0, float.or(histogram)?)])))
         })

@@ -8,13 +8,14 @@ use crate::metrics::{METRIC_NAME, is_stale};
 use crate::model::Labels;
 use crate::model::number::exposition_float;
 use crate::model::time::MILLI;
-use crate::web::{Params, text_response};
+use crate::web::{Params, Pieces, streamed};
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::vec;
 
 /// Which text the client takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,26 +113,37 @@ impl Form {
         let _ = if self.open_metrics { writeln!(out, "{}", self.float(sample.ts as f64 / 1000.0)) } else { writeln!(out, "{}", sample.ts) };
     }
 
-    fn text(self, samples: &[Newest]) -> String {
-        let mut out = String::new();
-        let mut family = None;
-        for sample in samples {
-            let name = sample.labels.value(METRIC_NAME);
-            if family != Some(name) {
-                family = Some(name);
-                out.push_str("# TYPE ");
-                match self.name(name, true) {
-                    (name, true) => push_quoted(&mut out, &name),
-                    (name, false) => out.push_str(&name),
-                }
-                out.push_str(if self.open_metrics { " unknown\n" } else { " untyped\n" });
-            }
-            self.push_sample(&mut out, sample);
+    fn push_type(self, out: &mut String, name: &str) {
+        out.push_str("# TYPE ");
+        match self.name(name, true) {
+            (name, true) => push_quoted(out, &name),
+            (name, false) => out.push_str(&name),
         }
-        if self.open_metrics {
-            out.push_str("# EOF\n");
+        out.push_str(if self.open_metrics { " unknown\n" } else { " untyped\n" });
+    }
+}
+
+/// The text, written as the client takes it.
+struct Exposition {
+    form: Form,
+    samples: vec::IntoIter<Newest>,
+    /// Metric name of the sample before.
+    family: Option<String>,
+}
+
+impl Pieces for Exposition {
+    fn write(&mut self, out: &mut String, _: &[String]) -> bool {
+        let Some(sample) = self.samples.next() else {
+            out.push_str(if self.form.open_metrics { "# EOF\n" } else { "" });
+            return false;
+        };
+        let name = sample.labels.value(METRIC_NAME);
+        if self.family.as_deref() != Some(name) {
+            self.family = Some(name.to_owned());
+            self.form.push_type(out, name);
         }
-        out
+        self.form.push_sample(out, &sample);
+        true
     }
 }
 
@@ -164,7 +176,7 @@ pub async fn federate(State(api): State<Api>, params: Params) -> Response {
         let lookback = i64::try_from(api.door.store().spec().config().lookback.as_millis()).unwrap_or(i64::MAX);
         let interval = Interval { from: now.saturating_sub(lookback).saturating_add(1), to: now };
         let form = Form::accepted(&params.headers);
-        let text = api.read(&params, None, move |querier| {
+        let samples = api.read(&params, None, move |querier| {
             let mut found: BTreeMap<(String, Labels), Newest> = BTreeMap::new();
             for selector in &selectors {
                 for series in querier.select(&selector.matchers, interval)? {
@@ -176,10 +188,11 @@ pub async fn federate(State(api): State<Api>, params: Params) -> Response {
                     }
                 }
             }
-            Ok(form.text(&found.into_values().collect::<Vec<_>>()))
+            Ok(found.into_values().collect::<Vec<_>>())
         });
-        let mut response = text_response(StatusCode::OK, text.await?);
-        response.headers_mut().insert(header::CONTENT_TYPE, form.content_type());
+        let samples = samples.await?.into_iter();
+        let mut response = streamed(form.content_type(), Exposition { form, samples, family: None });
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         Ok(response)
     };
     api.answer_text(work).await

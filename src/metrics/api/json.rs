@@ -1,12 +1,11 @@
 //! Results as JSON text (contracts/prometheus.md 1.4).
 
 use crate::metrics::histogram::Histogram;
-use crate::metrics::promql::{MatrixSeries, Point, QueryValue};
 use crate::model::Labels;
-use crate::model::number::{plain_float, sample_float};
-use crate::web::json_response;
+use crate::model::number::sample_float;
+use crate::web::{Pieces, json_response, streamed};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use std::fmt::Write as _;
 
 pub fn push_string(out: &mut String, text: &str) {
@@ -14,9 +13,9 @@ pub fn push_string(out: &mut String, text: &str) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 
-fn push_strings(out: &mut String, texts: &[String]) {
+fn push_strings<'a>(out: &mut String, texts: impl Iterator<Item = &'a String>) {
     out.push('[');
-    for (i, text) in texts.iter().enumerate() {
+    for (i, text) in texts.enumerate() {
         if i > 0 {
             out.push(',');
         }
@@ -47,13 +46,13 @@ pub fn push_time(out: &mut String, ms: i64) {
     };
 }
 
-fn push_sample(out: &mut String, ts: i64, value: f64) {
+pub fn push_sample(out: &mut String, ts: i64, value: f64) {
     out.push('[');
     push_time(out, ts);
     let _ = write!(out, ",\"{}\"]", sample_float(value));
 }
 
-fn push_histogram(out: &mut String, ts: i64, histogram: &Histogram) {
+pub fn push_histogram(out: &mut String, ts: i64, histogram: &Histogram) {
     out.push('[');
     push_time(out, ts);
     out.push(',');
@@ -61,99 +60,72 @@ fn push_histogram(out: &mut String, ts: i64, histogram: &Histogram) {
     out.push(']');
 }
 
-fn push_matrix_series(out: &mut String, series: &MatrixSeries) {
-    out.push_str("{\"metric\":");
-    push_labels(out, &series.labels);
-    if !series.floats.is_empty() {
-        out.push_str(",\"values\":[");
-        for (i, (ts, value)) in series.floats.iter().enumerate() {
-            if i > 0 {
-                out.push(',');
-            }
-            push_sample(out, *ts, *value);
-        }
-        out.push(']');
+const HEAD: &str = "{\"status\":\"success\",\"data\":";
+
+/// What follows the data.
+fn push_tail<'a>(out: &mut String, warnings: impl Iterator<Item = &'a String> + Clone, infos: &[String]) {
+    if warnings.clone().next().is_some() {
+        out.push_str(",\"warnings\":");
+        push_strings(out, warnings);
     }
-    if !series.histograms.is_empty() {
-        out.push_str(",\"histograms\":[");
-        for (i, (ts, histogram)) in series.histograms.iter().enumerate() {
-            if i > 0 {
-                out.push(',');
-            }
-            push_histogram(out, *ts, histogram);
-        }
-        out.push(']');
+    if !infos.is_empty() {
+        out.push_str(",\"infos\":");
+        push_strings(out, infos.iter());
     }
     out.push('}');
-}
-
-/// `"resultType":..,"result":..` without the braces around it.
-pub fn push_value(out: &mut String, value: &QueryValue) {
-    match value {
-        QueryValue::Scalar(ts, value) => {
-            out.push_str("\"resultType\":\"scalar\",\"result\":[");
-            push_time(out, *ts);
-            let _ = write!(out, ",\"{}\"]", plain_float(*value));
-        }
-        QueryValue::Text(ts, text) => {
-            out.push_str("\"resultType\":\"string\",\"result\":[");
-            push_time(out, *ts);
-            out.push(',');
-            push_string(out, text);
-            out.push(']');
-        }
-        QueryValue::Vector(elements) => {
-            out.push_str("\"resultType\":\"vector\",\"result\":[");
-            for (i, element) in elements.iter().enumerate() {
-                out.push_str(if i > 0 { ",{\"metric\":" } else { "{\"metric\":" });
-                push_labels(out, &element.labels);
-                match &element.point {
-                    Point::Float(ts, value) => {
-                        out.push_str(",\"value\":");
-                        push_sample(out, *ts, *value);
-                    }
-                    Point::Histogram(ts, histogram) => {
-                        out.push_str(",\"histogram\":");
-                        push_histogram(out, *ts, histogram);
-                    }
-                }
-                out.push('}');
-            }
-            out.push(']');
-        }
-        QueryValue::Matrix(series) => {
-            out.push_str("\"resultType\":\"matrix\",\"result\":[");
-            for (i, one) in series.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                push_matrix_series(out, one);
-            }
-            out.push(']');
-        }
-    }
 }
 
 /// `{"status":"success","data":..}` with what notes there are.
 pub fn success(data: &str, warnings: &[String], infos: &[String]) -> Response {
     let mut out = String::with_capacity(data.len() + 64);
-    out.push_str("{\"status\":\"success\",\"data\":");
+    out.push_str(HEAD);
     out.push_str(data);
-    for (name, notes) in [("warnings", warnings), ("infos", infos)] {
-        if !notes.is_empty() {
-            let _ = write!(out, ",\"{name}\":");
-            push_strings(&mut out, notes);
-        }
-    }
-    out.push('}');
+    push_tail(&mut out, warnings.iter(), infos);
     json_response(StatusCode::OK, out)
 }
 
-/// A list of strings as the data.
-pub fn string_list(texts: &[String]) -> String {
-    let mut out = String::new();
-    push_strings(&mut out, texts);
-    out
+/// The same, written as the client takes it. `data` appends a piece of the data and says whether there is more.
+pub fn success_in_pieces(data: impl FnMut(&mut String) -> bool + Send + 'static, warnings: Vec<String>, infos: Vec<String>) -> Response {
+    streamed(HeaderValue::from_static("application/json"), Success { begins: true, data, warnings, infos })
+}
+
+struct Success<D> {
+    begins: bool,
+    data: D,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+}
+
+impl<D: FnMut(&mut String) -> bool + Send + 'static> Pieces for Success<D> {
+    fn write(&mut self, out: &mut String, notes: &[String]) -> bool {
+        if std::mem::take(&mut self.begins) {
+            out.push_str(HEAD);
+        }
+        if (self.data)(out) {
+            return true;
+        }
+        push_tail(out, self.warnings.iter().chain(notes), &self.infos);
+        false
+    }
+}
+
+/// An array as data in pieces.
+pub fn list<T: Send + 'static>(
+    items: Vec<T>,
+    push: impl Fn(&mut String, &T) + Send + 'static,
+) -> impl FnMut(&mut String) -> bool + Send + 'static {
+    let (mut items, mut separator) = (items.into_iter(), "[");
+    move |out| match items.next() {
+        Some(item) => {
+            out.push_str(std::mem::replace(&mut separator, ","));
+            push(out, &item);
+            true
+        }
+        None => {
+            out.push_str(if separator == "[" { "[]" } else { "]" });
+            false
+        }
+    }
 }
 
 #[cfg(test)]

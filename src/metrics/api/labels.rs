@@ -1,7 +1,7 @@
 //! Label names, label values and series (contracts/prometheus.md 1.5).
 
 use super::error::ApiError;
-use super::json::{push_labels, string_list, success};
+use super::json::{list, push_labels, push_string, success_in_pieces};
 use super::{Api, params};
 use crate::metrics::promql::{Interval, Selector};
 use crate::metrics::select::Querier;
@@ -90,7 +90,7 @@ fn limited(found: BTreeSet<String>, limit: usize) -> Response {
     let kept = if limit == 0 { usize::MAX } else { limit };
     let texts: Vec<String> = found.into_iter().take(kept).collect();
     let warnings = if truncated { vec![TRUNCATED.to_owned()] } else { Vec::new() };
-    success(&string_list(&texts), &warnings, &[])
+    success_in_pieces(list(texts, |out, text| push_string(out, text)), warnings, Vec::new())
 }
 
 pub async fn names(State(api): State<Api>, params: Params) -> Response {
@@ -139,19 +139,13 @@ pub async fn series(State(api): State<Api>, params: Params) -> Response {
         }
         let request = Request::new(&params)?;
         let limit = request.limit;
-        let found = api.read(&params, None, move |querier| request.series(querier)).await?;
+        let mut found = api.read(&params, None, move |querier| request.series(querier)).await?;
         let truncated = limit > 0 && found.len() > limit;
-        let kept = if limit == 0 { usize::MAX } else { limit };
-        let mut data = String::from("[");
-        for (i, labels) in found.iter().take(kept).enumerate() {
-            if i > 0 {
-                data.push(',');
-            }
-            push_labels(&mut data, labels);
+        if truncated {
+            found.truncate(limit);
         }
-        data.push(']');
         let warnings = if truncated { vec![TRUNCATED.to_owned()] } else { Vec::new() };
-        Ok(success(&data, &warnings, &[]))
+        Ok(success_in_pieces(list(found, push_labels), warnings, Vec::new()))
     };
     api.answer(work).await
 }

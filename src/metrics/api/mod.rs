@@ -18,6 +18,7 @@ mod otlp;
 mod params;
 mod query;
 mod read;
+mod result;
 mod rules;
 #[cfg(test)]
 mod sources_tests;

@@ -1,9 +1,10 @@
 //! `query` and `query_range` (contracts/prometheus.md 1.3).
 
 use super::error::ApiError;
-use super::json::{push_value, success};
+use super::json::success_in_pieces;
+use super::result::QueryData;
 use super::{Api, params};
-use crate::metrics::promql::{Annotations, Answer, Engine, Expr, Options, QueryValue, ValueType, parse};
+use crate::metrics::promql::{Annotations, Answer, Engine, Expr, Options, QueryValue, Storage, ValueType, parse};
 use crate::metrics::spec::Config;
 use crate::model::time::MILLI;
 use crate::web::Params;
@@ -106,16 +107,11 @@ where
                 "value {stats:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
             ));
         }
-        let mut data = String::from("{");
-        push_value(&mut data, &value);
-        if !stats.is_empty() {
-            data.push_str(&timings.json(answer.samples));
-        }
-        data.push('}');
-        Ok((data, warnings, infos))
+        let stats = if stats.is_empty() { String::new() } else { timings.json(answer.samples) };
+        let mut data = QueryData::new(value, stats, querier.context().clone());
+        Ok(success_in_pieces(move |out| data.write(out), warnings, infos))
     };
-    let (data, warnings, infos) = api.read(params, timeout, work).await?;
-    Ok(success(&data, &warnings, &infos))
+    api.read(params, timeout, work).await
 }
 
 /// Keeps the first `limit` series; 0 keeps all. Returns whether any were dropped.

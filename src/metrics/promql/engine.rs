@@ -2,11 +2,11 @@ use super::annotations::Annotations;
 use super::ast::{Expr, Kind, ValueType};
 use super::duration::{self, Times};
 use super::eval::{Cell, Evaluator, Extension, Grid, Series, Value, Window};
+use super::matrix::MatrixSeries;
 use super::storage::Storage;
 use crate::metrics::histogram::Histogram;
 use crate::model::Labels;
 use crate::query::QueryError;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Switches and bounds of the engine. Times in milliseconds.
@@ -58,12 +58,15 @@ pub struct VectorElement {
     pub point: Point,
 }
 
-/// Values by time, floats and histograms apart.
-#[derive(Debug, Clone)]
-pub struct MatrixSeries {
-    pub labels: Labels,
-    pub floats: Vec<(i64, f64)>,
-    pub histograms: Vec<(i64, Arc<Histogram>)>,
+impl VectorElement {
+    /// Memory it takes.
+    pub fn bytes(&self) -> u64 {
+        let histogram = match &self.point {
+            Point::Float(..) => 0,
+            Point::Histogram(_, histogram) => histogram.heap_bytes(),
+        };
+        (size_of::<VectorElement>() + self.labels.heap_bytes() + histogram) as u64
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +77,18 @@ pub enum QueryValue {
     Vector(Vec<VectorElement>),
     /// Sorted by labels.
     Matrix(Vec<MatrixSeries>),
+}
+
+impl QueryValue {
+    /// Memory it takes.
+    fn bytes(&self) -> u64 {
+        match self {
+            QueryValue::Scalar(..) => 0,
+            QueryValue::Text(_, text) => text.len() as u64,
+            QueryValue::Vector(elements) => elements.iter().map(VectorElement::bytes).sum(),
+            QueryValue::Matrix(series) => series.iter().map(MatrixSeries::bytes).sum(),
+        }
+    }
 }
 
 /// The answer of a query.
@@ -120,7 +135,7 @@ impl<'a> Engine<'a> {
                 }
             },
         };
-        Ok(answer(value, keeps_order(&expr), evaluator))
+        answer(value, keeps_order(&expr), evaluator)
     }
 
     /// The values of `expr` at `start`, `start + step`, .. up to `end` (milliseconds).
@@ -134,32 +149,17 @@ impl<'a> Engine<'a> {
             Value::Text(_) => return Err(QueryError::Invalid("a string has no range".to_owned())),
             Value::Vector(series) => Evaluator::drop_marked_names(series)?,
         };
-        // What it takes as a matrix and as text.
-        self.storage.context().reserve((series.len() * count) as u64 * POINT_BYTES)?;
-        let mut matrix: Vec<MatrixSeries> = series.into_iter().map(|s| matrix_series(&s, grid)).collect();
-        matrix.retain(|s| !s.floats.is_empty() || !s.histograms.is_empty());
+        let mut matrix: Vec<MatrixSeries> = series.into_iter().map(|s| MatrixSeries::of_steps(s, grid)).collect();
+        matrix.retain(|s| !s.is_empty());
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(QueryValue::Matrix(matrix), true, evaluator))
+        answer(QueryValue::Matrix(matrix), true, evaluator)
     }
 }
 
-/// A time and a value, and their digits.
-const POINT_BYTES: u64 = 16 + 32;
-
-fn answer(value: QueryValue, ordered: bool, evaluator: Evaluator<'_>) -> Answer {
-    Answer { value, ordered, samples: evaluator.samples_read(), notes: evaluator.notes.into_inner() }
-}
-
-fn matrix_series(series: &Series, grid: Grid) -> MatrixSeries {
-    let mut result = MatrixSeries { labels: series.labels.clone(), floats: Vec::new(), histograms: Vec::new() };
-    for (step, ts) in grid.times().enumerate() {
-        match series.get(step) {
-            Some(Cell::Float(value)) => result.floats.push((ts, value)),
-            Some(Cell::Histogram(histogram)) => result.histograms.push((ts, histogram)),
-            None => {}
-        }
-    }
-    result
+/// The answer holds what it takes of the query's memory, and nothing else of the query does.
+fn answer(value: QueryValue, ordered: bool, evaluator: Evaluator<'_>) -> Result<Answer, QueryError> {
+    evaluator.storage.context().hold(value.bytes())?;
+    Ok(Answer { value, ordered, samples: evaluator.samples_read(), notes: evaluator.notes.into_inner() })
 }
 
 /// The samples in the window of an expression that is a range vector itself.
@@ -168,19 +168,15 @@ fn range_result(evaluator: &Evaluator<'_>, expr: &Expr, grid: Grid) -> Result<Ve
     if range.extension != Extension::None {
         return Err(QueryError::Execution("anchored and smoothed modifiers need a function around them".to_owned()));
     }
-    let result = RefCell::new(Vec::new());
-    range.map(evaluator.storage.context(), 0..range.series.len(), grid, |data| {
-        let result = &result;
-        move |window: &Window<'_>| {
-            result.borrow_mut().push(MatrixSeries {
-                labels: data.labels.clone(),
-                floats: window.ts.iter().copied().zip(window.values.iter().copied()).collect(),
-                histograms: window.histograms.iter().map(|h| (h.ts, h.histogram.clone())).collect(),
-            });
+    let mut result = Vec::with_capacity(range.series.len());
+    let context = evaluator.storage.context();
+    for (at, data) in range.series.iter().enumerate() {
+        context.reserve(data.bytes())?;
+        range.map(context, (at, grid), &mut Series::new(Labels::empty(), grid.count), |window: &Window<'_>| {
+            result.push(MatrixSeries::of_window(window));
             None
-        }
-    })?;
-    let mut result = result.into_inner();
+        })?;
+    }
     result.sort_by(|a: &MatrixSeries, b| a.labels.cmp(&b.labels));
     Ok(result)
 }

@@ -9,6 +9,9 @@ mod engine;
 mod eval;
 mod functions;
 mod lexer;
+mod matrix;
+#[cfg(test)]
+mod memory_tests;
 mod parser;
 mod pretty;
 mod printer;
@@ -26,8 +29,9 @@ pub use ast::{
     AggregateOp, Aggregation, At, Binary, BinaryOp, Duration, DurationExpr, DurationKind, DurationOp, Expr, Kind, Selector, Span, Subquery,
     ValueType,
 };
-pub use engine::{Answer, Engine, MatrixSeries, Options, Point, QueryValue, VectorElement};
+pub use engine::{Answer, Engine, Options, Point, QueryValue, VectorElement};
 pub use functions::{FUNCTIONS, Function};
+pub use matrix::MatrixSeries;
 pub use parser::{ParseError, parse, parse_selector};
 pub use pretty::pretty;
 pub use run::Run;

@@ -24,7 +24,7 @@ impl Many {
         let QueryValue::Matrix(series) = answer.value else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for one in series {
-            all.extend(one.floats.iter().map(|(ts, v)| format!("{ts} {} {:016x}", one.labels, canonical(*v))));
+            all.extend(one.floats().map(|(ts, v)| format!("{ts} {} {:016x}", one.labels, canonical(v))));
             all.extend(one.histograms.iter().map(|(ts, h)| format!("{ts} {} {h}", one.labels)));
         }
         all.sort();
@@ -105,6 +105,20 @@ fn series(name: &'static str, a: &'static str, histograms: usize) -> impl Strate
         for (gap, histogram) in histograms {
             ts += gap;
             data.histograms.push(HistogramSample { ts, start: 0, histogram: Arc::new(histogram) });
+        }
+        data
+    })
+}
+
+/// As many samples as make windows long, without a pause.
+fn dense() -> impl Strategy<Value = SeriesData> {
+    proptest::collection::vec((1..4_000i64, value()), 0..600).prop_map(|samples| {
+        let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x"), ("a", "1")]));
+        let mut ts = -100_000;
+        for (gap, value) in samples {
+            ts += gap;
+            data.ts.push(ts);
+            data.values.push(value);
         }
         data
     })
@@ -226,9 +240,11 @@ fn windowed(function: &str, range: &str) -> String {
 
 /// Whether the query asks for something that a step alone does not know.
 fn knows_its_range(query: &str) -> bool {
-    // A union has its series in the order in which they come up, at a step as in a range: sums of it add up in that order.
-    let adds_unions = query.contains(") or ") && ["sum", "avg", "stddev", "stdvar"].iter().any(|word| query.contains(word));
-    adds_unions || ["step()", "start()", "end()", "limitk", "sort"].iter().any(|word| query.contains(word))
+    let says = |words: &[&str]| words.iter().any(|word| query.contains(word));
+    // A union has its series in the order in which they come up, at a step as in a range, and at a step alone the best come
+    // in the order of their values: sums add up in that order.
+    let adds_in_order = says(&[") or ", "topk", "bottomk"]) && says(&["sum", "avg", "stddev", "stdvar"]);
+    adds_in_order || says(&["step()", "start()", "end()", "limitk", "sort"])
 }
 
 proptest! {
@@ -255,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn windows_are_what_they_are_by_definition(data in series("x", "1", 0), seconds in 20..200i64) {
+    fn windows_are_what_they_are_by_definition(data in prop_oneof![series("x", "1", 0), dense()], seconds in 20..200i64) {
         let storage = Many::new(vec![data.clone()]);
         let samples: Vec<(i64, f64)> = data.ts.iter().copied().zip(data.values.iter().copied()).filter(|s| s.1.to_bits() != STALE_NAN).collect();
         for (function, naive) in NAIVE {
@@ -270,12 +286,99 @@ proptest! {
             let expr = parse(&format!("{function}(x[{seconds}s])")).unwrap();
             let answer = Engine::new(&storage, Options::default()).range(&expr, 0, END, STEP).unwrap();
             let QueryValue::Matrix(got) = answer.value else { panic!("no matrix") };
-            let got = got.first().map_or(&[][..], |s| &s.floats[..]);
+            let got: Vec<(i64, f64)> = got.first().map_or_else(Vec::new, |s| s.floats().collect());
             prop_assert_eq!(got.iter().map(|s| s.0).collect::<Vec<_>>(), want.iter().map(|s| s.0).collect::<Vec<_>>(), "{}", function);
             for ((ts, a), (_, b)) in got.iter().zip(&want) {
                 let near = a.to_bits() == b.to_bits() || a == b || a.is_nan() && b.is_nan() || ((a - b) / b).abs() < 1e-9;
                 prop_assert!(near, "{} at {}: {} and not {}", function, ts, a, b);
             }
+        }
+    }
+}
+
+/// What an aggregation gives of series as they are made, and of all of them together: what `or` gives is together.
+fn both_ways(storage: &Many, aggregation: &str, inner: &str) -> [Result<[Vec<String>; 3], QueryError>; 2] {
+    [inner.to_owned(), format!("({inner}) or ({inner})")].map(|inner| {
+        let query = aggregation.replace('#', &inner);
+        let (engine, expr) = (Engine::new(storage, Options::default()), parse(&query).unwrap());
+        let answer = engine.range(&expr, 0, END, STEP)?;
+        let in_order = match engine.instant(&expr, END / 2)?.value {
+            QueryValue::Vector(elements) => elements.iter().map(|e| e.labels.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        let untold = |notes: Vec<String>| notes.iter().map(|n| n[..n.rfind(" (").unwrap_or(n.len())].to_owned()).collect::<Vec<_>>();
+        let notes = [untold(answer.notes.warnings(&query)), untold(answer.notes.infos(&query))].concat();
+        Ok([storage.range(&query)?, notes, in_order])
+    })
+}
+
+const AGGREGATIONS: &[&str] = &[
+    "sum (#)",
+    "sum by (a) (#)",
+    "sum without (a) (#)",
+    "sum by (__name__, a) (#)",
+    "avg (#)",
+    "avg by (a) (#)",
+    "min (#)",
+    "min by (a) (#)",
+    "max (#)",
+    "max without (a) (#)",
+    "count (#)",
+    "count by (a) (#)",
+    "group by (a) (#)",
+    "stddev (#)",
+    "stdvar by (a) (#)",
+    "topk (1, #)",
+    "topk by (a) (2, #)",
+    "bottomk (1, #)",
+    "quantile (0.3, #)",
+    "absent(#)",
+    "scalar(#) + vector(1)",
+    "limitk (2, #)",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_added_up_as_it_is_made_is_what_is_added_up_together(
+        aggregation in pick(AGGREGATIONS),
+        inner in query().prop_filter("errors have positions", |q| !q.contains("step()")),
+        data in storage(),
+    ) {
+        let [made, together] = both_ways(&Many::new(data), aggregation, &inner);
+        prop_assert_eq!(made, together, "{} of {}", aggregation, inner);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn series_on_many_threads_are_added_up_in_their_order(aggregation in pick(AGGREGATIONS), values in prop::collection::vec(value(), 400..900)) {
+        let series = |n: usize| {
+            let mut data = SeriesData::new(Labels::from_pairs([("__name__", "x"), ("a", ["1", "2", "3"][n % 3]), ("n", &n.to_string())]));
+            for (at, value) in values.iter().enumerate().skip(n % 5).step_by(1 + n % 7) {
+                data.ts.push(at as i64 * 1_000 - 60_000 + n as i64);
+                data.values.push(value * (n + 1) as f64);
+            }
+            data
+        };
+        let storage = Many::new((0..1_000).map(series).collect());
+        let [made, together] = both_ways(&storage, aggregation, "-sum_over_time(x[90s])");
+        prop_assert_eq!(made, together, "{}", aggregation);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_long_window_is_the_same_whatever_was_before_it(data in dense(), seconds in 20..300i64) {
+        let storage = Many::new(vec![data]);
+        for function in WINDOWED.iter().chain(&["ts_of_min_over_time"]) {
+            let query = windowed(function, &format!("x[{seconds}s]"));
+            prop_assert_eq!(storage.range(&query), storage.steps(&query), "{}", query);
         }
     }
 }

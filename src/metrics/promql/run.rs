@@ -18,6 +18,11 @@ impl<T> Run<T> {
         Run { all: Some(all), from: part.start, to: Some(part.end) }
     }
 
+    /// A run of its items, shared with it; `part` lies within it.
+    pub fn part(&self, part: Range<usize>) -> Run<T> {
+        Run { all: self.all.clone(), from: self.from + part.start, to: Some(self.from + part.end) }
+    }
+
     /// Drops the first `count` items.
     pub fn skip(&mut self, count: usize) {
         self.from += count.min(self.len());

@@ -48,6 +48,11 @@ impl<S: Spec> Generation<S> {
         self.heads.read().get(tenant).cloned()
     }
 
+    /// How many have a head.
+    pub fn tenants(&self) -> usize {
+        self.heads.read().len()
+    }
+
     /// In order of tenant.
     pub fn heads(&self) -> Vec<(TenantId, Arc<S::Head>)> {
         let mut heads: Vec<_> = self.heads.read().iter().map(|(t, h)| (t.clone(), h.clone())).collect();

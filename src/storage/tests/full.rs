@@ -181,3 +181,29 @@ fn a_stop_while_the_disk_is_full_does_not_wait_for_room() {
     disk.set_fault(None);
     assert_eq!(words(&process_on(&disk, home.path(), SyncMode::Group).rows("a").0), ["one"]);
 }
+
+#[test]
+fn who_fills_the_head_leaves_the_last_quarter_to_others() {
+    let home = tempfile::tempdir().unwrap();
+    let world = World { clock: World::real().clock, disk: Arc::new(MemoryDisk::default()) };
+    world.disk.create_dir_all(std::path::Path::new("/data")).unwrap();
+    let catalog = Arc::new(Catalog::open(&World::real(), &Layout::new(home.path())).unwrap());
+    let lane = LaneConfig { sync: SyncMode::None, size_max_bytes: 16 << 20 };
+    let config = StoreConfig { lane, head_max_bytes: 64 << 10 };
+    let tier = Tier::new(world, Layout::new("/data"));
+    let store = Arc::new(Store::open(WordSpec, tier, catalog, config, Telemetry::default().store).unwrap());
+    store.recover().unwrap();
+    let process = Process { store };
+    process.append("modest", "1 word").unwrap();
+    let many: Vec<String> = (0..64).map(|time| format!("{time} word")).collect();
+    let mut sent = 0;
+    while process.append("greedy", &many.join("\n")).is_ok() {
+        sent += 1;
+        assert!(sent < 100_000);
+    }
+    assert_eq!(process.append("greedy", "1 word").unwrap_err(), AppendError::HeadFull);
+    process.append("modest", "2 word").unwrap();
+    process.append("new", "2 word").unwrap();
+    process.store.cut().unwrap();
+    process.append("greedy", "1000 word").unwrap();
+}

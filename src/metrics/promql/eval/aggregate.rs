@@ -1,24 +1,25 @@
 //! Aggregations (contracts/prometheus.md 4.4).
 
-use super::order::Greatest;
-use super::series::ABSENT;
-use super::{Cell, Evaluator, Grid, Result, Series, Value, is_absent};
+use super::flow::Flow;
+use super::tally::Tally;
+use super::top::count_parameter;
+use super::{Cell, Evaluator, Grid, Result, Series, Value};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::histogram::{Histogram, sum};
 use crate::metrics::kahan::{KahanSum, mean};
 use crate::metrics::promql::ast::{AggregateOp, Aggregation, Expr};
-use crate::metrics::promql::functions::math::{quantile, variance};
+use crate::metrics::promql::functions::math::quantile;
 use crate::model::Labels;
 use crate::model::number::{general_float, plain_float};
 use crate::query::{Context, QueryError};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
 
 /// Positions of the series of each group, groups in order of first appearance.
-struct Groups {
+pub(super) struct Groups {
     labels: Vec<Labels>,
-    members: Vec<Vec<usize>>,
+    pub members: Vec<Vec<usize>>,
 }
 
 impl Groups {
@@ -42,13 +43,58 @@ impl Groups {
     }
 }
 
+/// The members of a group, which may be as many as there are series: what a tally takes is only taken for two or more.
+enum Members {
+    One(Series),
+    Many { tally: Box<Tally>, drop_name: bool },
+}
+
+impl Members {
+    /// False if they must be seen together.
+    fn add(&mut self, context: &Context, op: AggregateOp, series: &Series) -> Result<bool> {
+        if let Members::One(first) = self {
+            let Some(mut tally) = Tally::new(op, first.values.len()) else { return Ok(false) };
+            context.reserve(tally.bytes())?;
+            if !tally.add(first) {
+                return Ok(false);
+            }
+            context.release(first.bytes());
+            *self = Members::Many { tally: Box::new(tally), drop_name: first.drop_name };
+        }
+        let Members::Many { tally, drop_name } = self else { return Ok(false) };
+        *drop_name |= series.drop_name;
+        Ok(tally.add(series))
+    }
+
+    /// The tally, and whether the name is to be dropped.
+    fn into_tally(self, op: AggregateOp, steps: usize) -> Option<(Tally, bool)> {
+        match self {
+            Members::One(series) => {
+                let mut tally = Tally::new(op, steps)?;
+                tally.add(&series).then_some((tally, series.drop_name))
+            }
+            Members::Many { tally, drop_name } => Some((*tally, drop_name)),
+        }
+    }
+}
+
 impl Evaluator<'_> {
     pub(super) fn aggregation(&self, expr: &Expr, aggregation: &Aggregation, grid: Grid) -> Result<Vec<Series>> {
         let param = match &aggregation.param {
             Some(param) => Some(self.eval(param, grid)?),
             None => None,
         };
-        let series = self.vector(&aggregation.expr, grid)?;
+        let flow = self.flow(&aggregation.expr, grid)?;
+        if flow.is_lazy() {
+            let made = match &param {
+                Some(Value::Scalar(k)) => self.top_made(expr, aggregation, &flow, k)?,
+                _ => self.tallied(aggregation, &flow, grid)?,
+            };
+            if let Some(result) = made {
+                return Ok(result);
+            }
+        }
+        let series = flow.collect(self)?;
         let groups = Groups::new(&series, aggregation);
         match (aggregation.op, param) {
             (AggregateOp::CountValues, Some(Value::Text(label))) => count_values(self.storage.context(), &series, &groups, &label, grid),
@@ -62,6 +108,51 @@ impl Evaluator<'_> {
         }
     }
 
+    /// An aggregation that takes series as they are made. `None` if it must have them together.
+    fn tallied(&self, aggregation: &Aggregation, flow: &Flow<'_>, grid: Grid) -> Result<Option<Vec<Series>>> {
+        let (context, op) = (self.storage.context(), aggregation.op);
+        if Tally::new(op, 0).is_none() {
+            return Ok(None);
+        }
+        let mut groups: Vec<(Labels, Members)> = Vec::new();
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut taken = true;
+        flow.each(self, |series| {
+            let key = aggregation.grouping.key(&series.labels);
+            taken = match index.get(&key) {
+                Some(at) => groups[*at].1.add(context, op, &series)?,
+                None => {
+                    context.reserve(series.bytes())?;
+                    index.insert(key.clone(), groups.len());
+                    groups.push((key, Members::One(series)));
+                    true
+                }
+            };
+            Ok(taken)
+        })?;
+        if !taken {
+            return Ok(None);
+        }
+        let mut result = Vec::with_capacity(groups.len());
+        for (labels, members) in groups {
+            context.check()?;
+            let Some((tally, drop_name)) = members.into_tally(op, grid.count) else { return Ok(None) };
+            match self.finished(aggregation, tally) {
+                Some(values) => result.push(Series { drop_name, ..Series::with_values(labels, values) }),
+                None => return Ok(None),
+            }
+        }
+        result.retain(|s| !s.is_empty());
+        Ok(Some(result))
+    }
+
+    fn finished(&self, aggregation: &Aggregation, tally: Tally) -> Option<Vec<f64>> {
+        if tally.ignored_histograms {
+            self.info(aggregation.expr.bare(), format!("ignored histogram in {} aggregation", aggregation.op.as_str()));
+        }
+        tally.finish()
+    }
+
     /// Aggregations that make one value of a group.
     fn reduce(&self, aggregation: &Aggregation, series: &[Series], groups: &Groups, param: &[f64], grid: Grid) -> Result<Vec<Series>> {
         let mut result = Vec::with_capacity(groups.labels.len());
@@ -70,31 +161,42 @@ impl Evaluator<'_> {
             let mut out = Series::new(labels.clone(), grid.count);
             // A name that `by` asks for goes if all of the group drop it.
             out.drop_name = members.iter().any(|m| series[*m].drop_name);
-            if let Some(values) = reduce_floats(aggregation.op, members.iter().map(|m| &series[*m]), grid.count) {
-                out.values = values;
-                if !out.is_empty() {
-                    result.push(out);
-                }
-                continue;
-            }
-            let mut floats = Vec::with_capacity(members.len());
-            for (step, param) in param.iter().enumerate() {
-                floats.clear();
-                floats.extend(members.iter().filter_map(|m| series[*m].float(step)));
-                let histograms: Vec<&Arc<Histogram>> = members.iter().filter_map(|m| series[*m].histogram(step)).collect();
-                if floats.is_empty() && histograms.is_empty() {
-                    continue;
-                }
-                let name = || members.first().map_or("", |m| series[*m].labels.value(METRIC_NAME)).to_owned();
-                if let Some(cell) = self.reduce_step(aggregation, &mut floats, &histograms, *param, name) {
-                    out.set(step, cell);
-                }
+            let tally = Tally::new(aggregation.op, grid.count);
+            let tally = tally.and_then(|mut tally| members.iter().all(|m| tally.add(&series[*m])).then_some(tally));
+            match tally.and_then(|tally| self.finished(aggregation, tally)) {
+                Some(values) => out.values = values,
+                None => self.reduce_steps(aggregation, (series, members), param, &mut out)?,
             }
             if !out.is_empty() {
                 result.push(out);
             }
         }
         Ok(result)
+    }
+
+    /// The same, with all values of a step together.
+    fn reduce_steps(
+        &self,
+        aggregation: &Aggregation,
+        (series, members): (&[Series], &[usize]),
+        param: &[f64],
+        out: &mut Series,
+    ) -> Result<()> {
+        let mut floats = Vec::with_capacity(members.len());
+        for (step, param) in param.iter().enumerate() {
+            self.storage.context().check()?;
+            floats.clear();
+            floats.extend(members.iter().filter_map(|m| series[*m].float(step)));
+            let histograms: Vec<&Arc<Histogram>> = members.iter().filter_map(|m| series[*m].histogram(step)).collect();
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            let name = || members.first().map_or("", |m| series[*m].labels.value(METRIC_NAME)).to_owned();
+            if let Some(cell) = self.reduce_step(aggregation, &mut floats, &histograms, *param, name) {
+                out.set(step, cell);
+            }
+        }
+        Ok(())
     }
 
     fn reduce_step(
@@ -106,42 +208,26 @@ impl Evaluator<'_> {
         name: impl Fn() -> String,
     ) -> Option<Cell> {
         let at = &aggregation.expr.bare();
-        match aggregation.op {
-            AggregateOp::Count => return Some(Cell::Float((floats.len() + histograms.len()) as f64)),
-            AggregateOp::Group => return Some(Cell::Float(1.0)),
-            AggregateOp::Sum | AggregateOp::Avg if !histograms.is_empty() => {
-                if !floats.is_empty() {
-                    self.warn(at, "encountered a mix of histograms and floats for aggregation");
-                    return None;
-                }
-                let total = self.sum_histograms(at, histograms, aggregation.op == AggregateOp::Avg, name)?;
-                return Some(Cell::Histogram(total.into()));
+        if aggregation.op == AggregateOp::Quantile {
+            if !(0.0..=1.0).contains(&param) {
+                let position = aggregation.param.as_ref().map_or(*at, Expr::bare);
+                self.warn(position, format!("quantile value should be between 0 and 1, got {}", general_float(param)));
             }
-            _ => {}
+            if !histograms.is_empty() {
+                self.info(at, "ignored histogram in quantile aggregation");
+            }
+            return (!floats.is_empty()).then(|| Cell::Float(quantile(param, floats)));
         }
-        if aggregation.op == AggregateOp::Quantile && !(0.0..=1.0).contains(&param) {
-            let position = aggregation.param.as_ref().map_or(*at, Expr::bare);
-            self.warn(position, format!("quantile value should be between 0 and 1, got {}", general_float(param)));
-        }
+        let is_mean = aggregation.op == AggregateOp::Avg;
         if !histograms.is_empty() {
-            self.info(at, format!("ignored histogram in {} aggregation", aggregation.op.as_str()));
+            if !floats.is_empty() {
+                self.warn(at, "encountered a mix of histograms and floats for aggregation");
+                return None;
+            }
+            return self.sum_histograms(at, histograms, is_mean, name).map(|total| Cell::Histogram(total.into()));
         }
-        if floats.is_empty() {
-            return None;
-        }
-        let extremum = |better: fn(f64, f64) -> bool| {
-            floats.iter().copied().fold(f64::NAN, |best, v| if best.is_nan() || better(v, best) { v } else { best })
-        };
-        Some(Cell::Float(match aggregation.op {
-            AggregateOp::Sum => floats.iter().copied().collect::<KahanSum>().value(),
-            AggregateOp::Avg => mean(floats.iter().copied()),
-            AggregateOp::Min => extremum(|v, best| v < best),
-            AggregateOp::Max => extremum(|v, best| v > best),
-            AggregateOp::Stdvar => variance(floats.iter().copied()),
-            AggregateOp::Stddev => variance(floats.iter().copied()).sqrt(),
-            AggregateOp::Quantile => quantile(param, floats),
-            _ => return None,
-        }))
+        let values = floats.iter().copied();
+        Some(Cell::Float(if is_mean { mean(values) } else { values.collect::<KahanSum>().value() }))
     }
 
     fn sum_histograms(&self, at: &Expr, histograms: &[&Arc<Histogram>], mean: bool, name: impl Fn() -> String) -> Option<Histogram> {
@@ -157,35 +243,6 @@ impl Evaluator<'_> {
             self.warn(at, "conflicting counter resets during histogram aggregation");
         }
         Some(total)
-    }
-
-    fn top(&self, expr: &Expr, op: AggregateOp, mut series: Vec<Series>, groups: &Groups, k: &[f64]) -> Result<Vec<Series>> {
-        let mut ranks: Vec<(usize, usize)> = Vec::new();
-        for step in 0..k.len() {
-            self.storage.context().check()?;
-            let k = count_parameter(k[step])?;
-            for (group, members) in groups.members.iter().enumerate() {
-                if members.iter().any(|m| series[*m].histogram(step).is_some()) {
-                    self.info(expr, format!("ignored histogram in {} aggregation", op.as_str()));
-                }
-                let values = greatest(op, k, members.iter().filter_map(|m| Some((*m, series[*m].float(step)?))));
-                let kept: HashSet<usize> = values.iter().map(|v| v.0).collect();
-                for member in members.iter().filter(|m| !kept.contains(m)) {
-                    series[*member].clear(step);
-                }
-                for member in members {
-                    if let Some(histogram) = series[*member].histograms.get_mut(step) {
-                        *histogram = None;
-                    }
-                }
-                if step == 0 {
-                    ranks.extend(values.iter().map(|v| (group, v.0)));
-                }
-            }
-        }
-        // In an instant query the order is that of the values, group by group.
-        let ordered: Vec<Series> = if k.len() == 1 { ranks.into_iter().map(|(_, at)| series[at].clone()).collect() } else { series };
-        Ok(ordered.into_iter().filter(|s| !s.is_empty()).collect())
     }
 
     fn limit_ratio(&self, aggregation: &Aggregation, mut series: Vec<Series>, ratios: &[f64]) -> Result<Vec<Series>> {
@@ -211,76 +268,6 @@ impl Evaluator<'_> {
         series.retain(|s| !s.is_empty());
         Ok(series)
     }
-}
-
-/// The `k` elements (position, value) that `topk` or `bottomk` keeps, best first, NaN last.
-fn greatest(op: AggregateOp, k: usize, values: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
-    if k == 0 {
-        return Vec::new();
-    }
-    let less: fn(f64, f64) -> bool = if op == AggregateOp::Topk { |a, b| a.is_nan() || a < b } else { |a, b| a.is_nan() || a > b };
-    let mut greatest = Greatest::new(k, |a: &(usize, f64), b: &(usize, f64)| less(a.1, b.1));
-    for value in values {
-        greatest.offer(value, |least, new| if least.1.is_nan() { !new.1.is_nan() } else { less(least.1, new.1) && !new.1.is_nan() });
-    }
-    greatest.into_sorted()
-}
-
-/// Aggregations that take one series after the other, with what they know of each step: bit for bit what they give if they
-/// take one step after the other, and without a jump in memory from value to value. `None` for others, and if there are
-/// histograms.
-fn reduce_floats<'a>(op: AggregateOp, members: impl Iterator<Item = &'a Series> + Clone, count: usize) -> Option<Vec<f64>> {
-    if members.clone().any(|s| !s.histograms.is_empty()) {
-        return None;
-    }
-    let each = |visit: &mut dyn FnMut(usize, f64)| {
-        for one in members.clone() {
-            one.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)).for_each(|(step, value)| visit(step, *value));
-        }
-    };
-    let mut out = vec![ABSENT; count];
-    match op {
-        AggregateOp::Sum => {
-            let mut sums: Vec<Option<KahanSum>> = vec![None; count];
-            for one in members {
-                for (sum, value) in sums.iter_mut().zip(&one.values).filter(|(_, v)| !is_absent(**v)) {
-                    sum.get_or_insert_default().add(*value);
-                }
-            }
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = sum.map_or(ABSENT, |s| s.value());
-            }
-        }
-        AggregateOp::Count => each(&mut |step, _| out[step] = if is_absent(out[step]) { 1.0 } else { out[step] + 1.0 }),
-        AggregateOp::Group => each(&mut |step, _| out[step] = 1.0),
-        // ABSENT is a NaN, so that the first value always takes its place.
-        AggregateOp::Min => each(&mut |step, value| {
-            if out[step].is_nan() || value < out[step] {
-                out[step] = value;
-            }
-        }),
-        AggregateOp::Max => each(&mut |step, value| {
-            if out[step].is_nan() || value > out[step] {
-                out[step] = value;
-            }
-        }),
-        _ => return None,
-    }
-    Some(out)
-}
-
-/// The parameter of `topk` and its like as a count; below 1 there is nothing to keep.
-fn count_parameter(k: f64) -> Result<usize> {
-    if k.is_nan() {
-        return Err(QueryError::Execution("Parameter value is NaN".to_owned()));
-    }
-    if k >= i64::MAX as f64 {
-        return Err(QueryError::Execution(format!("Scalar value {} overflows int64", general_float(k))));
-    }
-    if k <= i64::MIN as f64 {
-        return Err(QueryError::Execution(format!("Scalar value {} underflows int64", general_float(k))));
-    }
-    Ok(if k < 1.0 { 0 } else { k as usize })
 }
 
 /// The first `k` of each group, in the order of labels.

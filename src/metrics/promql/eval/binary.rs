@@ -1,12 +1,15 @@
 //! Binary operators (contracts/prometheus.md 4.3).
 
+use super::flow::Flow;
 use super::series::{ABSENT, without_name};
 use super::{Cell, Evaluator, Grid, Result, Series, Value, is_absent, merge_equal};
-use crate::metrics::promql::ast::{Binary, BinaryOp, Expr};
+use crate::metrics::histogram::{Histogram, ResetHint};
+use crate::metrics::promql::annotations::Annotations;
+use crate::metrics::promql::ast::{Binary, BinaryOp, Expr, ValueType};
 use crate::model::Labels;
 use crate::query::{Cardinality, QueryError};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The result of an operator on two floats. A comparison that does not hold is `None`.
 fn floats(op: BinaryOp, a: f64, b: f64) -> Option<f64> {
@@ -48,13 +51,11 @@ impl Evaluator<'_> {
                 });
                 Ok(Value::Scalar(values.collect()))
             }
-            (Value::Vector(series), Value::Scalar(scalar)) => self.with_scalar(expr, binary, series, &scalar, false).map(Value::Vector),
-            (Value::Scalar(scalar), Value::Vector(series)) => self.with_scalar(expr, binary, series, &scalar, true).map(Value::Vector),
             (Value::Vector(left), Value::Vector(right)) if binary.op.is_set() => {
                 merge_equal(set(binary, left, right, grid)).map(Value::Vector)
             }
             (Value::Vector(left), Value::Vector(right)) => self.vectors(expr, binary, left, right, grid).map(Value::Vector),
-            _ => Err(QueryError::Execution("a string has no operators".to_owned())),
+            _ => Err(QueryError::Execution("no operator takes these operands".to_owned())),
         }
     }
 
@@ -64,55 +65,97 @@ impl Evaluator<'_> {
         !keeps || binary.returns_bool
     }
 
-    fn with_scalar(&self, expr: &Expr, binary: &Binary, mut series: Vec<Series>, scalar: &[f64], scalar_left: bool) -> Result<Vec<Series>> {
-        for one in &mut series {
-            for (step, number) in scalar.iter().enumerate() {
-                if let Some(Cell::Histogram(_)) = one.get(step) {
-                    let cell = one.get(step);
-                    one.histograms[step] = None;
-                    let (a, b) = if scalar_left { (Some(Cell::Float(*number)), cell) } else { (cell, Some(Cell::Float(*number))) };
-                    if let Some(result) = a.zip(b).and_then(|(a, b)| self.element(expr, binary, &a, &b)) {
-                        one.set(step, result);
-                    }
-                    continue;
-                }
-                let value = one.values[step];
-                if is_absent(value) {
-                    continue;
-                }
-                if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-                    self.incompatible(expr, binary.op, "float", "float");
-                    one.values[step] = ABSENT;
-                    continue;
-                }
-                let result = if scalar_left { floats(binary.op, *number, value) } else { floats(binary.op, value, *number) };
-                one.values[step] = match (binary.op.is_comparison(), binary.returns_bool, result) {
-                    (true, true, result) => f64::from(u8::from(result.is_some())),
-                    (true, false, Some(_)) => value,
-                    (true, false, None) => ABSENT,
-                    (false, _, result) => result.unwrap_or(ABSENT),
-                };
+    /// The operator with a vector on one side and a scalar on the other; `None` if it has others.
+    pub(super) fn with_scalar<'e>(&self, expr: &'e Expr, binary: &'e Binary, grid: Grid) -> Result<Option<Flow<'e>>> {
+        let (flow, scalar, scalar_left) = match (binary.left.value_type(), binary.right.value_type()) {
+            (ValueType::Vector, ValueType::Scalar) => {
+                let flow = self.flow(&binary.left, grid)?;
+                (flow, self.scalar(&binary.right, grid)?, false)
             }
-        }
-        series.retain(|s| !s.is_empty());
-        if Self::drops_name(binary) { self.drop_names(series) } else { Ok(series) }
+            (ValueType::Scalar, ValueType::Vector) => {
+                let scalar = self.scalar(&binary.left, grid)?;
+                (self.flow(&binary.right, grid)?, scalar, true)
+            }
+            _ => return Ok(None),
+        };
+        let flow = flow.then(Box::new(move |one, notes| {
+            let elements = Elements { expr, binary, notes };
+            scalar.iter().enumerate().for_each(|(step, number)| elements.with_scalar(one, step, *number, scalar_left));
+        }));
+        if Self::drops_name(binary) { flow.drop_names(self).map(Some) } else { Ok(Some(flow)) }
     }
 
-    fn incompatible(&self, expr: &Expr, op: BinaryOp, left: &str, right: &str) {
-        self.info(
-            expr,
-            format!("incompatible sample types encountered for binary operator {:?}: {left} {} {right}", op.as_str(), op.as_str()),
-        );
+    fn vectors(&self, expr: &Expr, binary: &Binary, left: Vec<Series>, right: Vec<Series>, grid: Grid) -> Result<Vec<Series>> {
+        let swapped = binary.matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let elements = Elements { expr, binary, notes: &self.notes };
+        let join = Join { evaluator: self, elements, binary, swapped, many: &many, one: &one };
+        let series = join.run(grid)?;
+        if Self::drops_name(binary) && self.options.delayed_name_removal {
+            return Ok(series.into_iter().map(|s| Series { drop_name: true, ..s }).collect());
+        }
+        merge_equal(series)
+    }
+}
+
+/// What an operator does to two values, and where it tells of it.
+struct Elements<'a> {
+    expr: &'a Expr,
+    binary: &'a Binary,
+    notes: &'a RefCell<Annotations>,
+}
+
+impl Elements<'_> {
+    fn with_scalar(&self, one: &mut Series, step: usize, number: f64, scalar_left: bool) {
+        let binary = self.binary;
+        if one.histogram(step).is_some() {
+            let cell = one.get(step);
+            one.histograms[step] = None;
+            let (a, b) = if scalar_left { (Some(Cell::Float(number)), cell) } else { (cell, Some(Cell::Float(number))) };
+            if let Some(result) = a.zip(b).and_then(|(a, b)| self.apply(&a, &b)) {
+                one.set(step, result);
+            }
+            return;
+        }
+        let value = one.values[step];
+        if is_absent(value) {
+            return;
+        }
+        if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+            self.incompatible("float", "float");
+            one.values[step] = ABSENT;
+            return;
+        }
+        let result = if scalar_left { floats(binary.op, number, value) } else { floats(binary.op, value, number) };
+        one.values[step] = match (binary.op.is_comparison(), binary.returns_bool, result) {
+            (true, true, result) => f64::from(u8::from(result.is_some())),
+            (true, false, Some(_)) => value,
+            (true, false, None) => ABSENT,
+            (false, _, result) => result.unwrap_or(ABSENT),
+        };
+    }
+
+    fn warn(&self, message: String) {
+        self.notes.borrow_mut().warn(self.expr.span.start, message);
+    }
+
+    fn info(&self, message: String) {
+        self.notes.borrow_mut().info(self.expr.span.start, message);
+    }
+
+    fn incompatible(&self, left: &str, right: &str) {
+        let op = self.binary.op.as_str();
+        self.info(format!("incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}"));
     }
 
     /// The result for one pair of values; `None` drops the element.
-    fn element(&self, expr: &Expr, binary: &Binary, a: &Cell, b: &Cell) -> Option<Cell> {
-        let op = binary.op;
+    fn apply(&self, a: &Cell, b: &Cell) -> Option<Cell> {
+        let (binary, op) = (self.binary, self.binary.op);
         let bool_of = |holds: bool| Some(Cell::Float(f64::from(u8::from(holds))));
         match (a, b) {
             (Cell::Float(a), Cell::Float(b)) => {
                 if matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-                    self.incompatible(expr, op, "float", "float");
+                    self.incompatible("float", "float");
                     return None;
                 }
                 let result = floats(op, *a, *b);
@@ -120,11 +163,11 @@ impl Evaluator<'_> {
             }
             (Cell::Histogram(a), Cell::Histogram(b)) => {
                 let holds = match op {
-                    BinaryOp::Add | BinaryOp::Sub => return self.combined(expr, op, a, b),
+                    BinaryOp::Add | BinaryOp::Sub => return self.combined(a, b),
                     BinaryOp::Equal => a.same_observations(b),
                     BinaryOp::NotEqual => !a.same_observations(b),
                     _ => {
-                        self.incompatible(expr, op, "histogram", "histogram");
+                        self.incompatible("histogram", "histogram");
                         return None;
                     }
                 };
@@ -138,7 +181,7 @@ impl Evaluator<'_> {
                     BinaryOp::TrimUpper => result.trim(*f, true),
                     BinaryOp::TrimLower => result.trim(*f, false),
                     _ => {
-                        self.incompatible(expr, op, "histogram", "float");
+                        self.incompatible("histogram", "float");
                         return None;
                     }
                 }
@@ -147,7 +190,7 @@ impl Evaluator<'_> {
             }
             (Cell::Float(f), Cell::Histogram(h)) => {
                 if op != BinaryOp::Mul {
-                    self.incompatible(expr, op, "float", "histogram");
+                    self.incompatible("float", "histogram");
                     return None;
                 }
                 let mut result = (**h).clone();
@@ -158,25 +201,19 @@ impl Evaluator<'_> {
         }
     }
 
-    fn combined(
-        &self,
-        expr: &Expr,
-        op: BinaryOp,
-        a: &Arc<crate::metrics::histogram::Histogram>,
-        b: &crate::metrics::histogram::Histogram,
-    ) -> Option<Cell> {
-        use crate::metrics::histogram::ResetHint;
-        let mut result = (**a).clone();
+    fn combined(&self, a: &Histogram, b: &Histogram) -> Option<Cell> {
+        let op = self.binary.op;
+        let mut result = a.clone();
         let (outcome, word) = if op == BinaryOp::Add { (result.add(b), "addition") } else { (result.sub(b), "subtraction") };
         let Ok(notes) = outcome else {
-            self.warn(expr, format!("incompatible bucket layout encountered for binary operator {}", op.as_str()));
+            self.warn(format!("incompatible bucket layout encountered for binary operator {}", op.as_str()));
             return None;
         };
         if notes.reconciled_bounds {
-            self.info(expr, format!("mismatched custom buckets were reconciled during {word}"));
+            self.info(format!("mismatched custom buckets were reconciled during {word}"));
         }
         if notes.conflicting_resets {
-            self.warn(expr, format!("conflicting counter resets during histogram {word}"));
+            self.warn(format!("conflicting counter resets during histogram {word}"));
         }
         if op == BinaryOp::Sub {
             result.hint = ResetHint::Gauge;
@@ -184,23 +221,12 @@ impl Evaluator<'_> {
         result.compact();
         Some(Cell::Histogram(result.into()))
     }
-
-    fn vectors(&self, expr: &Expr, binary: &Binary, left: Vec<Series>, right: Vec<Series>, grid: Grid) -> Result<Vec<Series>> {
-        let swapped = binary.matching.cardinality == Cardinality::OneToMany;
-        let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let join = Join { evaluator: self, expr, binary, swapped, many: &many, one: &one };
-        let series = join.run(grid)?;
-        if Self::drops_name(binary) && self.options.delayed_name_removal {
-            return Ok(series.into_iter().map(|s| Series { drop_name: true, ..s }).collect());
-        }
-        merge_equal(series)
-    }
 }
 
 /// One match of two vectors. `many` is the side whose elements may share a partner (the left one, if neither may).
 struct Join<'a> {
     evaluator: &'a Evaluator<'a>,
-    expr: &'a Expr,
+    elements: Elements<'a>,
     binary: &'a Binary,
     swapped: bool,
     many: &'a [Series],
@@ -319,7 +345,7 @@ impl Join<'_> {
     fn apply(&self, many: &Cell, one: &Cell) -> Option<Cell> {
         let (left, right) = if self.swapped { (one, many) } else { (many, one) };
         // A filter keeps the value of the left side, wherever the labels come from.
-        self.evaluator.element(self.expr, self.binary, left, right)
+        self.elements.apply(left, right)
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {

@@ -1,27 +1,47 @@
 //! Function calls.
 
+use super::flow::{Applied, Flow, Stage, of_floats};
 use super::series::{ABSENT, without_name};
-use super::{Cell, Evaluator, Extension, Grid, RangeVector, Result, Series, Value, Window, is_absent, merge_equal};
+use super::{Evaluator, Extension, Grid, Result, Series, Value};
 use crate::metrics::METRIC_NAME;
-use crate::metrics::promql::annotations::Annotations;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, ValueType};
-use crate::metrics::promql::functions::over_time::{Call, RangeFunction, range_function};
+use crate::metrics::promql::functions::over_time::range_function;
 use crate::metrics::promql::functions::{Function, histogram, math, time};
 use crate::model::number::general_float;
 use crate::model::{Labels, LabelsBuilder, MatchOp};
-use crate::query::{Context, QueryError, fold};
-use std::cell::RefCell;
-use std::ops::Range;
+use crate::query::QueryError;
 
 impl Evaluator<'_> {
+    /// What is not made of each series by itself ([`Evaluator::call_flow`]).
     pub(super) fn call(&self, expr: &Expr, function: &Function, args: &[Expr], grid: Grid) -> Result<Value> {
+        let name = function.name;
         if function.returns == ValueType::Scalar {
-            return self.scalar_call(function.name, args, grid).map(Value::Scalar);
+            return self.scalar_call(name, args, grid).map(Value::Scalar);
         }
-        if let Some(position) = function.args.iter().position(|a| *a == ValueType::Matrix) {
-            return self.range_call(function.name, args, position, grid).map(Value::Vector);
-        }
-        let series = self.vector_call(expr, function.name, args, grid)?;
+        let series = match name {
+            "vector" => vec![Series::with_values(Labels::empty(), self.scalar(&args[0], grid)?)],
+            "absent" | "absent_over_time" => {
+                let mut present = vec![false; grid.count];
+                let flow = if name == "absent" { self.flow(&args[0], grid)? } else { self.range_flow(name, args, 0, grid)? };
+                flow.visit(self, |series| {
+                    present.iter_mut().enumerate().for_each(|(step, present)| *present |= series.has(step));
+                })?;
+                absent(labels_of_absent(&args[0]), &present)
+            }
+            "start_timestamp" => Vec::new(),
+            "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(expr, name, args, grid)?,
+            "histogram_quantile" => self.histogram_quantile(args, grid)?,
+            "histogram_quantiles" => self.histogram_quantiles(args, grid)?,
+            "histogram_fraction" => self.histogram_fraction(args, grid)?,
+            "info" => self.info_function(args, grid)?,
+            _ => match time::date_part(name) {
+                Some(part) => {
+                    let values = grid.times().map(|ms| part((ms as f64 / 1000.0).trunc())).collect();
+                    vec![Series::with_values(Labels::empty(), values)]
+                }
+                None => return Err(QueryError::Execution(format!("function {name:?} is not enabled"))),
+            },
+        };
         Ok(Value::Vector(series))
     }
 
@@ -41,66 +61,33 @@ impl Evaluator<'_> {
                 Ok(a.into_iter().zip(b).map(|(a, b)| pick(a, b)).collect())
             }
             _ => {
-                let series = self.vector(&args[0], grid)?;
-                Ok((0..grid.count).map(|step| single(series.iter().filter_map(|s| s.float(step)))).collect())
+                let mut single = vec![None; grid.count];
+                self.flow(&args[0], grid)?.visit(self, |series| {
+                    for (step, single) in single.iter_mut().enumerate() {
+                        if let Some(value) = series.float(step) {
+                            *single = Some(if single.is_none() { value } else { f64::NAN });
+                        }
+                    }
+                })?;
+                Ok(single.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
             }
         }
     }
 
     /// Functions of a range vector.
-    fn range_call(&self, name: &'static str, args: &[Expr], position: usize, grid: Grid) -> Result<Vec<Series>> {
+    fn range_flow<'e>(&self, name: &'static str, args: &[Expr], position: usize, grid: Grid) -> Result<Flow<'e>> {
         let unsupported = || QueryError::Execution(format!("function {name:?} is not supported"));
-        let function = range_function(name).ok_or_else(unsupported)?;
-        let mut scalars = Vec::new();
+        let mut applied = Applied::new(range_function(name).ok_or_else(unsupported)?, args[0].bare().span.start);
+        applied.use_start_timestamps = self.options.use_start_timestamps;
         for (at, arg) in args.iter().enumerate().filter(|(at, _)| *at != position) {
             let values = self.scalar(arg, grid)?;
             self.check_scalar(name, at, arg, &values)?;
-            scalars.push(values);
+            applied.scalars.push(values);
         }
         let range = self.range_vector(&args[position], grid)?;
         check_extension(name, range.extension)?;
-        if name == "absent_over_time" {
-            let all = 0..range.series.len();
-            let present = range.map(self.storage.context(), all, grid, |_| |_: &Window<'_>| Some(Cell::Float(1.0)))?;
-            return Ok(absent(labels_of_absent(&args[position]), &present, grid));
-        }
-        let position = args[0].bare().span.start;
-        let applied = Applied { function, position, scalars, use_start_timestamps: self.options.use_start_timestamps };
-        let series = self.apply(&applied, &range, grid)?;
-        if matches!(name, "last_over_time" | "first_over_time") { Ok(series) } else { self.drop_names(series) }
-    }
-
-    /// All series, in order; on all cores if they have many samples.
-    fn apply(&self, applied: &Applied, range: &RangeVector, grid: Grid) -> Result<Vec<Series>> {
-        const SERIES: usize = 64;
-        const MANY_SAMPLES: usize = 200_000;
-        let context = self.storage.context();
-        context.reserve((range.series.len() * grid.count * 8) as u64)?;
-        let parts: Vec<Range<usize>> =
-            (0..range.series.len()).step_by(SERIES).map(|from| from..range.series.len().min(from + SERIES)).collect();
-        let step = |done: &mut Vec<(usize, Vec<Series>, Annotations)>, part: &Range<usize>| {
-            let (series, notes) = applied.to(context, range, part.clone(), grid)?;
-            done.push((part.start, series, notes));
-            Ok(())
-        };
-        let samples: usize = range.series.iter().map(|s| s.ts.len() + s.histograms.len()).sum();
-        let mut done = Vec::with_capacity(parts.len());
-        if samples >= MANY_SAMPLES {
-            done.extend(fold(context, &parts, Vec::new, step)?.into_iter().flatten());
-            done.sort_by_key(|d| d.0);
-        } else {
-            for part in &parts {
-                step(&mut done, part)?;
-            }
-        }
-        let mut notes = self.notes.borrow_mut();
-        Ok(done
-            .into_iter()
-            .flat_map(|(_, series, told)| {
-                notes.add(told);
-                series
-            })
-            .collect())
+        let flow = Flow::windows(range, applied, grid);
+        if matches!(name, "last_over_time" | "first_over_time" | "absent_over_time") { Ok(flow) } else { flow.drop_names(self) }
     }
 
     fn check_scalar(&self, name: &str, at: usize, arg: &Expr, values: &[f64]) -> Result<()> {
@@ -124,122 +111,79 @@ impl Evaluator<'_> {
         }
     }
 
-    fn vector_call(&self, expr: &Expr, name: &'static str, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+    /// Functions that make one series of each; `None` for others.
+    pub(super) fn call_flow<'e>(&self, function: &Function, args: &'e [Expr], grid: Grid) -> Result<Option<Flow<'e>>> {
+        let name = function.name;
+        if let Some(position) = function.args.iter().position(|a| *a == ValueType::Matrix) {
+            return if name == "absent_over_time" { Ok(None) } else { self.range_flow(name, args, position, grid).map(Some) };
+        }
         if let Some(function) = math::simple(name) {
-            return self.each_float(&args[0], grid, |_, v| Some(function(v)));
+            return self.each_float(&args[0], grid, move |_, v| Some(function(v)));
         }
         if let Some(function) = histogram::of_native(name) {
-            let mut series = self.vector(&args[0], grid)?;
-            for one in &mut series {
+            let stage: Stage<'e> = Box::new(move |one, _| {
                 one.values = (0..grid.count).map(|step| one.histogram(step).map_or(ABSENT, |h| function(h))).collect();
                 one.histograms.clear();
-            }
-            series.retain(|s| !s.is_empty());
-            return self.drop_names(series);
+            });
+            return self.flow(&args[0], grid)?.then(stage).drop_names(self).map(Some);
         }
-        if let Some(part) = time::date_part(name) {
-            return match args.first() {
-                Some(arg) => self.each_float(arg, grid, |_, v| Some(part(v))),
-                None => Ok(vec![Series::with_values(Labels::empty(), grid.times().map(|ms| part((ms as f64 / 1000.0).trunc())).collect())]),
-            };
+        if let (Some(part), Some(arg)) = (time::date_part(name), args.first()) {
+            return self.each_float(arg, grid, move |_, v| Some(part(v)));
         }
         match name {
-            "vector" => Ok(vec![Series::with_values(Labels::empty(), self.scalar(&args[0], grid)?)]),
-            "absent" => {
-                let series = self.vector(&args[0], grid)?;
-                Ok(absent(labels_of_absent(&args[0]), &series, grid))
-            }
-            "timestamp" => self.timestamp(&args[0], grid),
+            "timestamp" => self.timestamp(&args[0], grid).map(Some),
             "start_timestamp" => match &args[0].bare().kind {
                 Kind::Selector(selector) if self.options.use_start_timestamps => {
-                    let series = self.instant_starts(selector, grid)?;
-                    self.drop_names(series)
+                    self.instant_starts(selector, grid)?.drop_names(self).map(Some)
                 }
-                _ => Ok(Vec::new()),
+                _ => Ok(None),
             },
             "round" => {
                 let to = match args.get(1) {
                     Some(arg) => self.scalar(arg, grid)?,
                     None => vec![1.0; grid.count],
                 };
-                self.each_float(&args[0], grid, |step, v| Some(math::round(v, to[step])))
+                self.each_float(&args[0], grid, move |step, v| Some(math::round(v, to[step])))
             }
             "clamp" | "clamp_min" | "clamp_max" => self.clamp(name, args, grid),
-            "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => self.sort(expr, name, args, grid),
-            "label_replace" => self.label_replace(args, grid),
-            "label_join" => self.label_join(args, grid),
-            "histogram_quantile" => self.histogram_quantile(args, grid),
-            "histogram_quantiles" => self.histogram_quantiles(args, grid),
-            "histogram_fraction" => self.histogram_fraction(args, grid),
-            "info" => self.info_function(args, grid),
-            _ => Err(QueryError::Execution(format!("function {name:?} is not enabled"))),
+            "label_replace" => self.label_replace(args, grid).map(Some),
+            "label_join" => self.label_join(args, grid).map(Some),
+            _ => Ok(None),
         }
     }
 
     /// Maps floats, leaves histograms out, and drops the name.
-    fn each_float(&self, arg: &Expr, grid: Grid, function: impl Fn(usize, f64) -> Option<f64>) -> Result<Vec<Series>> {
-        let mut series = self.vector(arg, grid)?;
-        for one in &mut series {
-            one.histograms.clear();
-            for (step, value) in one.values.iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                *value = function(step, *value).unwrap_or(ABSENT);
-            }
-        }
-        series.retain(|s| !s.is_empty());
-        self.drop_names(series)
+    fn each_float<'e>(
+        &self,
+        arg: &'e Expr,
+        grid: Grid,
+        function: impl Fn(usize, f64) -> Option<f64> + Send + Sync + 'e,
+    ) -> Result<Option<Flow<'e>>> {
+        self.flow(arg, grid)?.then(of_floats(function)).drop_names(self).map(Some)
     }
 
-    fn clamp(&self, name: &str, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+    fn clamp<'e>(&self, name: &str, args: &'e [Expr], grid: Grid) -> Result<Option<Flow<'e>>> {
         let first = self.scalar(&args[1], grid)?;
         let (low, high) = match name {
             "clamp" => (first, self.scalar(&args[2], grid)?),
             "clamp_min" => (first, vec![f64::INFINITY; grid.count]),
             _ => (vec![f64::NEG_INFINITY; grid.count], first),
         };
-        self.each_float(&args[0], grid, |step, v| {
+        self.each_float(&args[0], grid, move |step, v| {
             let (low, high) = (low[step], high[step]);
             if low > high { None } else { Some(math::max(low, math::min(high, v))) }
         })
     }
 
-    fn timestamp(&self, arg: &Expr, grid: Grid) -> Result<Vec<Series>> {
+    fn timestamp<'e>(&self, arg: &'e Expr, grid: Grid) -> Result<Flow<'e>> {
         if let Kind::Selector(selector) = &arg.bare().kind {
-            let series = self.instant_timestamps(selector, grid)?;
-            return self.drop_names(series);
+            return self.instant_timestamps(selector, grid)?.drop_names(self);
         }
-        let mut series = self.vector(arg, grid)?;
-        for one in &mut series {
+        let stage: Stage<'e> = Box::new(move |one, _| {
             one.values = grid.times().enumerate().map(|(step, ms)| if one.has(step) { ms as f64 / 1000.0 } else { ABSENT }).collect();
             one.histograms.clear();
-        }
-        self.drop_names(series)
-    }
-}
-
-/// A function of windows, and what all series are given.
-struct Applied {
-    function: RangeFunction,
-    /// Where the first argument starts.
-    position: usize,
-    /// Values at each step.
-    scalars: Vec<Vec<f64>>,
-    use_start_timestamps: bool,
-}
-
-impl Applied {
-    fn to(&self, context: &Context, range: &RangeVector, part: Range<usize>, grid: Grid) -> Result<(Vec<Series>, Annotations)> {
-        let notes = RefCell::default();
-        let scalar = |at: usize, step: usize| self.scalars.get(at).map_or(0.0, |s| s[step]);
-        let scalar = &scalar;
-        let series = range.map(context, part, grid, |data| {
-            let mut call = Call::new(&notes, self.position, data.labels.value(METRIC_NAME));
-            call.use_start_timestamps = self.use_start_timestamps;
-            move |window: &Window<'_>| {
-                call.scalars = [scalar(0, window.step), scalar(1, window.step)];
-                (self.function)(&call, window)
-            }
-        })?;
-        Ok((series, notes.into_inner()))
+        });
+        self.flow(arg, grid)?.then(stage).drop_names(self)
     }
 }
 
@@ -253,14 +197,6 @@ fn check_extension(name: &str, extension: Extension) -> Result<()> {
         return Ok(());
     }
     Err(QueryError::Execution(format!("{word} modifier can only be used with: {} - not with {name}", allowed.join(", "))))
-}
-
-/// The only value, else NaN.
-fn single(mut values: impl Iterator<Item = f64>) -> f64 {
-    match (values.next(), values.next()) {
-        (Some(value), None) => value,
-        _ => f64::NAN,
-    }
 }
 
 /// The labels that the selector demands by equality, each once.
@@ -278,15 +214,9 @@ fn labels_of_absent(arg: &Expr) -> Labels {
     labels.build()
 }
 
-fn absent(labels: Labels, series: &[Series], grid: Grid) -> Vec<Series> {
-    let values: Vec<f64> = (0..grid.count).map(|step| if series.iter().any(|s| s.has(step)) { ABSENT } else { 1.0 }).collect();
-    let result = Series::with_values(labels, values);
+fn absent(labels: Labels, present: &[bool]) -> Vec<Series> {
+    let result = Series::with_values(labels, present.iter().map(|present| if *present { ABSENT } else { 1.0 }).collect());
     if result.is_empty() { Vec::new() } else { vec![result] }
-}
-
-/// Series whose labels were changed, joined where they became equal.
-pub(super) fn relabelled(series: Vec<Series>) -> Result<Vec<Series>> {
-    merge_equal(series)
 }
 
 /// The labels that count once a mark to drop the name is heeded.

@@ -69,8 +69,8 @@ impl Evaluator<'_> {
         let identities: BTreeSet<Labels> = base.iter().map(|s| identity(&s.labels)).collect();
         let mut info: HashMap<Labels, Vec<Series>> = HashMap::new();
         let mut found: HashMap<(Labels, String), Vec<(Series, Series)>> = HashMap::new();
-        let times = self.instant_timestamps(&selector, grid)?;
-        for (mut series, times) in self.instant_selector(arg, &selector, grid)?.into_iter().zip(times) {
+        let times = self.instant_timestamps(&selector, grid)?.collect(self)?;
+        for (mut series, times) in self.instant_selector(arg, &selector, grid)?.collect(self)?.into_iter().zip(times) {
             let key = identity(&series.labels);
             if !identities.contains(&key) {
                 continue;

@@ -1,6 +1,6 @@
 //! label_replace, label_join and the sorts.
 
-use super::call::relabelled;
+use super::flow::Flow;
 use super::{Evaluator, Grid, Result, Series, Value, order};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::promql::ast::Expr;
@@ -16,7 +16,7 @@ impl Evaluator<'_> {
         }
     }
 
-    pub(super) fn label_replace(&self, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+    pub(super) fn label_replace<'e>(&self, args: &'e [Expr], grid: Grid) -> Result<Flow<'e>> {
         let target = self.text(&args[1], grid)?;
         let replacement = self.text(&args[2], grid)?;
         let source = self.text(&args[3], grid)?;
@@ -27,24 +27,20 @@ impl Evaluator<'_> {
             return Err(QueryError::Execution(format!("invalid destination label name in label_replace(): {target}")));
         }
         let context = self.storage.context();
-        let mut series = self.vector(&args[0], grid)?;
-        for one in &mut series {
+        self.flow(&args[0], grid)?.relabel(self, |labels, drop_name| {
             context.check()?;
-            let value = one.labels.value(&source).to_owned();
+            let value = labels.value(&source);
             let longest = replacement.len() + replacement.matches('$').count() * value.len();
-            reserve_label(context, &one.labels, longest)?;
-            let Some(captures) = regex.captures(&value) else { continue };
+            reserve_label(context, labels, longest)?;
+            let Some(captures) = regex.captures(value) else { return Ok(labels.clone()) };
             let mut expanded = String::new();
             captures.expand(&replacement, &mut expanded);
-            one.labels = one.labels.to_builder().set(&target, &expanded).build();
-            if target == METRIC_NAME {
-                one.drop_name = false;
-            }
-        }
-        relabelled(series)
+            *drop_name &= target != METRIC_NAME;
+            Ok(labels.to_builder().set(&target, &expanded).build())
+        })
     }
 
-    pub(super) fn label_join(&self, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {
+    pub(super) fn label_join<'e>(&self, args: &'e [Expr], grid: Grid) -> Result<Flow<'e>> {
         let target = self.text(&args[1], grid)?;
         let separator = self.text(&args[2], grid)?;
         let sources = args[3..].iter().map(|a| self.text(a, grid)).collect::<Result<Vec<String>>>()?;
@@ -52,19 +48,14 @@ impl Evaluator<'_> {
             return Err(QueryError::Execution(format!("invalid destination label name in label_join(): {target}")));
         }
         let context = self.storage.context();
-        let mut series = self.vector(&args[0], grid)?;
-        for one in &mut series {
+        self.flow(&args[0], grid)?.relabel(self, |labels, drop_name| {
             context.check()?;
-            let values: Vec<&str> = sources.iter().map(|s| one.labels.value(s)).collect();
+            let values: Vec<&str> = sources.iter().map(|s| labels.value(s)).collect();
             let longest = values.iter().map(|v| v.len() + separator.len()).sum();
-            reserve_label(context, &one.labels, longest)?;
-            let joined = values.join(&separator);
-            one.labels = one.labels.to_builder().set(&target, &joined).build();
-            if target == METRIC_NAME {
-                one.drop_name = false;
-            }
-        }
-        relabelled(series)
+            reserve_label(context, labels, longest)?;
+            *drop_name &= target != METRIC_NAME;
+            Ok(labels.to_builder().set(&target, &values.join(&separator)).build())
+        })
     }
 
     pub(super) fn sort(&self, expr: &Expr, name: &str, args: &[Expr], grid: Grid) -> Result<Vec<Series>> {

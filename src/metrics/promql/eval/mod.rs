@@ -3,20 +3,24 @@
 mod aggregate;
 mod binary;
 mod call;
+mod flow;
 mod info;
 mod labels;
 mod order;
 mod quantiles;
 mod selector;
 mod series;
+mod tally;
+mod top;
 mod window;
 
 use super::annotations::Annotations;
-use super::ast::{At, Expr, Kind};
+use super::ast::{At, Expr, Kind, ValueType};
 use super::duration::Times;
 use super::engine::Options;
 use super::storage::Storage;
 use crate::query::QueryError;
+use flow::Flow;
 use std::cell::{Cell as Counter, RefCell};
 
 pub use series::{Cell, Grid, Series, is_absent, merge_equal, without_name};
@@ -108,12 +112,7 @@ impl<'a> Evaluator<'a> {
         let before = context.used();
         let value = self.eval_once(expr, grid)?;
         // What its parts took is gone; what it takes itself is held by whoever asked for it.
-        let (held, wanted) = (context.used(), before.saturating_add(value.bytes()));
-        if wanted > held {
-            context.reserve(wanted - held)?;
-        } else {
-            context.release(held - wanted);
-        }
+        context.hold(before.saturating_add(value.bytes()))?;
         Ok(value)
     }
 
@@ -129,24 +128,60 @@ impl<'a> Evaluator<'a> {
     }
 
     fn eval_steps(&self, expr: &Expr, grid: Grid) -> Result<Value> {
+        if let Some(flow) = self.own_flow(expr, grid)? {
+            return flow.collect(self).map(Value::Vector);
+        }
         match &expr.kind {
             Kind::Number { value, .. } => Ok(Value::Scalar(vec![*value; grid.count])),
             Kind::Text(text) => Ok(Value::Text(text.clone())),
-            Kind::Selector(selector) => self.instant_selector(expr, selector, grid).map(Value::Vector),
             Kind::Paren(inner) => self.eval(inner, grid),
             Kind::Unary { negative, expr: inner } => self.unary(*negative, inner, grid),
-            Kind::Binary(binary) if binary.op.is_trim() => self.reading(Reading::Buckets, || self.binary(expr, binary, grid)),
-            Kind::Binary(binary) => self.binary(expr, binary, grid),
+            Kind::Binary(binary) => self.reading(self.reading_of(expr), || self.binary(expr, binary, grid)),
             Kind::Aggregation(aggregation) => self.aggregation(expr, aggregation, grid).map(Value::Vector),
-            Kind::Call { function, args } => {
-                let reading = match function.name {
-                    "histogram_count" | "histogram_sum" | "histogram_avg" => Reading::Statistics,
-                    "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Reading::Buckets,
-                    _ => self.reading.get(),
-                };
-                self.reading(reading, || self.call(expr, function, args, grid))
+            Kind::Call { function, args } => self.reading(self.reading_of(expr), || self.call(expr, function, args, grid)),
+            Kind::Selector(_) | Kind::Range { .. } | Kind::Subquery(_) => {
+                Err(QueryError::Execution("a range vector stands where none can".to_owned()))
             }
-            Kind::Range { .. } | Kind::Subquery(_) => Err(QueryError::Execution("a range vector stands where none can".to_owned())),
+        }
+    }
+
+    /// How the parts of an expression are read.
+    fn reading_of(&self, expr: &Expr) -> Reading {
+        match &expr.kind {
+            Kind::Binary(binary) if binary.op.is_trim() => Reading::Buckets,
+            Kind::Call { function, .. } => match function.name {
+                "histogram_count" | "histogram_sum" | "histogram_avg" => Reading::Statistics,
+                "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Reading::Buckets,
+                _ => self.reading.get(),
+            },
+            _ => self.reading.get(),
+        }
+    }
+
+    /// The vector's series as they are made, if it is made of each series by itself, else all of them.
+    fn flow<'e>(&self, expr: &'e Expr, grid: Grid) -> Result<Flow<'e>> {
+        self.storage.context().check()?;
+        // What does not change from step to step is better made once.
+        if (grid.count == 1 || !self.is_invariant(expr))
+            && let Some(flow) = self.own_flow(expr, grid)?
+        {
+            return Ok(flow);
+        }
+        Ok(Flow::ready(self.vector(expr, grid)?, grid))
+    }
+
+    /// `None` for what is no vector, or is not made of each series by itself.
+    fn own_flow<'e>(&self, expr: &'e Expr, grid: Grid) -> Result<Option<Flow<'e>>> {
+        match &expr.kind {
+            Kind::Selector(selector) => self.instant_selector(expr, selector, grid).map(Some),
+            Kind::Paren(inner) => self.own_flow(inner, grid),
+            Kind::Unary { negative, expr: inner } if inner.value_type() == ValueType::Vector => {
+                let flow = self.flow(inner, grid)?;
+                if *negative { flow.then(Box::new(|one, _| one.negate())).drop_names(self).map(Some) } else { Ok(Some(flow)) }
+            }
+            Kind::Binary(binary) => self.reading(self.reading_of(expr), || self.with_scalar(expr, binary, grid)),
+            Kind::Call { function, args } => self.reading(self.reading_of(expr), || self.call_flow(function, args, grid)),
+            _ => Ok(None),
         }
     }
 
@@ -181,27 +216,11 @@ impl<'a> Evaluator<'a> {
         merge_equal(series.into_iter().map(dropped).collect())
     }
 
+    /// Of what is no vector.
     fn unary(&self, negative: bool, inner: &Expr, grid: Grid) -> Result<Value> {
-        let value = self.eval(inner, grid)?;
-        if !negative {
-            return Ok(value);
-        }
-        Ok(match value {
-            Value::Scalar(values) => Value::Scalar(values.into_iter().map(|v| -v).collect()),
-            Value::Vector(mut series) => {
-                for one in &mut series {
-                    for value in one.values.iter_mut().filter(|v| !is_absent(**v)) {
-                        *value = -*value;
-                    }
-                    for histogram in one.histograms.iter_mut().flatten() {
-                        let mut negated = (**histogram).clone();
-                        negated.scale(-1.0);
-                        *histogram = negated.into();
-                    }
-                }
-                Value::Vector(self.drop_names(series)?)
-            }
-            Value::Text(text) => Value::Text(text),
+        Ok(match self.eval(inner, grid)? {
+            Value::Scalar(values) if negative => Value::Scalar(values.into_iter().map(|v| -v).collect()),
+            value => value,
         })
     }
 

@@ -1,12 +1,11 @@
 //! Selectors and subqueries as samples: one read for the whole grid.
 
-use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series, Value, Window};
-use crate::metrics::METRIC_NAME;
+use super::flow::{Applied, Flow};
+use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series, Value};
 use crate::metrics::histogram::{Histogram, ResetHint};
 use crate::metrics::is_stale;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, Subquery};
 use crate::metrics::promql::functions::extended;
-use crate::metrics::promql::functions::over_time::Call;
 use crate::metrics::promql::storage::{Interval, SeriesData};
 use crate::metrics::rows::HistogramSample;
 use crate::query::QueryError;
@@ -47,10 +46,12 @@ impl Evaluator<'_> {
         selector.offset.as_ref().map_or(0, |o| o.ms())
     }
 
-    /// The newest sample of each series within the lookback of each step.
-    pub(super) fn instant_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+    /// The newest sample of each series within the lookback of each step; of a smoothed selector the values between the
+    /// samples on either side.
+    pub(super) fn instant_selector<'e>(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Flow<'e>> {
         if selector.smoothed {
-            return self.smoothed_selector(expr, selector, grid);
+            let range = self.extended(selector, 0, grid, Extension::Smoothed { lookback: self.options.lookback })?;
+            return Ok(Flow::windows(range, Applied::new(extended::value_at, expr.span.start), grid));
         }
         self.newest(selector, grid, |data, newest| match newest {
             Newest::Float(at) => Cell::Float(data.values[at]),
@@ -59,7 +60,7 @@ impl Evaluator<'_> {
     }
 
     /// The same samples' times in seconds.
-    pub(super) fn instant_timestamps(&self, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+    pub(super) fn instant_timestamps<'e>(&self, selector: &Selector, grid: Grid) -> Result<Flow<'e>> {
         self.newest(selector, grid, |data, newest| {
             let ts = match newest {
                 Newest::Float(at) => data.ts[at],
@@ -70,7 +71,7 @@ impl Evaluator<'_> {
     }
 
     /// The same samples' start times in seconds, 0 if unknown.
-    pub(super) fn instant_starts(&self, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
+    pub(super) fn instant_starts<'e>(&self, selector: &Selector, grid: Grid) -> Result<Flow<'e>> {
         self.newest(selector, grid, |data, newest| {
             let start = match newest {
                 Newest::Float(at) => data.starts.get(at).copied().unwrap_or(0),
@@ -80,58 +81,11 @@ impl Evaluator<'_> {
         })
     }
 
-    /// Values between the samples on either side of each step.
-    fn smoothed_selector(&self, expr: &Expr, selector: &Selector, grid: Grid) -> Result<Vec<Series>> {
-        let range = self.extended(selector, 0, grid, Extension::Smoothed { lookback: self.options.lookback })?;
-        range.map(self.storage.context(), 0..range.series.len(), grid, |data| {
-            let call = Call::new(&self.notes, expr.span.start, data.labels.value(METRIC_NAME));
-            move |window: &Window<'_>| extended::value_at(&call, window)
-        })
-    }
-
-    fn newest(&self, selector: &Selector, grid: Grid, value: impl Fn(&SeriesData, Newest) -> Cell) -> Result<Vec<Series>> {
+    fn newest<'e>(&self, selector: &Selector, grid: Grid, pick: fn(&SeriesData, Newest) -> Cell) -> Result<Flow<'e>> {
         let (pinned, first, last) = self.reference(selector, grid);
         let (offset, lookback) = (Self::offset_of(selector), self.options.lookback);
-        let all = self.read(selector, first.saturating_sub(offset).saturating_sub(lookback), last.saturating_sub(offset))?;
-        let context = self.storage.context();
-        context.reserve((all.len() * grid.count * 8) as u64)?;
-        let mut result = Vec::with_capacity(all.len());
-        for data in all {
-            context.check()?;
-            let mut series = Series::new(data.labels.clone(), grid.count);
-            let (mut floats, mut histograms) = (0, 0);
-            let mut any = false;
-            for (step, now) in grid.times().enumerate() {
-                let to = pinned.unwrap_or(now).saturating_sub(offset);
-                let from = to.saturating_sub(lookback);
-                while floats < data.ts.len() && data.ts[floats] <= to {
-                    floats += 1;
-                }
-                while histograms < data.histograms.len() && data.histograms[histograms].ts <= to {
-                    histograms += 1;
-                }
-                let float = floats.checked_sub(1).filter(|i| data.ts[*i] > from);
-                let histogram = histograms.checked_sub(1).filter(|i| data.histograms[*i].ts > from);
-                let newest = match (float, histogram) {
-                    (Some(f), Some(h)) if data.histograms[h].ts >= data.ts[f] => Newest::Histogram(h),
-                    (Some(f), _) => Newest::Float(f),
-                    (None, Some(h)) => Newest::Histogram(h),
-                    (None, None) => continue,
-                };
-                let stale = match newest {
-                    Newest::Float(at) => is_stale(data.values[at]),
-                    Newest::Histogram(at) => data.histograms[at].histogram.is_stale(),
-                };
-                if !stale {
-                    series.set(step, value(&data, newest));
-                    any = true;
-                }
-            }
-            if any {
-                result.push(series);
-            }
-        }
-        Ok(result)
+        let series = self.read(selector, first.saturating_sub(offset).saturating_sub(lookback), last.saturating_sub(offset))?;
+        Ok(Flow::latest(Latest { series, pinned, offset, lookback, pick }, grid))
     }
 
     /// A range selector or subquery as the samples that its windows need.
@@ -203,9 +157,55 @@ impl Evaluator<'_> {
     }
 }
 
+/// Series with all samples that may be the newest at some step.
+pub struct Latest {
+    pub series: Vec<SeriesData>,
+    /// Where `@` pins every step, milliseconds since the epoch.
+    pinned: Option<i64>,
+    /// Milliseconds.
+    offset: i64,
+    lookback: i64,
+    pick: fn(&SeriesData, Newest) -> Cell,
+}
+
+/// Position of a sample among those of its kind.
+#[derive(Debug, Clone, Copy)]
 enum Newest {
     Float(usize),
     Histogram(usize),
+}
+
+impl Latest {
+    /// Gives `out` what is picked of the series `at` at each step.
+    pub fn fill(&self, at: usize, grid: Grid, out: &mut Series) {
+        let data = &self.series[at];
+        let (mut floats, mut histograms) = (0, 0);
+        for (step, now) in grid.times().enumerate() {
+            let to = self.pinned.unwrap_or(now).saturating_sub(self.offset);
+            let from = to.saturating_sub(self.lookback);
+            while floats < data.ts.len() && data.ts[floats] <= to {
+                floats += 1;
+            }
+            while histograms < data.histograms.len() && data.histograms[histograms].ts <= to {
+                histograms += 1;
+            }
+            let float = floats.checked_sub(1).filter(|i| data.ts[*i] > from);
+            let histogram = histograms.checked_sub(1).filter(|i| data.histograms[*i].ts > from);
+            let newest = match (float, histogram) {
+                (Some(f), Some(h)) if data.histograms[h].ts >= data.ts[f] => Newest::Histogram(h),
+                (Some(f), _) => Newest::Float(f),
+                (None, Some(h)) => Newest::Histogram(h),
+                (None, None) => continue,
+            };
+            let stale = match newest {
+                Newest::Float(at) => is_stale(data.values[at]),
+                Newest::Histogram(at) => data.histograms[at].histogram.is_stale(),
+            };
+            if !stale {
+                out.set(step, (self.pick)(data, newest));
+            }
+        }
+    }
 }
 
 /// Resolves unknown hints by comparing each histogram with the one before it. Staleness markers are not remembered.

@@ -113,6 +113,17 @@ impl Series {
         }
     }
 
+    pub fn negate(&mut self) {
+        for value in self.values.iter_mut().filter(|v| !is_absent(**v)) {
+            *value = -*value;
+        }
+        for histogram in self.histograms.iter_mut().flatten() {
+            let mut negated = (**histogram).clone();
+            negated.scale(-1.0);
+            *histogram = negated.into();
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.values.iter().all(|v| is_absent(*v)) && self.histograms.iter().all(Option::is_none)
     }
@@ -127,9 +138,18 @@ impl Series {
     }
 }
 
+fn belongs_to_name(label: &str) -> bool {
+    matches!(label, "__name__" | "__type__" | "__unit__")
+}
+
 /// The labels by which series are told apart once the metric name and what depends on it are dropped.
 pub fn without_name(labels: &Labels) -> Labels {
-    labels.filtered(|n| !matches!(n, "__name__" | "__type__" | "__unit__"))
+    labels.filtered(|n| !belongs_to_name(n))
+}
+
+/// Whether [`without_name`] would drop anything.
+pub fn has_name(labels: &Labels) -> bool {
+    labels.iter().any(|(n, _)| belongs_to_name(n))
 }
 
 /// Joins series with equal labels that never have values at the same step; an error if they do.

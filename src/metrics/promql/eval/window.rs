@@ -125,45 +125,23 @@ impl RangeVector {
         (to.saturating_sub(self.range), to)
     }
 
-    /// Calls what `each` makes of a series of `part` with every window of it that has samples; the results become the series' values.
+    /// Calls `apply` with every window of the series `at` that has samples; the results become the values of `series`.
     /// Windows move forward, so that every sample is passed once.
-    pub fn map<'s, A>(
-        &'s self,
-        context: &Context,
-        part: Range<usize>,
-        grid: Grid,
-        mut each: impl FnMut(&'s SeriesData) -> A,
-    ) -> Result<Vec<Series>>
-    where
-        A: FnMut(&Window<'_>) -> Option<Cell>,
-    {
-        let mut result = Vec::with_capacity(part.len());
-        let mut drops = Vec::new();
-        for (at, data) in self.series.iter().enumerate().take(part.end).skip(part.start) {
-            let mut series = Series::new(data.labels.clone(), grid.count);
-            series.drop_name = self.drop_name.get(at).copied().unwrap_or(false);
-            context.check()?;
-            find_drops(&data.values, &mut drops);
-            if self.map_series(context, (data, &drops), grid, &mut series, each(data))? {
-                result.push(series);
-            }
-        }
-        Ok(result)
-    }
-
-    fn map_series(
+    pub fn map(
         &self,
         context: &Context,
-        (data, drops): (&SeriesData, &[usize]),
-        grid: Grid,
+        (at, grid): (usize, Grid),
         series: &mut Series,
         mut apply: impl FnMut(&Window<'_>) -> Option<Cell>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
+        let data = &self.series[at];
+        context.check()?;
+        let drops = &find_drops(&data.values);
         let (ts, values, starts, histograms) = (&data.ts[..], &data.values[..], &data.starts[..], &data.histograms[..]);
         let smoothed = matches!(self.extension, Extension::Smoothed { .. });
         let (mut low, mut high, mut hist_low, mut hist_high) = (0, 0, 0, 0);
         let (mut drop_low, mut drop_high) = (0, 0);
-        let (mut any, mut unchecked) = (false, 0);
+        let mut unchecked = 0;
         for (step, now) in grid.times().enumerate() {
             let (from, to) = self.bounds(now);
             advance(&mut high, ts.len(), |i| ts[i] <= to);
@@ -198,19 +176,19 @@ impl RangeVector {
             };
             if let Some(cell) = apply(&window) {
                 series.set(step, cell);
-                any = true;
             }
         }
-        Ok(any)
+        Ok(())
     }
 }
 
 /// Samples in windows between two looks at the clock.
-const CHECKED_SAMPLES: usize = 1 << 20;
+const CHECKED_SAMPLES: usize = 1 << 16;
 
-fn find_drops(values: &[f64], drops: &mut Vec<usize>) {
+/// Positions of the values that are below the one before them.
+fn find_drops(values: &[f64]) -> Vec<usize> {
     const GROUP: usize = 64;
-    drops.clear();
+    let mut drops = Vec::new();
     let pairs = values.len().saturating_sub(1);
     for from in (0..pairs).step_by(GROUP) {
         let group = &values[from..(from + GROUP + 1).min(values.len())];
@@ -219,6 +197,7 @@ fn find_drops(values: &[f64], drops: &mut Vec<usize>) {
             drops.extend(group.windows(2).enumerate().filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| from + at + 1));
         }
     }
+    drops
 }
 
 fn advance(index: &mut usize, end: usize, passes: impl Fn(usize) -> bool) {

@@ -1,5 +1,7 @@
 //! Functions of one float.
 
+use std::cmp::Ordering;
+
 /// What a function of one float does to each; `None` if `name` is not one of them.
 pub fn simple(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
@@ -66,6 +68,12 @@ pub fn round(v: f64, to: f64) -> f64 {
 
 /// The `q`-quantile of `values`, interpolated linearly between ranks.
 pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    sort_nan_first(values);
+    quantile_of_sorted(q, values)
+}
+
+/// As [`quantile`], of values in the order of [`sort_nan_first`].
+pub fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -75,7 +83,6 @@ pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    sort_nan_first(values);
     let rank = q * (values.len() as f64 - 1.0);
     let low = rank.floor().max(0.0) as usize;
     let high = (low + 1).min(values.len() - 1);
@@ -84,12 +91,17 @@ pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
 }
 
 pub fn sort_nan_first(values: &mut [f64]) {
-    values.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
-        (true, true) => std::cmp::Ordering::Equal,
-        (true, false) => std::cmp::Ordering::Less,
-        (false, true) => std::cmp::Ordering::Greater,
+    values.sort_by(by_value_nan_first);
+}
+
+/// Every NaN is before all else, and equals the others.
+pub fn by_value_nan_first(a: &f64, b: &f64) -> Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => Ordering::Less,
+        (false, true) => Ordering::Greater,
         (false, false) => a.total_cmp(b),
-    });
+    }
 }
 
 /// Population variance, by Welford's method.

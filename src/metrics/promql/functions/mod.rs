@@ -5,6 +5,7 @@ pub(super) mod histogram;
 pub(super) mod math;
 pub(super) mod over_time;
 pub(super) mod rate;
+pub(super) mod sliding;
 pub(super) mod time;
 
 use super::ast::ValueType;

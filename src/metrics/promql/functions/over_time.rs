@@ -1,11 +1,12 @@
 //! Functions of a window of one series.
 
-use super::math::{quantile, sort_nan_first, variance};
+use super::math::{quantile, quantile_of_sorted, sort_nan_first, variance};
 use super::rate::{self, DELTA, INCREASE, RATE};
+use super::sliding::Sliding;
 use crate::metrics::histogram;
 use crate::metrics::kahan::{KahanSum, mean};
 use crate::metrics::promql::annotations::Annotations;
-use crate::metrics::promql::eval::{Cell, Timed, Window};
+use crate::metrics::promql::eval::{Cell, Extension, Timed, Window};
 use std::cell::{self, RefCell};
 
 /// One call of a range function on one series.
@@ -20,12 +21,14 @@ pub struct Call<'a> {
     pub use_start_timestamps: bool,
     /// Whether the name was looked at: once a series is enough.
     pub told_name: cell::Cell<bool>,
+    sliding: RefCell<Sliding>,
 }
 
 impl<'a> Call<'a> {
     /// A call without scalar arguments.
     pub fn new(notes: &'a RefCell<Annotations>, position: usize, name: &'a str) -> Call<'a> {
-        Call { notes, position, name, scalars: [0.0; 2], use_start_timestamps: false, told_name: cell::Cell::new(false) }
+        let (told_name, sliding) = (cell::Cell::new(false), RefCell::default());
+        Call { notes, position, name, scalars: [0.0; 2], use_start_timestamps: false, told_name, sliding }
     }
 
     pub fn warn(&self, message: String) {
@@ -82,10 +85,10 @@ pub fn range_function(name: &str) -> Option<RangeFunction> {
         "present_over_time" | "absent_over_time" => |_, _| Some(Cell::Float(1.0)),
         "last_over_time" => last,
         "first_over_time" => first,
-        "min_over_time" => |c, w| extremum(c, w, |new, best| new < best || best.is_nan()),
-        "max_over_time" => |c, w| extremum(c, w, |new, best| new > best || best.is_nan()),
-        "ts_of_min_over_time" => |c, w| extremum_time(c, w, |new, best| new <= best || best.is_nan()),
-        "ts_of_max_over_time" => |c, w| extremum_time(c, w, |new, best| new >= best || best.is_nan()),
+        "min_over_time" => |c, w| best(c, w, |new, best| new < best).map(|at| Cell::Float(w.values[at])),
+        "max_over_time" => |c, w| best(c, w, |new, best| new > best).map(|at| Cell::Float(w.values[at])),
+        "ts_of_min_over_time" => |c, w| best(c, w, |new, best| new <= best).and_then(|at| time_of(Some(w.ts[at]))),
+        "ts_of_max_over_time" => |c, w| best(c, w, |new, best| new >= best).and_then(|at| time_of(Some(w.ts[at]))),
         "ts_of_first_over_time" => {
             |_, w| time_of(if w.oldest_is_histogram() { w.histograms.first().map(|h| h.ts) } else { w.ts.first().copied() })
         }
@@ -94,9 +97,9 @@ pub fn range_function(name: &str) -> Option<RangeFunction> {
         }
         "stddev_over_time" => |c, w| floats(c, w, |values| variance(values.iter().copied()).sqrt()),
         "stdvar_over_time" => |c, w| floats(c, w, |values| variance(values.iter().copied())),
-        "quantile_over_time" => |c, w| floats(c, w, |values| quantile(c.scalars[0], &mut values.to_vec())),
+        "quantile_over_time" => |c, w| floats(c, w, |_| quantile_of_sorted(c.scalars[0], c.sliding.borrow_mut().sorted(w))),
         "mad_over_time" => |c, w| floats(c, w, median_deviation),
-        "changes" => |_, w| changes(w),
+        "changes" => changes,
         "resets" => resets,
         "deriv" => deriv,
         "predict_linear" => predict_linear,
@@ -160,19 +163,9 @@ fn first(_: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
     w.values.first().map(|v| Cell::Float(*v))
 }
 
-fn extremum(call: &Call<'_>, w: &Window<'_>, better: fn(f64, f64) -> bool) -> Option<Cell> {
-    floats(call, w, |values| values.iter().copied().fold(f64::NAN, |best, v| if better(v, best) { v } else { best }))
-}
-
-fn extremum_time(call: &Call<'_>, w: &Window<'_>, better: fn(f64, f64) -> bool) -> Option<Cell> {
+fn best(call: &Call<'_>, w: &Window<'_>, replaces: fn(f64, f64) -> bool) -> Option<usize> {
     call.note_ignored_histograms(w);
-    let mut best = (*w.ts.first()?, *w.values.first()?);
-    for (ts, value) in w.ts.iter().zip(w.values) {
-        if better(*value, best.1) {
-            best = (*ts, *value);
-        }
-    }
-    time_of(Some(best.0))
+    (!w.values.is_empty()).then(|| call.sliding.borrow_mut().best(w, replaces))
 }
 
 /// Median of the distances to the median; NaN if any value is.
@@ -187,7 +180,10 @@ fn median_deviation(values: &[f64]) -> f64 {
     quantile(0.5, &mut distances)
 }
 
-fn changes(w: &Window<'_>) -> Option<Cell> {
+fn changes(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
+    if w.histograms.is_empty() && w.extension == Extension::None {
+        return Some(Cell::Float(call.sliding.borrow_mut().changes(w) as f64));
+    }
     let all = w.merged_with_anchor();
     let changed = |pair: &&[Timed]| match (&pair[0].cell, &pair[1].cell) {
         (Cell::Float(a), Cell::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
@@ -198,6 +194,10 @@ fn changes(w: &Window<'_>) -> Option<Cell> {
 }
 
 fn resets(call: &Call<'_>, w: &Window<'_>) -> Option<Cell> {
+    let by_value_alone = !call.use_start_timestamps || w.starts.is_empty();
+    if by_value_alone && w.histograms.is_empty() && w.extension == Extension::None {
+        return Some(Cell::Float(w.drops.len() as f64));
+    }
     let all = w.merged_with_anchor();
     let reset = |pair: &&[Timed]| {
         let by_value = match (&pair[0].cell, &pair[1].cell) {
