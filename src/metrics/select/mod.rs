@@ -115,10 +115,6 @@ impl Querier {
         Ok(extents)
     }
 
-    pub fn context(&self) -> &Context {
-        &self.context
-    }
-
     /// The deletes that hide samples of the block.
     fn erasers(&self, block: &Block) -> Vec<Eraser> {
         self.view.tombstones_of(block).iter().map(|t| Eraser::new(t)).collect()
@@ -196,7 +192,7 @@ impl Storage for Querier {
     }
 
     fn context(&self) -> &Context {
-        self.context()
+        &self.context
     }
 }
 
