@@ -1,6 +1,8 @@
+use super::Buffers;
 use crate::model::{Failure, FailureKind};
 use bytes::Bytes;
 use std::io::Read;
+use std::sync::Arc;
 
 /// Bounds of one request, for every door alike (decisions 8).
 #[derive(Debug, Clone, Copy)]
@@ -59,23 +61,50 @@ impl Encoding {
 
     /// As [`Encoding::decode`], and asks `reserve` for room before it takes more memory: its argument is in bytes.
     pub fn decode_within(self, body: &Bytes, max: usize, reserve: impl FnMut(usize) -> Result<(), Failure>) -> Result<Bytes, Failure> {
-        let input = &body[..];
+        self.decode_pooled(body, max, &Arc::default(), reserve)
+    }
+
+    /// As [`Encoding::decode_within`], into one of the `buffers`.
+    pub fn decode_pooled(
+        self,
+        body: &Bytes,
+        max: usize,
+        buffers: &Arc<Buffers>,
+        reserve: impl FnMut(usize) -> Result<(), Failure>,
+    ) -> Result<Bytes, Failure> {
+        if self == Encoding::Identity {
+            return if body.len() <= max { Ok(body.clone()) } else { Err(too_large(max)) };
+        }
+        let mut buffer = buffers.take();
+        let decoded = self.decode_into(body, max, &mut buffer, reserve);
+        // After a failure, too, since it comes back.
+        let bytes = buffers.lend(buffer);
+        decoded.map(|()| bytes)
+    }
+
+    fn decode_into(
+        self,
+        input: &[u8],
+        max: usize,
+        out: &mut Vec<u8>,
+        reserve: impl FnMut(usize) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         match self {
-            Encoding::Identity if body.len() <= max => Ok(body.clone()),
-            Encoding::Identity => Err(too_large(max)),
-            Encoding::Gzip => read_bounded(flate2::read::MultiGzDecoder::new(input), max, reserve),
-            Encoding::Deflate if is_zlib(input) => read_bounded(flate2::read::ZlibDecoder::new(input), max, reserve),
-            Encoding::Deflate => read_bounded(flate2::read::DeflateDecoder::new(input), max, reserve),
-            Encoding::SnappyBlock => snappy_bounded(input, max, reserve),
-            Encoding::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(input), max, reserve),
+            Encoding::Identity => out.extend_from_slice(input),
+            Encoding::Gzip => read_bounded(flate2::bufread::MultiGzDecoder::new(input), max, out, reserve)?,
+            Encoding::Deflate if is_zlib(input) => read_bounded(flate2::bufread::ZlibDecoder::new(input), max, out, reserve)?,
+            Encoding::Deflate => read_bounded(flate2::bufread::DeflateDecoder::new(input), max, out, reserve)?,
+            Encoding::SnappyBlock => snappy_bounded(input, max, out, reserve)?,
+            Encoding::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(input), max, out, reserve)?,
             Encoding::Zstd => {
                 let bad = |e: std::io::Error| Failure::invalid(format!("cannot decompress body: {e}"));
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(bad)?;
                 // A frame may ask for a window of gigabytes; 2^27 is what senders use at most.
                 decoder.window_log_max(27).map_err(bad)?;
-                read_bounded(decoder, max, reserve)
+                read_bounded(decoder, max, out, reserve)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -89,30 +118,43 @@ fn too_large(max: usize) -> Failure {
 }
 
 /// A block says how long it is, so all the room is asked for at once.
-fn snappy_bounded(input: &[u8], max: usize, mut reserve: impl FnMut(usize) -> Result<(), Failure>) -> Result<Bytes, Failure> {
+fn snappy_bounded(
+    input: &[u8],
+    max: usize,
+    out: &mut Vec<u8>,
+    mut reserve: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let bad = |e: snap::Error| Failure::invalid(format!("cannot decompress body: {e}"));
     let length = snap::raw::decompress_len(input).map_err(bad)?;
     if length > max {
         return Err(too_large(max));
     }
     reserve(length)?;
-    Ok(snap::raw::Decoder::new().decompress_vec(input).map_err(bad)?.into())
+    out.resize(length, 0);
+    let written = snap::raw::Decoder::new().decompress(input, out).map_err(bad)?;
+    out.truncate(written);
+    Ok(())
 }
 
 /// Room is asked for in steps of this many bytes.
 const STEP: usize = 1 << 20;
 
-fn read_bounded(mut reader: impl Read, max: usize, mut reserve: impl FnMut(usize) -> Result<(), Failure>) -> Result<Bytes, Failure> {
-    let mut out = Vec::new();
+/// `out` is empty.
+fn read_bounded(
+    mut reader: impl Read,
+    max: usize,
+    out: &mut Vec<u8>,
+    mut reserve: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     loop {
         reserve(STEP)?;
         let step = reader.by_ref().take(STEP.min(max + 1 - out.len()) as u64);
-        let read = { step }.read_to_end(&mut out).map_err(|e| Failure::invalid(format!("cannot decompress body: {e}")))?;
+        let read = { step }.read_to_end(out).map_err(|e| Failure::invalid(format!("cannot decompress body: {e}")))?;
         if out.len() > max {
             return Err(too_large(max));
         }
         if read < STEP {
-            return Ok(out.into());
+            return Ok(());
         }
     }
 }
@@ -146,8 +188,13 @@ mod tests {
             (Encoding::Deflate, zlib.finish().unwrap().into()),
             (Encoding::Deflate, raw.finish().unwrap().into()),
         ];
+        let buffers = Arc::new(Buffers::default());
         for (encoding, body) in bodies {
             assert_eq!(encoding.decode(&body, 100_000).unwrap(), data, "{encoding:?}");
+            for _ in 0..2 {
+                assert_eq!(encoding.decode_pooled(&body, 100_000, &buffers, |_| Ok(())).unwrap(), data, "{encoding:?}");
+                assert!(encoding.decode_pooled(&body, 99_999, &buffers, |_| Ok(())).is_err(), "{encoding:?}");
+            }
             assert_eq!(encoding.decode(&body, 99_999).unwrap_err().kind, FailureKind::TooLarge, "{encoding:?}");
             assert_eq!(Encoding::from_stored(encoding as u8), Some(encoding));
         }

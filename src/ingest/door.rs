@@ -1,5 +1,5 @@
 use super::admission::{DECODING_MAX, Gate};
-use super::{AllLimits, Encoding, Limits, Observer};
+use super::{AllLimits, Buffers, Encoding, Limits, Observer};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
 use crate::runtime::{Budget, Clock};
 use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Rows, Spec, Store, Watch};
@@ -30,6 +30,7 @@ pub struct Door<S: Spec> {
     /// Requests that are being decoded, whoever sent them: their number bounds the memory of decoding (invariant 7). Further
     /// ones wait, and their bodies are bounded by the memory for requests.
     decoding: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
     observers: RwLock<Arc<[Arc<dyn Observer<S>>]>>,
     signal: Signal,
 }
@@ -42,7 +43,8 @@ impl<S: Spec> Door<S> {
         let signal = store.spec().signal();
         let decoding = Arc::new(Semaphore::new(DECODING_MAX));
         let gate = Gate::new(Arc::default(), clock.clone(), memory.clone());
-        Door { store, clock, metrics, limits, gate, memory, decoding, observers: RwLock::new(Arc::new([])), signal }
+        let observers = RwLock::new(Arc::new([]) as Arc<[_]>);
+        Door { store, clock, metrics, limits, gate, memory, decoding, buffers: Arc::default(), observers, signal }
     }
 
     /// The same, with bounds for what each tenant may send.
@@ -124,9 +126,10 @@ impl<S: Spec> Door<S> {
         let mut reserved = self.memory.clone().reserve(body.len() as u64).ok_or_else(no_memory)?;
         let permits = (permit(entered.decoding()).await?, permit(self.decoding.clone()).await?);
         let (store, max, received_at, watch) = (self.store.clone(), decoded_max, self.clock.now(), self.watch());
+        let buffers = self.buffers.clone();
         let work = move || {
             let _permits = permits;
-            let decoded = encoding.decode_within(&body, max, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
+            let decoded = encoding.decode_pooled(&body, max, &buffers, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
             entered.charge(decoded.len(), received_at);
             reserved.grow((ROWS_SHARE * decoded.len()) as u64).ok_or_else(no_memory)?;
             let (rows, refusals) = translate(&decoded, received_at)?;

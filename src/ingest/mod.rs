@@ -2,6 +2,7 @@
 //! own room, which passes its translation in.
 
 mod admission;
+mod buffers;
 mod codec;
 mod door;
 mod observer;
@@ -12,6 +13,7 @@ mod wire;
 pub mod wire_cases;
 
 pub use admission::{AllLimits, TenantLimits};
+pub use buffers::Buffers;
 pub use codec::{Encoding, Limits};
 pub use door::{Door, Outcome};
 pub use observer::{Fed, Feed, Observer, feed};

@@ -28,5 +28,5 @@ mod tail;
 mod tokens;
 
 pub use config::Config;
-pub use rows::{Group, LogRows, Metadata, RowsBuilder};
+pub use rows::{Group, KnownGroups, LogRows, Metadata, RowsBuilder};
 pub use spec::LogsSpec;

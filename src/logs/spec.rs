@@ -39,7 +39,7 @@ pub struct LogsSpec {
 
 impl LogsSpec {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> LogsSpec {
-        LogsSpec { translator: Arc::new(Translator { config: Arc::new(config), known: KnownGroups::default() }), clock }
+        LogsSpec { translator: Arc::new(Translator { config: Arc::new(config), known: Arc::default() }), clock }
     }
 
     pub fn config(&self) -> &Arc<Config> {
@@ -48,6 +48,11 @@ impl LogsSpec {
 
     pub fn translator(&self) -> &Arc<Translator> {
         &self.translator
+    }
+
+    /// What is known of streams by the bytes that say them.
+    pub fn known_groups(&self) -> &Arc<KnownGroups> {
+        &self.translator.known
     }
 
     /// Nanoseconds since the epoch.
@@ -60,7 +65,7 @@ impl LogsSpec {
 #[derive(Debug)]
 pub struct Translator {
     config: Arc<Config>,
-    known: KnownGroups,
+    known: Arc<KnownGroups>,
 }
 
 impl Translator {

@@ -233,7 +233,9 @@ pub(super) fn build(
         limits: config.tenants.clone(),
         ..logs::Config::default()
     };
-    let (logs, _) = parts.room(logs::LogsSpec::new(logs, clock()), config.retention_logs, |door| {
+    let logs = logs::LogsSpec::new(logs, clock());
+    parts.may_shrink(logs.known_groups());
+    let (logs, _) = parts.room(logs, config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
         tables.push(api.tables());
         let query = logs::api::query_routes(api.clone()).merge(logs::api::admin_routes(api.clone(), super::admin_allowed(config)));

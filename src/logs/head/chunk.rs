@@ -27,12 +27,11 @@ impl Chunk {
         };
         let runs: Vec<Run> = streams.into_iter().map(run).collect();
         let chunk = Chunk::assemble(lines, runs);
-        let mut labels: Vec<&Labels> = chunk.runs.iter().map(|r| &r.labels).collect();
-        labels.sort_unstable();
+        let mut ids: Vec<i64> = chunk.runs.iter().map(|r| r.id).collect();
+        ids.sort_unstable();
         // Where rows were refused, their text is still there.
-        let live: usize = (0..chunk.lines.len()).map(|row| chunk.lines.row_bytes(row)).sum();
-        let is_tidy = live * 2 >= chunk.lines.text_bytes();
-        if is_tidy && labels.windows(2).all(|pair| pair[0] != pair[1]) { chunk } else { Chunk::merge(&[&chunk]) }
+        let is_tidy = chunk.live_bytes() * 2 >= chunk.lines.text_bytes();
+        if is_tidy && ids.windows(2).all(|pair| pair[0] != pair[1]) { chunk } else { Chunk::merge(&[&chunk]) }
     }
 
     fn assemble(lines: Lines, runs: Vec<Run>) -> Chunk {

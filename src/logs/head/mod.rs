@@ -104,9 +104,13 @@ impl Head for LogsHead {
 
     fn apply(&self, rows: LogRows) {
         let chunk = Chunk::new(rows);
+        let rows = chunk.rows();
+        // One thread at a time is here, so that what is merged meanwhile need not be locked.
+        let mut chunks = self.state.lock().chunks.clone();
+        let change = chunks.push(chunk);
         let mut state = self.state.lock();
-        state.stats.rows += chunk.rows();
-        let change = state.chunks.push(chunk);
+        state.chunks = chunks;
+        state.stats.rows += rows;
         state.stats.bytes = state.stats.bytes.saturating_add_signed(change);
     }
 

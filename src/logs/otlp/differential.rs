@@ -13,7 +13,7 @@ fn bytes_and_messages_agree() {
     let request = pool.get_message_by_name("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest").unwrap();
     let (config, known) = (Config::default(), KnownGroups::default());
     let (mut taken, mut stored) = (0, 0);
-    run("", &schema_of(&request), |body| {
+    run(include_str!("corpus.txt"), &schema_of(&request), |body| {
         let ours = translate_protobuf(body, 77, &config, &known).ok();
         let theirs = ExportLogsServiceRequest::decode(body).ok().map(|request| reference::translate(request, 77, &config));
         let hex = || body.iter().map(|b| format!("{b:02x}")).collect::<String>();

@@ -23,7 +23,7 @@ fn schema() -> Schema {
 fn bytes_and_messages_agree() {
     let (config, known) = (Config::default(), KnownGroups::default());
     let (mut taken, mut stored) = (0, 0);
-    run("", &schema(), |body| {
+    run(include_str!("corpus.txt"), &schema(), |body| {
         let ours = translate_plain(body, &config, &known).ok();
         let theirs = reference::PushRequest::decode(body).ok().and_then(|request| reference::translate(request, &config));
         let hex = || body.iter().map(|b| format!("{b:02x}")).collect::<String>();

@@ -4,6 +4,7 @@
 use super::{METADATA_MAX_BYTES, METADATA_MAX_PAIRS, Pair};
 use crate::logs::level::{self, DETECTED_LEVEL};
 use crate::model::Labels;
+use crate::runtime::Shrink;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -151,15 +152,26 @@ impl KnownGroups {
     }
 }
 
+impl Shrink for KnownGroups {
+    fn shrink(&self) {
+        self.0.lock().turn();
+    }
+}
+
 impl Generations {
+    /// What was not asked for in the generation that ends is forgotten.
+    fn turn(&mut self) {
+        self.before = std::mem::take(&mut self.now);
+        self.bytes = 0;
+    }
+
     fn insert(&mut self, hash: u64, known: Known) {
         let bytes = known.key.len() + known.group.heap_bytes();
         if bytes > GROUP_MAX_BYTES {
             return;
         }
         if self.bytes > BYTES_MAX / 2 {
-            self.before = std::mem::take(&mut self.now);
-            self.bytes = 0;
+            self.turn();
         }
         self.bytes += bytes;
         self.now.insert(hash, known);

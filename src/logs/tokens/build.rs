@@ -15,6 +15,10 @@ const WORDS_MAX: usize = 1 << 16;
 /// Hashes of a granule, before those that are equal are one; a granule with more may hold anything.
 const HASHES_MAX: usize = 1 << 18;
 
+/// Places of a line whose last tokens are kept, and bytes of each: a longer one is new each time.
+const LAST_MAX: usize = 64;
+const LAST_MAX_BYTES: usize = 256;
+
 /// What is known of the hashed tokens of a granule that are of one kind.
 #[derive(Clone, Copy, Default)]
 struct Facts {
@@ -35,6 +39,8 @@ pub struct TokensSidecar {
     /// The next row of `logs`.
     row: u64,
     words: HashMap<Box<[u8]>, u32>,
+    /// Of the granule at hand, the last token at each of the first places of a line: the same one there again says nothing new.
+    last: Vec<Vec<u8>>,
     /// Hash, and granule within the segment.
     hashes: Vec<(u32, u8)>,
     /// Where in `hashes` the granule at hand begins.
@@ -80,6 +86,7 @@ impl TokensSidecar {
             granule_rows,
             row: 0,
             words: HashMap::new(),
+            last: Vec::new(),
             hashes: Vec::new(),
             granule_from: 0,
             hex: Facts::default(),
@@ -100,7 +107,7 @@ impl TokensSidecar {
         }
         self.row += 1;
         let bytes = line.as_bytes();
-        let mut at = 0;
+        let (mut at, mut place) = (0, 0);
         while at < bytes.len() {
             if !is_token_byte(bytes[at]) {
                 at += 1;
@@ -112,9 +119,29 @@ impl TokensSidecar {
                 has_digit |= bytes[at].is_ascii_digit();
                 at += 1;
             }
-            self.token(&bytes[from..at], has_digit);
+            if self.is_new(place, &bytes[from..at]) {
+                self.token(&bytes[from..at], has_digit);
+            }
+            place += 1;
         }
         Ok(done)
+    }
+
+    /// Whether the last token at this place of a line was another one; it is this one from now on.
+    fn is_new(&mut self, place: usize, token: &[u8]) -> bool {
+        if place == self.last.len() && place < LAST_MAX {
+            self.last.push(Vec::new());
+        }
+        let Some(last) = self.last.get_mut(place) else { return true };
+        if *last == token {
+            return false;
+        }
+        last.clear();
+        // No token is empty.
+        if token.len() <= LAST_MAX_BYTES {
+            last.extend_from_slice(token);
+        }
+        true
     }
 
     /// Of the row that was counted last.
@@ -164,6 +191,7 @@ impl TokensSidecar {
             }
         }
         self.hashes.truncate(kept);
+        self.last.clear();
         (self.granule_from, self.hex, self.other, self.is_opaque) = (kept, Facts::default(), Facts::default(), false);
     }
 

@@ -61,8 +61,19 @@ fn schema() -> SchemaRef {
     ]))
 }
 
+/// Whether each byte is one of a token.
+const IS_TOKEN_BYTE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte == b'_' as usize || byte >= 0x80;
+        byte += 1;
+    }
+    table
+};
+
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+    IS_TOKEN_BYTE[usize::from(byte)]
 }
 
 fn hash_of(token: &[u8]) -> u32 {
