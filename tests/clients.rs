@@ -270,6 +270,13 @@ fn foreign_readers_count_the_shop() {
         assert_eq!((rows("spans"), rows("logs")), (20_851, 12_071), "{reader}");
         assert_eq!(rows("samples") + rows("hist"), counted + STALENESS_MARKERS, "{reader}");
     }
+    let counts = run("read_sql.py", &server.url("prometheus"), &[]);
+    for form in ["arrow", "polars", "duckdb"] {
+        let rows = |table: &str| counts[form][table].as_u64().unwrap();
+        assert_eq!((rows("spans"), rows("logs"), rows("metrics")), (20_851, 12_071, counted), "{form}");
+        let attached = [rows("traces"), rows("events"), rows("links"), rows("exemplars")];
+        assert_eq!(attached, [3_815, 1_876, 952, 982], "{form}");
+    }
     assert!(server.stop().success());
 }
 

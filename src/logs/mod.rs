@@ -23,6 +23,7 @@ mod rows;
 mod schema;
 mod source;
 mod spec;
+mod sql;
 mod tail;
 mod tokens;
 

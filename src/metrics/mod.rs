@@ -17,6 +17,7 @@ mod schema;
 pub mod scrape;
 mod select;
 mod spec;
+mod sql;
 mod writer;
 
 pub use otlp::{TranslationConfig, TranslationStrategy};

@@ -46,6 +46,17 @@ impl Matcher {
         Matcher { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
+    /// The label has one of these values.
+    pub fn one_of(name: impl Into<String>, values: &[String]) -> Result<Matcher, RegexpError> {
+        match values {
+            [one] => Ok(Matcher::equal(name, one)),
+            many => {
+                let any: Vec<String> = many.iter().map(|value| regex_syntax::escape(value)).collect();
+                Matcher::new(name, MatchOp::Regex, any.join("|"))
+            }
+        }
+    }
+
     pub fn matches(&self, value: &str) -> bool {
         let hit = match &self.pattern {
             Some(pattern) => pattern.is_match(value),

@@ -49,13 +49,57 @@ pub struct Context {
 struct Memory {
     used: AtomicU64,
     max: u64,
-    /// Of all queries together.
-    all: Arc<Budget>,
+    from: From,
+}
+
+enum From {
+    /// What all queries may use together.
+    All(Arc<Budget>),
+    /// The query that this is a part of.
+    Whole(Arc<Memory>),
+}
+
+impl Memory {
+    fn take(&self, bytes: u64) -> Result<(), QueryError> {
+        let sum = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let taken = if sum > self.max {
+            let max = self.max;
+            Err(format!("query needs more memory than one query may use ({max} bytes); narrow the time range or the selector"))
+        } else {
+            match &self.from {
+                From::All(all) if all.take(bytes) => Ok(()),
+                From::All(all) => {
+                    Err(format!("no memory is left for queries, which may use {} bytes together; try again later", all.max()))
+                }
+                From::Whole(whole) => return whole.take(bytes).inspect_err(|_| self.forget(bytes)),
+            }
+        };
+        taken.map_err(|failure| {
+            self.forget(bytes);
+            QueryError::TooMuch(failure)
+        })
+    }
+
+    fn forget(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn give(&self, bytes: u64) {
+        self.forget(bytes);
+        self.give_back(bytes);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        match &self.from {
+            From::All(all) => all.give(bytes),
+            From::Whole(whole) => whole.give(bytes),
+        }
+    }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.all.give(self.used.load(Ordering::Relaxed));
+        self.give_back(self.used.load(Ordering::Relaxed));
     }
 }
 
@@ -73,7 +117,7 @@ impl Context {
 
     /// As [`Context::new`]; `all` bounds what all queries that share it are granted.
     pub fn sharing(tenant: TenantId, timeout: Duration, memory_max: u64, all: Arc<Budget>) -> Context {
-        let memory = Arc::new(Memory { used: AtomicU64::new(0), max: memory_max, all });
+        let memory = Arc::new(Memory { used: AtomicU64::new(0), max: memory_max, from: From::All(all) });
         Context { tenant, deadline: Instant::now() + timeout, canceled: Arc::default(), memory }
     }
 
@@ -118,10 +162,15 @@ impl Context {
         self.check()
     }
 
+    /// A part of the same query: what it reserves is given back when the last clone of the part is gone.
+    pub fn part(&self) -> Context {
+        let memory = Memory { used: AtomicU64::new(0), max: self.memory.max, from: From::Whole(self.memory.clone()) };
+        Context { memory: Arc::new(memory), ..self.clone() }
+    }
+
     /// Gives back what [`Context::reserve`] granted, when it is no longer held.
     pub fn release(&self, bytes: u64) {
-        self.memory.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.memory.all.give(bytes);
+        self.memory.give(bytes);
     }
 
     /// Accounts for so many bytes, whatever was reserved before.
@@ -136,16 +185,6 @@ impl Context {
 
     /// Accounts for memory that the query will hold until its end, or until it is released.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
-        let Memory { used, max, all } = &*self.memory;
-        let sum = used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let failure = if sum > *max {
-            format!("query needs more memory than one query may use ({max} bytes); narrow the time range or the selector")
-        } else if !all.take(bytes) {
-            format!("no memory is left for queries, which may use {} bytes together; try again later", all.max())
-        } else {
-            return Ok(());
-        };
-        used.fetch_sub(bytes, Ordering::Relaxed);
-        Err(QueryError::TooMuch(failure))
+        self.memory.take(bytes)
     }
 }

@@ -6,6 +6,7 @@ mod grouping;
 mod matching;
 mod parallel;
 mod pool;
+pub mod sql;
 
 pub use context::{Context, QueryError};
 pub use grouping::Grouping;

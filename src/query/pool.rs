@@ -158,4 +158,18 @@ mod tests {
         drop((one, other));
         assert!(third.reserve((1 << 19) - 10).is_ok());
     }
+
+    #[tokio::test]
+    async fn what_a_part_holds_its_query_holds_until_the_part_is_gone() {
+        let whole = pool(8).context(TenantId::default_tenant());
+        let part = whole.part();
+        assert!(part.reserve(1000).is_ok() && part.clone().part().reserve(24).is_ok());
+        assert_eq!((whole.used(), part.used()), (1000, 1000));
+        assert!(whole.reserve((1 << 20) - 1000).is_ok());
+        assert!(matches!(part.reserve(1), Err(QueryError::TooMuch(_))));
+        part.release(400);
+        assert_eq!((whole.used(), part.used()), ((1 << 20) - 400, 600));
+        drop(part);
+        assert_eq!(whole.used(), (1 << 20) - 1000);
+    }
 }

@@ -10,10 +10,12 @@ mod memory;
 mod page;
 mod rooms;
 mod router;
+mod sql;
 mod status;
 
 use crate::config::{Config, Endpoint};
 use crate::forward::Forwarder;
+use crate::query::sql::Sql;
 use crate::query::{Pool, PoolConfig};
 use crate::runtime::{Budget, Memory, Purpose, Shrink, Tasks, World, cores};
 use crate::storage::block::KeptParts;
@@ -128,12 +130,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let forwarder = Forwarder::new(config.forward.clone(), &own, world.clock.clone(), &telemetry.forward, queue).await;
     let forwarder = forwarder.map_err(ServeError::Forward)?;
     let (places, shared, watched) = ((&disk, &tier), (&memory, &requests), (&telemetry, &forwarder));
-    let Built { rooms, receivers, deriver, scraper } = rooms::build(&config, &world, places, &catalog, &pool, shared, watched)?;
+    let Built { rooms, receivers, deriver, scraper, tables } = rooms::build(&config, &world, places, &catalog, &pool, shared, watched)?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
     let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
+    let sql = sql::Api { sql: Sql::new(pool, tables), tenancy: config.tenancy, telemetry: telemetry.query.clone() };
     let shared = (slow, config.cors.clone());
-    let routers = router::build(&rooms, receivers, &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), shared);
+    let doors = (sql::routes(sql), receivers);
+    let routers = router::build(&rooms, doors, &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), shared);
     let addresses: Vec<(Kind, SocketAddr)> = bound.iter().map(|b| (b.kind, b.address)).collect();
     for bound in bound {
         let router = routers.of(bound.kind);

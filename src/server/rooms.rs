@@ -6,6 +6,7 @@ use crate::ingest::{Door, Limits};
 use crate::metrics::Writer;
 use crate::metrics::scrape::Scraper;
 use crate::query::Pool;
+use crate::query::sql::Tables;
 use crate::runtime::{Budget, Memory, Shrink, Shutdown, World, hostname, working_directory};
 use crate::storage::catalog::Catalog;
 use crate::storage::maintenance::{self, CompactConfig, DiskRoom, Holder, MaintenanceConfig, MaintenanceError, OnDisk};
@@ -36,6 +37,8 @@ pub(super) struct Built {
     pub receivers: Router,
     pub deriver: Option<Deriver>,
     pub scraper: Option<Scraper>,
+    /// What SQL may ask.
+    pub tables: Vec<Arc<dyn Tables>>,
 }
 
 /// What the server does with a store, whatever its signal.
@@ -221,6 +224,7 @@ pub(super) fn build(
         ..metrics::Config::default()
     };
     let mut scraper = None;
+    let mut tables: Vec<Arc<dyn Tables>> = Vec::new();
     let metrics = metrics::MetricsSpec::new(metrics, clock());
     parts.may_shrink(metrics.samples());
     parts.may_shrink(metrics.known_series());
@@ -236,6 +240,7 @@ pub(super) fn build(
             admin: super::admin_allowed(config),
         };
         let api = api.scraping(scraping.board()).about(about);
+        tables.push(api.tables());
         scraper = (!config.scrape.is_empty()).then_some(scraping);
         let purge = super::admin_allowed(config).then(|| metrics::api::Purge { compact: parts.compact(), turn: parts.turn.clone() });
         let query = metrics::api::query_routes(api.clone()).merge(metrics::api::admin_routes(api.clone(), purge));
@@ -252,6 +257,7 @@ pub(super) fn build(
     parts.may_shrink(logs.known_groups());
     let (logs, _) = parts.room(logs, config.retention_logs, |door| {
         let api = logs::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        tables.push(api.tables());
         let query = logs::api::query_routes(api.clone()).merge(logs::api::admin_routes(api.clone(), super::admin_allowed(config)));
         (query, logs::api::otlp_routes(api))
     })?;
@@ -259,6 +265,7 @@ pub(super) fn build(
     let mut receivers = Router::new();
     let (traces, traces_door) = parts.room(traces::TracesSpec::new(traces, clock()), config.retention_traces, |door| {
         let api = traces::api::Api::new(door, pool.clone(), config.tenancy, clock(), telemetry.query.clone());
+        tables.push(api.tables());
         parts.may_shrink(api.cache());
         receivers = traces::api::receiver_routes(api.clone());
         let query = traces::api::query_routes(api.clone());
@@ -269,5 +276,5 @@ pub(super) fn build(
         let queue = config.memory_bytes / DERIVE_QUEUE_SHARE;
         Deriver::new(config.derive.clone(), &traces_door, metrics_door, clock(), telemetry.derive.clone(), queue)
     });
-    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver, scraper })
+    Ok(Built { rooms: [metrics, logs, traces].into(), receivers, deriver, scraper, tables })
 }

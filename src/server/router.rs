@@ -32,7 +32,7 @@ impl Routers {
 
 pub(super) fn build(
     rooms: &Arc<[Room]>,
-    receivers: Router,
+    (sql, receivers): (Router, Router),
     bodies: &Arc<Budget>,
     telemetry: &Telemetry,
     admin_allowed: bool,
@@ -52,6 +52,7 @@ pub(super) fn build(
         .clone()
         // Mimir's clients use this prefix.
         .nest("/prometheus", apis)
+        .merge(sql.layer(held()))
         .layer(from_fn_with_state(slow, note_slow_queries))
         .merge(otlp.clone())
         .merge(admin::routes(rooms.clone(), telemetry.clone(), admin_allowed))

@@ -75,7 +75,7 @@ struct Blocks {
 
 #[derive(Serialize)]
 struct Slow {
-    /// `prometheus`, `loki` or `tempo`.
+    /// `prometheus`, `loki`, `tempo` or `sql`.
     api: &'static str,
     query: String,
     took_ms: u64,
@@ -167,6 +167,7 @@ impl Reporter {
 
 fn slow(query: SlowQuery) -> Slow {
     let api = match query.path.as_str() {
+        "/sql" => "sql",
         path if path.starts_with("/loki/") => "loki",
         path if path.starts_with("/api/v1/") || path.starts_with("/prometheus/") => "prometheus",
         _ => "tempo",

@@ -50,6 +50,22 @@ impl Missing {
     }
 }
 
+impl<S: Spec> Clone for View<S>
+where
+    <S::Head as Head>::Snapshot: Clone,
+{
+    /// The same instant.
+    fn clone(&self) -> View<S> {
+        View {
+            tenant: self.tenant.clone(),
+            heads: self.heads.clone(),
+            blocks: self.blocks.clone(),
+            tombstones: self.tombstones.clone(),
+            missing: self.missing.clone(),
+        }
+    }
+}
+
 impl<S: Spec> View<S> {
     /// Nothing but heads.
     pub fn of_heads(tenant: TenantId, heads: Vec<<S::Head as Head>::Snapshot>) -> View<S> {

@@ -19,6 +19,7 @@ mod source;
 pub mod span;
 mod span_ref;
 mod spec;
+mod sql;
 mod tags;
 pub mod trace;
 pub mod traceql;

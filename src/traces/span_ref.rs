@@ -112,7 +112,6 @@ impl<'a> From<&'a Scope> for ScopeRef<'a> {
     }
 }
 
-#[cfg(test)]
 impl<'a> From<&'a Span> for SpanRef<'a> {
     fn from(span: &'a Span) -> SpanRef<'a> {
         SpanRef {
@@ -139,7 +138,6 @@ impl<'a> From<&'a Span> for SpanRef<'a> {
     }
 }
 
-#[cfg(test)]
 impl<'a> From<&'a Event> for EventRef<'a> {
     fn from(event: &'a Event) -> EventRef<'a> {
         EventRef {
@@ -151,7 +149,6 @@ impl<'a> From<&'a Event> for EventRef<'a> {
     }
 }
 
-#[cfg(test)]
 impl<'a> From<&'a Link> for LinkRef<'a> {
     fn from(link: &'a Link) -> LinkRef<'a> {
         LinkRef {

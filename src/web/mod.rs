@@ -20,7 +20,7 @@ pub use notes::{as_partial, note, noting, with_warnings};
 pub use origin::{is_own_page, own_pages_only};
 pub use otlp::{OtlpFormat, OtlpRequest, Rejected, rpc_status};
 pub use params::Params;
-pub use slow::{SlowQueries, SlowQuery, note_slow_queries};
+pub use slow::{SlowQueries, SlowQuery, name_query, note_slow_queries};
 pub use status::{grpc_code, http_status};
 pub use stream::{Pieces, streamed};
 pub use tap::{Export, tapped};

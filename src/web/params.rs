@@ -1,5 +1,5 @@
 use super::body::{json_response, read_body};
-use super::slow::QueryText;
+use super::slow::name_query;
 use super::status::http_status;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -62,8 +62,8 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         }
         pairs.extend(form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned());
         let params = Params { pairs, headers: parts.headers };
-        if let (Some(slot), Some(text)) = (parts.extensions.get::<QueryText>(), params.get("query").or_else(|| params.get("q"))) {
-            slot.set(text);
+        if let Some(text) = params.get("query").or_else(|| params.get("q")) {
+            name_query(&parts.extensions, text);
         }
         Ok(params)
     }

@@ -1,6 +1,7 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::Extensions;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,13 @@ impl SlowQueries {
         let place = kept.partition_point(|other| other.took >= query.took);
         kept.insert(place, query);
         kept.truncate(KEPT_MAX);
+    }
+}
+
+/// Says what the text of the request's query is, for endpoints that do not take it from [`Params`](super::Params).
+pub fn name_query(extensions: &Extensions, text: &str) {
+    if let Some(slot) = extensions.get::<QueryText>() {
+        slot.set(text);
     }
 }
 

@@ -18,9 +18,11 @@ mod written;
 
 use super::patterns::Patterns;
 use super::spec::LogsSpec;
+use super::sql::LogTables;
 use super::tail::Tails;
 use crate::ingest::Door;
 use crate::model::Failure;
+use crate::query::sql::Tables;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::storage::View;
@@ -47,6 +49,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// What SQL may ask.
+    pub fn tables(&self) -> Arc<dyn Tables> {
+        Arc::new(LogTables(self.door.store().clone()))
+    }
+
     /// From now on what `door` accepts is followed, so there is one for a process.
     pub fn new(door: Arc<Door<LogsSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
         let tails = Tails::new(telemetry.clone());

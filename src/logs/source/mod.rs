@@ -4,7 +4,7 @@
 mod columns;
 mod streams;
 
-pub use columns::Columns;
+pub use columns::{Columns, Metadata};
 pub use streams::{Run, decode_streams, each_stream, kept_streams, matches};
 
 use super::erase::Eraser;

@@ -39,8 +39,10 @@ pub use status::About;
 use super::scrape::Board;
 use super::select::Querier;
 use super::spec::MetricsSpec;
+use super::sql::MetricTables;
 use super::writer::Writer;
 use crate::ingest::Door;
+use crate::query::sql::Tables;
 use crate::query::{Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
@@ -67,6 +69,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// What SQL may ask.
+    pub fn tables(&self) -> Arc<dyn Tables> {
+        Arc::new(MetricTables(self.door.store().clone()))
+    }
+
     /// Tells of the process.
     pub fn about(self, about: About) -> Api {
         Api { about: Arc::new(about), ..self }

@@ -91,7 +91,8 @@ impl Drop for MetricsHead {
     }
 }
 
-/// A head at one instant. It shares the buffers, which only grow, and sees no batch after its own last one.
+/// A head at one instant. Cheap to clone. It shares the buffers, which only grow, and sees no batch after its own last one.
+#[derive(Clone)]
 pub struct HeadSnapshot {
     registry: Arc<Registry>,
     buffers: Arc<RwLock<Buffers>>,

@@ -6,6 +6,7 @@ mod erase;
 pub(super) mod exemplars;
 pub(super) mod series;
 
+use super::METRIC_NAME;
 use super::head::SeriesBuffer;
 use super::promql::{Interval, SeriesData, Storage};
 use super::rows::Metadata;
@@ -15,7 +16,7 @@ use crate::model::{Labels, Matcher, TimeRange};
 use crate::query::{Context, QueryError};
 use crate::storage::View;
 use crate::storage::block::{Block, ReadError};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use block::block_newest;
@@ -41,16 +42,77 @@ pub struct SeriesFacts<'a> {
     pub metadata: Option<&'a Arc<Metadata>>,
 }
 
+/// Samples that a series is taken to have in a head, which does not tell.
+const HEAD_SAMPLES: u64 = 256;
+
+/// What blocks tell of the samples of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// About.
+    pub samples: u64,
+    /// Milliseconds since the epoch, both inclusive; empty if only heads have any.
+    pub times: Interval,
+}
+
+impl Default for Extent {
+    fn default() -> Extent {
+        Extent { samples: 0, times: Interval { from: i64::MAX, to: i64::MIN } }
+    }
+}
+
+impl Extent {
+    fn add(&mut self, row: &series::SeriesRow) {
+        self.samples += row.rows.end - row.rows.start + HISTOGRAM_SAMPLES * (row.hist_rows.end - row.hist_rows.start);
+        self.times = Interval { from: self.times.from.min(row.min_ts), to: self.times.to.max(row.max_ts) };
+    }
+}
+
+/// Samples whose memory a native histogram takes.
+const HISTOGRAM_SAMPLES: u64 = 32;
+
 /// Reads one View on behalf of one query.
 pub struct Querier {
-    view: View<MetricsSpec>,
+    view: Arc<View<MetricsSpec>>,
     context: Context,
     cache: Arc<SampleCache>,
 }
 
 impl Querier {
-    pub fn new(view: View<MetricsSpec>, context: Context, cache: Arc<SampleCache>) -> Querier {
-        Querier { view, context, cache }
+    pub fn new(view: impl Into<Arc<View<MetricsSpec>>>, context: Context, cache: Arc<SampleCache>) -> Querier {
+        Querier { view: view.into(), context, cache }
+    }
+
+    /// The same View for a part of the query: what it reserves is given back when the part is gone.
+    pub fn part(&self) -> Querier {
+        Querier { view: self.view.clone(), context: self.context.part(), cache: self.cache.clone() }
+    }
+
+    /// The names of the metrics that have series which satisfy the matchers and may have samples in the interval, each with
+    /// what is known of its samples.
+    pub fn extents(&self, matchers: &[Matcher], interval: Interval) -> Result<BTreeMap<String, Extent>, QueryError> {
+        let mut extents: BTreeMap<String, Extent> = BTreeMap::new();
+        for block in self.view.blocks_in(nanos(interval)) {
+            self.context.check()?;
+            let table = SeriesTable::of(block)?;
+            let rows = table.select(matchers).filter(|r| interval.overlaps(r.min_ts, r.max_ts));
+            let rows: Vec<&series::SeriesRow> = rows.collect();
+            for rows in rows.chunk_by(|a, b| a.labels.value(METRIC_NAME) == b.labels.value(METRIC_NAME)) {
+                let extent = extents.entry(rows[0].labels.value(METRIC_NAME).to_owned()).or_default();
+                rows.iter().for_each(|row| extent.add(row));
+            }
+        }
+        for head in &self.view.heads {
+            self.context.check()?;
+            head.series::<QueryError>(matchers, interval, |labels, _, _| {
+                let name = labels.value(METRIC_NAME);
+                match extents.get_mut(name) {
+                    Some(extent) => extent.samples += HEAD_SAMPLES,
+                    None => extents.entry(name.to_owned()).or_default().samples += HEAD_SAMPLES,
+                }
+                Ok(())
+            })?;
+        }
+        Ok(extents)
     }
 
     /// The deletes that hide samples of the block.

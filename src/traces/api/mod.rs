@@ -19,7 +19,9 @@ mod trace_by_id;
 use super::cache::Cache;
 use super::source::Sources;
 use super::spec::TracesSpec;
+use super::sql::TraceTables;
 use crate::ingest::Door;
+use crate::query::sql::Tables;
 use crate::query::{Context, Pool, QueryError};
 use crate::runtime::Clock;
 use crate::telemetry::QueryMetrics;
@@ -49,6 +51,11 @@ pub struct Api {
 const CACHE_SHARE: u64 = 4;
 
 impl Api {
+    /// What SQL may ask.
+    pub fn tables(&self) -> Arc<dyn Tables> {
+        Arc::new(TraceTables { store: self.door.store().clone(), cache: self.cache.clone() })
+    }
+
     pub fn new(door: Arc<Door<TracesSpec>>, pool: Pool, tenancy: Tenancy, clock: Arc<dyn Clock>, telemetry: QueryMetrics) -> Api {
         let cache = Arc::new(Cache::new(pool.memory_max_bytes() / CACHE_SHARE));
         Api { door, pool, tenancy, clock, telemetry, cache }
