@@ -8,8 +8,8 @@ use crate::runtime::{World, memory_total_bytes};
 /// 2026, before which nothing of this was written, in nanoseconds since the epoch.
 const EARLIEST: i64 = 1_767_225_600_000_000_000;
 
-/// What the process has been seen to take beyond `--memory`, in halves of it.
-const MEMORY_PEAK_HALVES: u64 = 3;
+/// What there should be for `--memory`, in quarters of it: the kernel needs room for what is read and written, too.
+const MEMORY_QUARTERS: u64 = 5;
 
 /// One line each.
 pub fn warnings(config: &Config, world: &World) -> Vec<String> {
@@ -27,13 +27,13 @@ pub fn warnings(config: &Config, world: &World) -> Vec<String> {
 }
 
 fn memory(planned: u64, total: u64) -> Option<String> {
-    let peak = planned.saturating_mul(MEMORY_PEAK_HALVES) / 2;
+    let peak = planned.saturating_mul(MEMORY_QUARTERS) / 4;
     let (planned, total_text) = (format_size(planned), format_size(total));
     (peak > total).then(|| {
         format!(
-            "--memory {planned}: this process may have {total_text} (the machine's RAM, or the limit of its cgroup), and takes up to one and a \
-             half times --memory under full load: it may be killed. Give it more, or say at most --memory {}",
-            format_size((total * 2 / MEMORY_PEAK_HALVES) >> 20 << 20)
+            "--memory {planned}: this process may have {total_text} (the machine's RAM, or the limit of its cgroup), which leaves too little for \
+             files and for others: it may be killed. Give it more, or say at most --memory {}",
+            format_size((total * 4 / MEMORY_QUARTERS) >> 20 << 20)
         )
     })
 }
@@ -62,10 +62,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_has_to_fit_with_its_peaks() {
+    fn memory_has_to_fit_with_room_to_spare() {
         const GIB: u64 = 1 << 30;
-        assert_eq!(memory(2 * GIB, 3 * GIB), None);
-        let text = memory(2 * GIB + 1, 3 * GIB).unwrap();
-        assert!(text.contains("--memory 2GiB") && text.contains("3GiB"), "{text}");
+        assert_eq!(memory(4 * GIB, 5 * GIB), None);
+        let text = memory(4 * GIB + 4, 5 * GIB).unwrap();
+        assert!(text.contains("at most --memory 4GiB") && text.contains("5GiB"), "{text}");
     }
 }
