@@ -3,12 +3,18 @@
 //!
 //! Requests are made once, before anything is measured. CPU time is this process's, user and system, all threads.
 
+#[path = "measure/cpu.rs"]
+mod cpu;
+#[path = "measure/disk.rs"]
+mod disk;
 #[path = "ingest/requests.rs"]
 mod requests;
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use cpu::cpu_time;
+use disk::size;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Request, StatusCode};
 use monocle::ingest::{Door, Limits};
@@ -25,7 +31,6 @@ use monocle::{logs, metrics, traces};
 use requests::{LINES, POINTS, Requests, SPANS};
 use std::error::Error;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower::ServiceExt;
@@ -99,12 +104,12 @@ impl Parts<'_> {
         let router = routes(Arc::new(door));
 
         let (wire_bytes, items) = (requests.bodies.iter().map(Bytes::len).sum(), requests.items);
-        let (wall, before) = (Instant::now(), cpu_time()?);
+        let (wall, before) = (Instant::now(), cpu_time("self")?);
         self.runtime.block_on(send(&router, requests.path, requests.bodies))?;
-        let (wall, cpu) = (wall.elapsed(), cpu_time()? - before);
-        let before = cpu_time()?;
+        let (wall, cpu) = (wall.elapsed(), cpu_time("self")? - before);
+        let before = cpu_time("self")?;
         store.cut()?;
-        let cut_cpu = cpu_time()? - before;
+        let cut_cpu = cpu_time("self")? - before;
         Ok(Row { signal: requests.signal, items, wire_bytes, cpu, wall, cut_cpu, block_bytes: size(&layout.blocks())? })
     }
 }
@@ -119,24 +124,6 @@ async fn send(router: &Router, path: &'static str, bodies: Vec<Bytes>) -> Result
         if status == StatusCode::OK && body.is_empty() { Ok(()) } else { Err(format!("{path}: {status} {body:?}").into()) }
     };
     stream::iter(bodies).map(one).buffer_unordered(CONNECTIONS).try_collect().await
-}
-
-/// User and system time of this process, from `/proc/self/stat`, in hundredths of a second.
-fn cpu_time() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The second field is the name in parentheses; fields 14 and 15 are the times.
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
-    Ok(Duration::from_millis(10 * ticks))
-}
-
-fn size(directory: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        bytes += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(bytes)
 }
 
 fn print(rows: &[Row]) -> Result<()> {

@@ -3,13 +3,30 @@
 //! Requests are made once, before anything is measured, and sent over several connections. Without `--url` it starts the
 //! built monocle on an empty directory, a fresh one for each signal unless they are sent `--together`. With `--url` it sends
 //! to whatever answers there; `--pid` and `--data` say what to measure.
+//!
+//! `--soak MINUTES --flag=--memory=512MiB --flag=--disk=2GiB` sends everything at once as fast as it is taken, asks meanwhile,
+//! and counts at the end: it fails when anything that was acknowledged is missing, or a budget was not kept.
 
+#[path = "load/connection.rs"]
+mod connection;
+#[path = "measure/cpu.rs"]
+mod cpu;
+#[path = "measure/disk.rs"]
+mod disk;
+#[path = "measure/memory.rs"]
+mod memory;
 #[path = "load/process.rs"]
 mod process;
 #[path = "ingest/requests.rs"]
 mod requests;
 #[path = "load/send.rs"]
 mod send;
+#[path = "load/soak.rs"]
+mod soak;
+#[path = "load/template.rs"]
+mod template;
+#[path = "load/watch.rs"]
+mod watch;
 
 use clap::{Parser, ValueEnum};
 use monocle::runtime::{Clock, SystemClock};
@@ -67,6 +84,9 @@ struct Arguments {
     /// POST this when all is sent and the server is idle, and measure until it is idle again.
     #[arg(long)]
     after: Option<String>,
+    /// Send all signals for so many minutes, and count at the end what is there.
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["url", "rate"])]
+    soak: Option<f64>,
     /// A flag of the monocle that is started, such as `--flag=--memory=512MiB`; may be repeated.
     #[arg(long = "flag", allow_hyphen_values = true)]
     flags: Vec<String>,
@@ -77,6 +97,10 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if let Some(minutes) = arguments.soak {
+        return soak::run(&runtime, arguments.transport, arguments.connections, minutes, &arguments.flags);
+    }
     let now = u64::try_from(SystemClock.now())?;
     let made = [
         (arguments.traces.div_ceil(SPANS), requests::traces as fn(u64, u64) -> Requests),
@@ -89,7 +113,6 @@ fn main() -> Result<()> {
     if all.is_empty() {
         return Err("nothing to send: give --traces, --logs or --metrics".into());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     print_head()?;
     let batches: Vec<Vec<Requests>> = if arguments.together { vec![all] } else { all.into_iter().map(|one| vec![one]).collect() };
     for batch in batches {

@@ -5,10 +5,16 @@
 //! `MONOCLE_BENCH_DATA` they stay in that directory and are used again. With `MONOCLE_BENCH_MERGE` the blocks are merged first,
 //! so that there is a token index. CPU time is this process's, all threads.
 
+#[path = "measure/cpu.rs"]
+mod cpu;
 #[path = "logql/data.rs"]
 mod data;
+#[path = "measure/disk.rs"]
+mod disk;
 
+use cpu::cpu_time;
 use data::{HOURS, Requests, START};
+use disk::size;
 use monocle::logs::logql::ast::Expr;
 use monocle::logs::logql::eval::{Direction, Engine, LogQuery, Stats, Steps, run_log, run_metric};
 use monocle::logs::logql::parse;
@@ -74,9 +80,9 @@ fn main() -> Result<()> {
     }
     let merge = std::env::var_os("MONOCLE_BENCH_MERGE").is_some();
     if merge && store.view(&tenant).blocks.iter().any(|b| b.meta().level == 0) {
-        let (started, before) = (Instant::now(), cpu_time()?);
+        let (started, before) = (Instant::now(), cpu_time("self")?);
         store.compact(&CompactConfig { bytes_max: PLENTY_BYTES, inputs_max: 24 })?;
-        let (cpu, took) = ((cpu_time()? - before).as_secs_f64(), started.elapsed().as_secs_f64());
+        let (cpu, took) = ((cpu_time("self")? - before).as_secs_f64(), started.elapsed().as_secs_f64());
         writeln!(std::io::stdout().lock(), "merged in {cpu:.1} CPU-s, {took:.1} s")?;
     }
     let view = store.view(&tenant);
@@ -119,7 +125,7 @@ fn open(home: &Path, clock: &Arc<dyn Clock>) -> Result<Store<LogsSpec>> {
 fn fill(store: &Store<LogsSpec>, tenant: &TenantId, bytes: u64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut requests = Requests::of(bytes);
-    let (mut cut, started, before) = (0, Instant::now(), cpu_time()?);
+    let (mut cut, started, before) = (0, Instant::now(), cpu_time("self")?);
     while let Some(rows) = requests.next() {
         let payload = Payload { kind: 3, encoding: 0, received_at: START, body: bytes::Bytes::new() };
         let batch = Batch { tenant: tenant.clone(), payload, rows, refusals: Refusals::default() };
@@ -134,7 +140,7 @@ fn fill(store: &Store<LogsSpec>, tenant: &TenantId, bytes: u64) -> Result<()> {
         std::io::stdout().lock(),
         "made {:.1} MB of lines in {:.1} CPU-s, {:.1} s",
         requests.raw_bytes as f64 / 1e6,
-        (cpu_time()? - before).as_secs_f64(),
+        (cpu_time("self")? - before).as_secs_f64(),
         started.elapsed().as_secs_f64()
     )?;
     Ok(())
@@ -144,9 +150,9 @@ fn fill(store: &Store<LogsSpec>, tenant: &TenantId, bytes: u64) -> Result<()> {
 fn measure(out: &mut impl Write, view: &View<LogsSpec>, name: &str, query: &str) -> Result<()> {
     let end = START + HOURS * 3_600 * SECOND;
     let expr = parse(query)?;
-    let (mut runs, started, before) = (0u32, Instant::now(), cpu_time()?);
+    let (mut runs, started, before) = (0u32, Instant::now(), cpu_time("self")?);
     let mut stats = Stats::default();
-    while runs == 0 || cpu_time()? - before < Duration::from_secs(1) && started.elapsed() < Duration::from_secs(5) {
+    while runs == 0 || cpu_time("self")? - before < Duration::from_secs(1) && started.elapsed() < Duration::from_secs(5) {
         let ctx = Context::new(TenantId::default_tenant(), Duration::from_secs(600), PLENTY_BYTES);
         let engine = Engine { view, ctx: &ctx, now: end };
         stats = Stats::default();
@@ -162,7 +168,7 @@ fn measure(out: &mut impl Write, view: &View<LogsSpec>, name: &str, query: &str)
         }
         runs += 1;
     }
-    let (cpu, wall) = ((cpu_time()? - before) / runs, started.elapsed() / runs);
+    let (cpu, wall) = ((cpu_time("self")? - before) / runs, started.elapsed() / runs);
     writeln!(
         out,
         "| {name} | `{query}` | {} | {} | {:.1} | {:.1} | {:.1} | {:.0} |",
@@ -174,22 +180,4 @@ fn measure(out: &mut impl Write, view: &View<LogsSpec>, name: &str, query: &str)
         stats.bytes as f64 / 1e6 / cpu.as_secs_f64().max(1e-9),
     )?;
     Ok(())
-}
-
-/// User and system time of this process, from `/proc/self/stat`, in hundredths of a second.
-fn cpu_time() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The second field is the name in parentheses; fields 14 and 15 are the times.
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
-    Ok(Duration::from_millis(10 * ticks))
-}
-
-fn size(directory: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        bytes += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(bytes)
 }

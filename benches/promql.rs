@@ -3,6 +3,9 @@
 //!
 //! Queries go through the HTTP handlers, on a pool of one thread; the times are the least of several runs with warm caches.
 
+#[path = "measure/memory.rs"]
+mod memory;
+
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -41,6 +44,9 @@ const DAY_START: u64 = 1_772_928_000;
 const DAY: u64 = 86_400;
 const PLENTY_BYTES: u64 = 16 << 30;
 const RUNS: usize = 7;
+/// What a query may hold: less than all values of the widest question take together.
+const QUERY_BYTES: u64 = 1 << 30;
+const WIDE_SERIES: u64 = 20_000;
 
 struct Server {
     _home: tempfile::TempDir,
@@ -64,7 +70,7 @@ impl Server {
         let store = Arc::new(Store::open(spec, Tier::new(world, layout), catalog, config, telemetry.store.clone())?);
         store.recover()?;
         let door = Door::new(store.clone(), clock.clone(), telemetry.ingest.clone(), Limits::default(), Budget::new(PLENTY_BYTES));
-        let pool = PoolConfig { parallel: 1, waiting_max: 1, timeout: Duration::from_secs(120), memory_max_bytes: PLENTY_BYTES };
+        let pool = PoolConfig { parallel: 1, waiting_max: 1, timeout: Duration::from_secs(120), memory_max_bytes: QUERY_BYTES };
         let api = Api::new(Arc::new(door), Pool::new(pool), Tenancy::Off, clock, telemetry.query.clone());
         Ok(Server { _home: home, store, router: query_routes(api.clone()).merge(otlp_routes(api)) })
     }
@@ -134,6 +140,18 @@ async fn day_in_a_block(server: &Server) -> Result<()> {
     Ok(())
 }
 
+/// Twenty thousand counters, a day of samples every five minutes.
+async fn wide_day_in_a_block(server: &Server) -> Result<()> {
+    for n in 0..DAY / 300 {
+        let one = |series: u64| point(vec![text("i", series.to_string())], DAY_START + n * 300, n * (series + 7));
+        for from in (0..WIDE_SERIES).step_by(5_000) {
+            server.send(vec![counter("w".to_owned(), (from..from + 5_000).map(one).collect())]).await?;
+        }
+    }
+    server.store.cut()?;
+    Ok(())
+}
+
 /// Series of a thousand names in the head, two samples each.
 async fn many_series(server: &Server, count: u64) -> Result<()> {
     for second in [DAY_START + DAY - 30, DAY_START + DAY - 15] {
@@ -157,25 +175,24 @@ fn encoded(query: &str) -> String {
     percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Resident bytes of this process.
-fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-    let kilobytes: u64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
-    Ok(kilobytes << 10)
-}
-
 fn main() -> Result<()> {
     let count: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(1_000_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = std::io::stdout().lock();
     runtime.block_on(async {
-        let empty = resident()?;
+        let empty = memory::resident("self")?.now;
         let server = Server::new()?;
         many_series(&server, count).await?;
         tokio::time::sleep(Duration::from_secs(12)).await;
-        let held = resident()? - empty;
-        writeln!(out, "| head of {count} series, two samples each | {} MB | {} B a series |", held >> 20, held / count)?;
+        let memory::Resident { now, peak } = memory::resident("self")?;
+        let held = now - empty;
+        writeln!(
+            out,
+            "| head of {count} series, two samples each | {} MB, {} at most | {} B a series |",
+            held >> 20,
+            (peak - empty) >> 20,
+            held / count
+        )?;
         for pattern in ["shop_requests_01.+", "shop_requests_(001|500)_total", ".+requests_9.+"] {
             let end = DAY_START + DAY;
             let query = encoded(&format!("count({{__name__=~\"{pattern}\"}})"));
@@ -185,7 +202,15 @@ fn main() -> Result<()> {
         drop(server);
         let server = Server::new()?;
         day_in_a_block(&server).await?;
-        for query in ["sum by (x) (rate(m_total[5m]))", "sum by (x) (m_total)", "max_over_time(m_total{i=\"7\"}[1h])"] {
+        for query in [
+            "sum by (x) (rate(m_total[5m]))",
+            "sum by (x) (m_total)",
+            "max_over_time(m_total{i=\"7\"}[1h])",
+            "sum(max_over_time(m_total{x=\"7\"}[1d]))",
+            "sum(quantile_over_time(0.9, m_total{x=\"7\"}[6h]))",
+            "sum(changes(m_total{x=\"7\"}[1d]))",
+            "m_total",
+        ] {
             let text = encoded(query);
             let path = format!("/api/v1/query_range?query={text}&start={DAY_START}&end={}&step=60", DAY_START + DAY - 1);
             let started = Instant::now();
@@ -194,6 +219,17 @@ fn main() -> Result<()> {
             let (warm, length) = server.time(&path).await?;
             let (cold, warm) = (cold.as_secs_f64() * 1e3, warm.as_secs_f64() * 1e3);
             writeln!(out, "| {query} over a day in blocks | {cold:.1} ms first, {warm:.1} ms warm | {length} B |")?;
+        }
+        drop(server);
+        let server = Server::new()?;
+        wide_day_in_a_block(&server).await?;
+        for query in ["sum(rate(w_total[15m]))", "topk(5, rate(w_total[15m]))", "rate(w_total[15m])"] {
+            let path = format!("/api/v1/query_range?query={}&start={DAY_START}&end={}&step=8", encoded(query), DAY_START + DAY - 1);
+            let started = Instant::now();
+            let answer = server.ask(&path).await.map_or_else(|e| e.to_string(), |body| format!("{} B", body.len()));
+            let (took, resident) = (started.elapsed().as_secs_f64(), memory::resident("self")?.now >> 20);
+            let answer: String = answer.chars().rev().take(150).collect::<Vec<_>>().into_iter().rev().collect();
+            writeln!(out, "| {query} of {WIDE_SERIES} series at 10,800 steps | {took:.1} s, {resident} MB resident | {answer} |")?;
         }
         Ok(())
     })

@@ -5,12 +5,15 @@
 //! CPU time is this process's, user and system, all threads; on two idle cores a query that runs on both takes half of it.
 //! Cold means that the store was just opened: nothing is parsed or decoded yet, but the files may be in the page cache.
 
+#[path = "measure/cpu.rs"]
+mod cpu;
 #[path = "traceql/shop.rs"]
 mod shop;
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use cpu::cpu_time;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use monocle::ingest::{Door, Limits};
@@ -153,15 +156,6 @@ async fn ask(router: &Router, question: &Question) -> Result<Bytes> {
     Ok(body)
 }
 
-/// User and system time of this process, from `/proc/self/stat`, in hundredths of a second.
-fn cpu_time() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The second field is the name in parentheses; fields 14 and 15 are the times.
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
-    Ok(Duration::from_millis(10 * ticks))
-}
-
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -191,7 +185,7 @@ fn main() -> Result<()> {
         let started = Instant::now();
         runtime.block_on(ask(&router, question))?;
         let cold = started.elapsed();
-        let before = cpu_time()?;
+        let before = cpu_time("self")?;
         let mut walls = Vec::new();
         let mut bytes = 0;
         for _ in 0..RUNS {
@@ -199,7 +193,7 @@ fn main() -> Result<()> {
             bytes = runtime.block_on(ask(&router, question))?.len();
             walls.push(started.elapsed());
         }
-        let cpu = (cpu_time()? - before) / RUNS as u32;
+        let cpu = (cpu_time("self")? - before) / RUNS as u32;
         walls.sort();
         let name = question.name;
         writeln!(

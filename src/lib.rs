@@ -2,7 +2,8 @@
 //!
 //! The rooms, from the bottom up (ARCHITECTURE.md has the map and the rules; `tests/tidy.rs` checks them):
 //! `model`, `runtime`, `telemetry` know nothing of each other's users; `storage` is the engine; `ingest`, `query` and
-//! `web` are the doors; `metrics`, `logs` and `traces` are one room a signal; `derive` makes metrics of spans; `server`, `config` and `cli` put all
+//! `web` are the doors; `metrics`, `logs` and `traces` are one room a signal; `derive` makes metrics of spans, `forward` sends on
+//! what came; `server`, `config` and `cli` put all
 //! together.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -10,6 +11,7 @@
 pub mod cli;
 pub mod config;
 pub mod derive;
+pub mod forward;
 pub mod ingest;
 pub mod logs;
 pub mod metrics;

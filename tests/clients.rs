@@ -8,6 +8,8 @@
 mod native;
 #[path = "clients/prometheus.rs"]
 mod prometheus;
+#[path = "clients/promtool.rs"]
+mod promtool;
 #[path = "clients/scrape.rs"]
 mod scrape;
 mod support;

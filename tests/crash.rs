@@ -54,7 +54,7 @@ fn every_acknowledged_item_survives_sigkill_and_none_is_doubled() {
         total += acknowledged;
         if round.is_multiple_of(3) {
             // Killed again while it replays.
-            let server = Server::spawn(home.path(), &["--cut-after", "300ms"]);
+            let server = Server::spawn(home.path(), &["--cut-after", "300ms"], &[]);
             std::thread::sleep(Duration::from_millis(random_below(80)));
             server.kill9();
         }

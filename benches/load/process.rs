@@ -1,5 +1,8 @@
 //! The server that is measured: started here, or running already.
 
+use crate::cpu::{TICK, cpu_time};
+use crate::disk::size;
+use crate::memory::resident;
 use crate::{Result, Transport};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,9 +13,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Idle is less than two ticks of CPU time in this long.
 const QUIET: Duration = Duration::from_secs(2);
-
-/// One tick of the times in `/proc/PID/stat`.
-const TICK: Duration = Duration::from_millis(10);
 
 /// An OTLP endpoint, the processes behind it and their directory.
 pub struct Target {
@@ -26,7 +26,7 @@ pub struct Target {
 /// A monocle of our own; it and its directory end with this.
 struct Own {
     child: Child,
-    prometheus: String,
+    addresses: serde_json::Value,
     _home: tempfile::TempDir,
 }
 
@@ -60,26 +60,34 @@ impl Target {
             .stderr(Stdio::inherit())
             .spawn()?;
         let pids = vec![child.id()];
-        let mut own = Own { child, prometheus: String::new(), _home: home };
-        let addresses = wait_ready(&data)?;
-        let address = |listener: &str| Ok::<_, String>(format!("http://{}", addresses[listener].as_str().ok_or("no such listener")?));
-        own.prometheus = address("prometheus")?;
-        let url = address(if transport == Transport::Http { "otlp_http" } else { "otlp_grpc" })?;
+        let mut own = Own { child, addresses: serde_json::Value::Null, _home: home };
+        own.addresses = wait_ready(&data)?;
+        let url = own.url(if transport == Transport::Http { "otlp_http" } else { "otlp_grpc" });
         Ok(Target { url, pids, data: Some(data), own: Some(own) })
     }
 
     /// Where our own is told to compact; `None` for a foreign one.
     pub fn compact_url(&self) -> Option<String> {
-        self.own.as_ref().map(|own| format!("{}/-/compact", own.prometheus))
+        self.own.as_ref().map(|own| format!("{}/-/compact", own.url("prometheus")))
+    }
+
+    /// The process and directory of our own; `None` for a foreign one.
+    pub fn own(&self) -> Option<(u32, PathBuf)> {
+        Some((self.own.as_ref()?.child.id(), self.data.clone()?))
+    }
+
+    /// The base URL of a listener of our own, by its key in `addresses.json`.
+    pub fn listener(&self, name: &str) -> Option<String> {
+        self.own.as_ref().map(|own| own.url(name))
     }
 
     pub fn usage(&self) -> Result<Usage> {
         let mut usage = Usage { disk: self.data.as_deref().map_or(Ok(0), size)?, ..Usage::default() };
         for pid in &self.pids {
-            usage.cpu += cpu_time(*pid)?;
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-            usage.resident += kibibytes(&status, "VmRSS:") << 10;
-            usage.resident_peak += kibibytes(&status, "VmHWM:") << 10;
+            usage.cpu += cpu_time(&pid.to_string())?;
+            let resident = resident(&pid.to_string())?;
+            usage.resident += resident.now;
+            usage.resident_peak += resident.peak;
         }
         Ok(usage)
     }
@@ -97,6 +105,12 @@ impl Target {
             before = now;
         }
         Ok(before)
+    }
+}
+
+impl Own {
+    fn url(&self, listener: &str) -> String {
+        format!("http://{}", self.addresses[listener].as_str().unwrap_or_default())
     }
 }
 
@@ -119,30 +133,4 @@ fn wait_ready(data: &Path) -> Result<serde_json::Value> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Err("monocle is not ready".into())
-}
-
-/// User and system time of a process.
-fn cpu_time(pid: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the name in parentheses; fields 14 and 15 are the times.
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<std::result::Result<u32, _>>()?;
-    Ok(TICK * ticks)
-}
-
-/// A line such as `VmRSS:  1234 kB`; 0 when it is not there, as in a process that has just ended.
-fn kibibytes(status: &str, name: &str) -> u64 {
-    let value = status.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
-}
-
-/// Bytes of all files below, as their lengths say. What goes away while it is counted counts nothing.
-fn size(directory: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(directory)? {
-        let Ok(entry) = entry else { continue };
-        let Ok(metadata) = entry.metadata() else { continue };
-        bytes += if metadata.is_dir() { size(&entry.path()).unwrap_or(0) } else { metadata.len() };
-    }
-    Ok(bytes)
 }

@@ -1,5 +1,12 @@
 //! A monocle of our own, seen from outside.
 
+#[path = "../measure/cpu.rs"]
+mod cpu;
+#[path = "../measure/memory.rs"]
+mod memory;
+
+use cpu::cpu_time;
+use memory::{Resident, resident};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,20 +64,13 @@ impl Server {
 
     /// User and system time of all threads.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
-        Ok(Duration::from_millis(10 * ticks))
+        Ok(cpu_time(&self.child.id().to_string())?)
     }
 
     /// Resident now and at most since [`Server::forget_peak`], MB.
     pub fn memory(&self) -> Result<(u64, u64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let value = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1000
-        };
-        Ok((value("VmRSS:"), value("VmHWM:")))
+        let Resident { now, peak } = resident(&self.child.id().to_string())?;
+        Ok((now / 1_000_000, peak / 1_000_000))
     }
 
     pub fn forget_peak(&self) -> Result<()> {

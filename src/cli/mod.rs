@@ -1,6 +1,7 @@
 //! The command line: `serve` (also when no command is given), `check-config`, `health`, and what looks after stored data:
 //! `verify`, `inspect`, `catalog rebuild`; and what describes the command line itself: `knobs`, `completions`.
 
+mod check;
 mod health;
 mod inspect;
 mod progress;
@@ -8,14 +9,15 @@ mod reference;
 mod verify;
 
 use crate::config::{Config, Mistakes, Settings, load_file};
-use crate::server;
-use clap::{Args, Parser, Subcommand};
+use crate::{forward, server};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "monocle", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "monocle", version, about, args_conflicts_with_subcommands = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -23,11 +25,29 @@ struct Cli {
     serve: Knobs,
 }
 
+/// What `--help` ends with.
+const FIRST_STEPS: &str = "\
+First steps:
+  monocle                                   take in, keep and answer; data goes to ./monocle-data
+  http://localhost:3000                     a page: what arrives, lines to paste, a button that sends a sample
+  export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+                                            what an application's OpenTelemetry SDK needs to send here
+  Grafana                                   data sources Prometheus, Loki and Tempo at http://localhost:9090, :3100, :3200
+
+  monocle --retention 7d --disk 50GiB       keep a week, in at most 50 GiB
+  monocle --listen 0.0.0.0                  be reached from other machines (nobody has to log in: put a proxy in front)
+  monocle --s3 s3://BUCKET/PREFIX           keep blocks in a bucket, too
+  monocle check-config                      every knob, its value and where that is from
+  curl -X POST http://localhost:9090/-/flush, then any Parquet reader on monocle-data/blocks
+
+A knob is a flag (--retention-logs 7d), a variable (MONOCLE_RETENTION_LOGS=7d) or a key of monocle.toml
+(retention-logs = \"7d\"); the first of them that is there counts. Exit codes: 1 a failure, 2 a mistake in the configuration.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Take in, keep and answer (the default)
     Serve(Knobs),
-    /// Say what is wrong with the configuration, or nothing
+    /// Say what is wrong with the configuration; if nothing is, show every knob, its value and where that is from
     CheckConfig(Knobs),
     /// Exit 0 if the monocle with this data directory is ready
     Health(Knobs),
@@ -73,8 +93,8 @@ enum CatalogCommand {
 
 #[derive(Args)]
 struct Knobs {
-    /// Configuration file [default: ./monocle.toml or /etc/monocle/monocle.toml, if there is one]
-    #[arg(long, env = "MONOCLE_CONFIG", value_name = "FILE")]
+    /// Configuration file, TOML [default: ./monocle.toml or /etc/monocle/monocle.toml, if there is one]
+    #[arg(long, env = "MONOCLE_CONFIG", help_heading = "Where", value_name = "FILE")]
     config: Option<String>,
     #[command(flatten)]
     settings: Settings,
@@ -85,17 +105,41 @@ type Action = Box<dyn FnOnce(Config) -> Result<(), String>>;
 impl Knobs {
     fn resolve(self) -> Result<Config, Mistakes> {
         let file = load_file(self.config.as_deref())?;
-        Config::resolve(&self.settings.or(file))
+        let mut config = Config::resolve(&Settings { exporter: exporter(), ..self.settings.or(file) })?;
+        config.warnings.extend(check::strange_variables());
+        Ok(config)
     }
+}
+
+/// The variables of OpenTelemetry's exporters. One that is not text is none.
+fn exporter() -> BTreeMap<String, String> {
+    let all = std::env::vars_os().filter_map(|(name, said)| Some((name.into_string().ok()?, said.into_string().ok()?)));
+    all.filter(|(name, _)| name.starts_with(forward::PREFIX)).collect()
+}
+
+/// The command line, with help that does not repeat the variable beside each flag: both follow from the name.
+fn command() -> clap::Command {
+    fn brief(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.hide_env(true)).mut_subcommands(brief)
+    }
+    brief(Cli::command())
 }
 
 /// Runs the program and returns its exit code: 0, 1 for a failure, 2 for a mistake in the configuration.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let (knobs, action): (Knobs, Action) = match cli.command {
         None => (cli.serve, Box::new(serve)),
         Some(Command::Serve(knobs)) => (knobs, Box::new(serve)),
-        Some(Command::CheckConfig(knobs)) => (knobs, Box::new(|_| Ok(()))),
+        Some(Command::CheckConfig(knobs)) => {
+            let said = matches.subcommand_matches("check-config").cloned().unwrap_or_default();
+            let file = knobs.config.clone();
+            (knobs, Box::new(move |config| print(check::report(&config, &said, file.as_deref()).as_bytes())))
+        }
         Some(Command::Health(knobs)) => (knobs, Box::new(health::check)),
         Some(Command::Verify(knobs)) => (knobs, Box::new(verify::check)),
         Some(Command::Catalog(CatalogCommand::Rebuild(knobs))) => (knobs, Box::new(verify::rebuild_catalog)),

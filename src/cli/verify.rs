@@ -1,14 +1,15 @@
 use super::progress::Progress;
 use crate::config::Config;
-use crate::runtime::{DirectoryLock, World};
+use crate::runtime::World;
+use crate::server::lock_directory;
 use crate::storage::catalog::Catalog;
 use crate::storage::layout::Layout;
 use crate::storage::rebuild::rebuild;
 use crate::storage::tier::Bucket;
-use crate::storage::verify::verify;
+use crate::storage::verify::{verify, verify_bucket};
 use std::io::{self, Write};
 
-/// Reads everything that is stored and says what is wrong with it. Works beside a running process, too.
+/// Reads everything that is stored, with `--s3` in the bucket, too, and says what is wrong with it. Works beside a running process, too.
 pub(super) fn check(config: Config) -> Result<(), String> {
     let (world, layout) = (World::real(), Layout::new(&config.data));
     if !world.disk.exists(&layout.catalog()) {
@@ -16,14 +17,19 @@ pub(super) fn check(config: Config) -> Result<(), String> {
     }
     let catalog = Catalog::open(&world, &layout).map_err(|e| e.to_string())?;
     let mut progress = Progress::new("verify");
-    let report = verify(&world, &layout, &catalog, |done, of| progress.bytes(done, of)).map_err(|e| e.to_string())?;
+    let mut report = verify(&world, &layout, &catalog, |done, of| progress.bytes(done, of)).map_err(|e| e.to_string())?;
+    if let Some(bucket) = config.bucket.as_ref().map(Bucket::connect).transpose().map_err(|e| e.to_string())? {
+        let mut progress = Progress::new("verify of the bucket");
+        verify_bucket(&catalog, &bucket, &mut report, |done, of| progress.bytes(done, of)).map_err(|e| e.to_string())?;
+    }
     let mut out = io::stdout();
     let lines =
         report.errors.iter().map(|line| format!("error: {line}\n")).chain(report.notes.iter().map(|line| format!("note: {line}\n")));
     let text: String = lines.collect();
     let summary = format!(
-        "{} blocks ({} MiB) and {} frames read, {} blocks only in the bucket; {} errors, {} notes\n",
+        "{} blocks here and {} in the bucket ({} MiB) and {} frames read, {} blocks only in the bucket; {} errors, {} notes\n",
         report.blocks,
+        report.remote_read,
         report.bytes >> 20,
         report.frames,
         report.remote,
@@ -40,8 +46,7 @@ pub(super) fn rebuild_catalog(config: Config) -> Result<(), String> {
     if !world.disk.exists(&layout.blocks()) {
         return Err(format!("{} does not exist: with --s3, `monocle serve` fills an empty directory by itself", layout.blocks().display()));
     }
-    let lock = DirectoryLock::take(&layout.lock()).map_err(|e| e.to_string())?;
-    let Some(_lock) = lock else { return Err(format!("data directory {} is in use by another monocle", config.data.display())) };
+    let _lock = lock_directory(&config.data).map_err(|e| e.to_string())?;
     let bucket = config.bucket.as_ref().map(Bucket::connect).transpose().map_err(|e| e.to_string())?;
     let mut progress = Progress::new("catalog rebuild");
     let rebuilt = rebuild(&world, &layout, bucket.as_ref(), |done, of| progress.count(done, of, "blocks")).map_err(|e| e.to_string())?;

@@ -31,14 +31,48 @@ pub fn load_file(named: Option<&str>) -> Result<Settings, Mistakes> {
 }
 
 /// Numbers and booleans are taken as their text, so that a port need not be quoted.
-fn parse(text: &str) -> Result<Settings, toml::de::Error> {
-    let mut table: toml::Table = toml::from_str(text)?;
-    for (_, value) in &mut table {
-        if let toml::Value::Integer(_) | toml::Value::Boolean(_) = value {
-            *value = toml::Value::String(value.to_string());
+fn parse(text: &str) -> Result<Settings, String> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|e| e.to_string())?;
+    let names = Settings::names();
+    let unknown: Vec<String> = table.keys().filter(|key| !names.contains(key)).map(|key| unknown_key(key, text, &names)).collect();
+    if !unknown.is_empty() {
+        return Err(unknown.join("; "));
+    }
+    for (key, value) in &mut table {
+        match value {
+            toml::Value::Integer(_) | toml::Value::Boolean(_) => *value = toml::Value::String(value.to_string()),
+            toml::Value::String(_) => {}
+            _ if TABLES.contains(&key.as_str()) => {}
+            _ => return Err(format!("{}{key} is text in quotes, a whole number, true or false", line_of(key, text))),
         }
     }
-    table.try_into()
+    table.try_into().map_err(|e: toml::de::Error| e.to_string().trim_end().to_owned())
+}
+
+/// What is said in tables.
+const TABLES: [&str; 2] = ["scrape", "tenants"];
+
+/// Where a key of the top level stands, as the beginning of a message.
+fn line_of(key: &str, text: &str) -> String {
+    let at = text.lines().position(|line| line.trim_start().trim_start_matches(['[', '"', ' ']).starts_with(key));
+    at.map(|at| format!("line {}: ", at + 1)).unwrap_or_default()
+}
+
+fn unknown_key(key: &str, text: &str, names: &[String]) -> String {
+    let line = line_of(key, text);
+    let advice = match nearest(key, names) {
+        Some(name) => format!("did you mean {name}?"),
+        None => "`monocle --help` lists them; here they are without their dashes".to_owned(),
+    };
+    format!("{line}there is no knob {key:?}: {advice}")
+}
+
+/// The name that `word` is most likely a slip of.
+pub fn nearest<'a>(word: &str, names: &'a [String]) -> Option<&'a str> {
+    const SIMILAR: f64 = 0.85;
+    let word = word.replace('_', "-").to_lowercase();
+    let ranked = names.iter().map(|name| (strsim::jaro_winkler(&word, name), name.as_str()));
+    ranked.filter(|(similar, _)| *similar >= SIMILAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -51,9 +85,13 @@ mod tests {
         assert_eq!(settings.otlp_http.as_deref(), Some("4418"));
         assert_eq!(settings.retention_logs.as_deref(), Some("7d"));
         assert_eq!(settings.admin.as_deref(), Some("true"));
+        let error = parse("otlp-http = 1\n\nretention_logs = \"7d\"\nhost = 1").unwrap_err();
+        assert!(error.contains("line 3: there is no knob \"retention_logs\": did you mean retention-logs?"), "{error}");
+        assert!(error.contains("line 4: there is no knob \"host\": `monocle --help`"), "{error}");
+        assert!(parse("otlp-http = 1\nloki = \"").unwrap_err().contains("line 2"));
+        assert!(parse("loki = [1]").unwrap_err().contains("line 1"));
         let tenants = parse("[tenants.acme]\nseries = 5000\nrate = \"off\"").unwrap().tenants.unwrap();
         assert_eq!((tenants["acme"].series.as_deref(), tenants["acme"].rate.as_deref()), (Some("5000"), Some("off")));
         assert!(parse("[tenants.acme]\nspeed = 1").is_err());
-        assert!(parse("retention_logs = \"7d\"").unwrap_err().to_string().contains("unknown field"));
     }
 }

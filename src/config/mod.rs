@@ -5,7 +5,7 @@ mod file;
 mod resolve;
 mod settings;
 
-pub use file::load_file;
+pub use file::{load_file, nearest};
 pub use resolve::{Config, Endpoint, Listeners};
 pub use settings::Settings;
 

@@ -2,13 +2,13 @@ use super::{Mistakes, Settings};
 use crate::ingest::{AllLimits, TenantLimits};
 use crate::metrics::scrape;
 use crate::model::TenantId;
-use crate::model::number::parse_size;
+use crate::model::number::{format_size, parse_size};
 use crate::model::time::parse_prometheus_duration;
 use crate::runtime::memory_total_bytes;
 use crate::storage::tier::BucketConfig;
 use crate::storage::wal::SyncMode;
 use crate::web::{Origins, Tenancy};
-use crate::{derive, traces};
+use crate::{derive, forward, traces};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -33,6 +33,7 @@ pub struct Config {
     pub traces: traces::Limits,
     pub derive: derive::Config,
     pub scrape: scrape::Config,
+    pub forward: forward::Config,
     pub tails_max: usize,
     pub delete_cancel_within: Duration,
     pub tenancy: Tenancy,
@@ -43,6 +44,10 @@ pub struct Config {
     pub admin: bool,
     pub log_json: bool,
     pub log_filter: String,
+    /// Every knob with its value, in words, in the order of the definition.
+    pub effective: Vec<(String, String)>,
+    /// What is allowed, and probably not meant.
+    pub warnings: Vec<String>,
 }
 
 /// Where a listener binds; `None` is off.
@@ -86,8 +91,9 @@ const GIB: u64 = 1 << 30;
 
 impl Config {
     pub fn resolve(settings: &Settings) -> Result<Config, Mistakes> {
-        let mut r = Resolver { mistakes: Vec::new() };
-        let host = settings.listen.clone().unwrap_or_else(|| "127.0.0.1".into());
+        let mut r = Resolver::default();
+        let data = r.text("data", &settings.data, "./monocle-data");
+        let host = r.text("listen", &settings.listen, "127.0.0.1");
         let mut at = |knob, said: &Option<String>, default: &str| r.endpoint(knob, said.as_deref().unwrap_or(default), &host);
         let listeners = Listeners {
             otlp_grpc: at("otlp-grpc", &settings.otlp_grpc, "4317"),
@@ -101,15 +107,16 @@ impl Config {
             jaeger_http: at("jaeger-http", &settings.jaeger_http, "off"),
             jaeger_grpc: at("jaeger-grpc", &settings.jaeger_grpc, "off"),
         };
+        r.no_port_twice(&listeners);
         let tenancy = r.word("tenancy", &settings.tenancy, &[("off", Tenancy::Off), ("header", Tenancy::Header)]);
         let scrape = scraped(&mut r, settings, &listeners, tenancy);
-        let mut keep =
-            |knob, said: &Option<String>, default: &str| r.retention(knob, said.as_ref().or(settings.retention.as_ref()), default);
-        let config = Config {
+        let forward = forwarded(&mut r, settings);
+        let mut keep = |knob, said: &Option<String>, default: &str| r.retention(knob, said, &settings.retention, default);
+        let mut config = Config {
             retention_metrics: keep("retention-metrics", &settings.retention_metrics, "395d"),
             retention_logs: keep("retention-logs", &settings.retention_logs, "30d"),
             retention_traces: keep("retention-traces", &settings.retention_traces, "30d"),
-            data: settings.data.clone().unwrap_or_else(|| "./monocle-data".into()).into(),
+            data: data.into(),
             listeners,
             memory_bytes: r.size("memory", &settings.memory, (memory_total_bytes() / 4).clamp(256 * MIB, 2 * GIB), 64 * MIB),
             disk_bytes: r.size("disk", &settings.disk, 20 * GIB, 256 * MIB),
@@ -119,16 +126,21 @@ impl Config {
             traces: trace_limits(&mut r, settings),
             derive: derived(&mut r, settings),
             scrape,
+            forward,
             tails_max: usize::try_from(r.count("tails-max", &settings.tails_max, 10)).unwrap_or(usize::MAX),
             delete_cancel_within: r.duration("delete-cancel-within", &settings.delete_cancel_within, "1d"),
             tenancy,
             tenants: Arc::new(tenant_limits(&mut r, settings)),
-            cors: r.origins(settings.web_cors_origin.as_deref()),
+            cors: r.origins(&settings.web_cors_origin),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
             admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
-            log_filter: settings.log.clone().unwrap_or_else(|| "info,object_store=warn".into()),
+            log_filter: r.text("log", &settings.log, "info,object_store=warn"),
+            effective: Vec::new(),
+            warnings: Vec::new(),
         };
+        config.effective = r.effective;
+        config.warnings = r.warnings;
         if r.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(r.mistakes)) }
     }
 }
@@ -147,8 +159,11 @@ fn trace_limits(r: &mut Resolver, settings: &Settings) -> traces::Limits {
 
 fn tenant_limits(r: &mut Resolver, settings: &Settings) -> AllLimits {
     let limit = |r: &mut Resolver, knob: &str, said: Option<&String>, others: Option<u64>| match said.map(String::as_str) {
-        None => others,
-        Some("off") => None,
+        None | Some("off") => {
+            let limit = if said.is_some() { None } else { others };
+            r.note(knob, limit.map_or_else(|| "off".to_owned(), |limit| limit.to_string()));
+            limit
+        }
         Some(_) if knob.ends_with("rate") => Some(r.size(knob, &said.cloned(), 1, 1)),
         Some(_) => Some(r.count(knob, &said.cloned(), 1)),
     };
@@ -175,7 +190,8 @@ fn tenant_limits(r: &mut Resolver, settings: &Settings) -> AllLimits {
 
 fn derived(r: &mut Resolver, settings: &Settings) -> derive::Config {
     let default = derive::Config::default();
-    let names = settings.derive_dimensions.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let names = r.text("derive-dimensions", &settings.derive_dimensions, "");
+    let names = names.split(',').map(str::trim);
     let series = r.count("derive-max-series", &settings.derive_max_series, default.series_max as u64);
     derive::Config {
         enabled: r.word("derive", &settings.derive, &[("on", true), ("off", false)]),
@@ -195,13 +211,64 @@ fn scraped(r: &mut Resolver, settings: &Settings, listeners: &Listeners, tenancy
     scrape::Config::read(tables, interval, tenancy == Tenancy::Header, own.then_some(address), &mut r.mistakes)
 }
 
-/// Collects mistakes while it reads values; a value with a mistake is replaced by any valid one, and never used.
+fn forwarded(r: &mut Resolver, settings: &Settings) -> forward::Config {
+    let wanted = r.word("forward", &settings.forward, &[("", None), ("on", Some(true)), ("off", Some(false))]);
+    if wanted == Some(false) {
+        return forward::Config::default();
+    }
+    let config = forward::Config::read(&settings.exporter, &mut r.mistakes, &mut r.warnings);
+    if wanted == Some(true) && config.targets.is_empty() {
+        r.mistakes.push("--forward on: OTEL_EXPORTER_OTLP_ENDPOINT (or that of one signal) has to say where to".into());
+    }
+    config
+}
+
+/// Collects mistakes while it reads values, and what the values are; a value with a mistake is replaced by any valid one, and
+/// never used.
+#[derive(Default)]
 struct Resolver {
     mistakes: Vec<String>,
+    warnings: Vec<String>,
+    effective: Vec<(String, String)>,
 }
 
 impl Resolver {
+    fn note(&mut self, knob: &str, value: String) {
+        self.effective.push((knob.to_owned(), value));
+    }
+
+    fn text(&mut self, knob: &str, said: &Option<String>, default: &str) -> String {
+        let text = said.clone().unwrap_or_else(|| default.to_owned());
+        self.note(knob, text.clone());
+        text
+    }
+
+    /// Two listeners cannot have one port, but for 0, which is a free one.
+    fn no_port_twice(&mut self, listeners: &Listeners) {
+        let l = listeners;
+        let all = [
+            &l.otlp_grpc,
+            &l.otlp_http,
+            &l.prometheus,
+            &l.loki,
+            &l.tempo,
+            &l.web,
+            &l.otel_health,
+            &l.zipkin,
+            &l.jaeger_http,
+            &l.jaeger_grpc,
+        ];
+        let bound: Vec<&Endpoint> = all.into_iter().flatten().filter(|endpoint| endpoint.port != 0).collect();
+        for (at, endpoint) in bound.iter().enumerate() {
+            if let Some(other) = bound[..at].iter().find(|other| (&other.host, other.port) == (&endpoint.host, endpoint.port)) {
+                let (knob, other) = (endpoint.knob, other.knob);
+                self.mistakes.push(format!("--{knob}: {endpoint} is what --{other} has; give it another port, or off"));
+            }
+        }
+    }
+
     fn endpoint(&mut self, knob: &'static str, said: &str, host: &str) -> Option<Endpoint> {
+        self.note(knob, said.to_owned());
         if said == "off" {
             return None;
         }
@@ -219,6 +286,9 @@ impl Resolver {
     fn bucket(&mut self, settings: &Settings) -> Option<BucketConfig> {
         let path_style = self.word("s3-path-style", &settings.s3_path_style, &[("", None), ("true", Some(true)), ("false", Some(false))]);
         let endpoint = settings.s3_endpoint.clone();
+        self.text("s3", &settings.s3, "");
+        self.text("s3-endpoint", &settings.s3_endpoint, "");
+        self.text("s3-region", &settings.s3_region, "");
         if let Some(endpoint) = endpoint.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             self.mistakes.push(format!("--s3-endpoint: expected http://… or https://…, got {endpoint:?}"));
         }
@@ -235,40 +305,52 @@ impl Resolver {
         found.map(|bucket| BucketConfig { endpoint, region: settings.s3_region.clone(), path_style, ..bucket })
     }
 
-    fn origins(&mut self, said: Option<&str>) -> Option<Origins> {
-        let read = Origins::new(said?);
+    fn origins(&mut self, said: &Option<String>) -> Option<Origins> {
+        let text = self.text("web-cors-origin", said, "");
+        let read = Origins::new(said.as_ref().map(|_| text.as_str())?);
         if let Err(error) = &read {
             self.mistakes.push(format!("--web-cors-origin: {error}"));
         }
         read.ok()
     }
 
-    fn retention(&mut self, knob: &str, said: Option<&String>, default: &str) -> Option<Duration> {
-        let said = said.map_or(default, String::as_str);
-        if said == "off" { None } else { Some(self.positive(knob, said, " or off")) }
+    /// The signal's own knob, or the one for all.
+    fn retention(&mut self, knob: &str, own: &Option<String>, all: &Option<String>, default: &str) -> Option<Duration> {
+        let (named, said) = match (own, all) {
+            (Some(said), _) => (knob, said.as_str()),
+            (None, Some(said)) => ("retention", said.as_str()),
+            (None, None) => (knob, default),
+        };
+        self.note(knob, said.to_owned());
+        if said == "off" { None } else { Some(self.positive(named, said, " or off")) }
     }
 
     fn duration(&mut self, knob: &str, said: &Option<String>, default: &str) -> Duration {
-        self.positive(knob, said.as_deref().unwrap_or(default), "")
+        let said = self.text(knob, said, default);
+        self.positive(knob, &said, "")
     }
 
     fn positive(&mut self, knob: &str, said: &str, or: &str) -> Duration {
         match parse_prometheus_duration(said) {
             Some(nanos) if nanos > 0 => Duration::from_nanos(nanos.unsigned_abs()),
             _ => {
-                self.mistakes.push(format!("--{knob}: expected a duration such as 30d or 1h30m{or}, got {said:?}"));
+                let mistake = format!("--{knob}: expected a duration such as 30d or 1h30m{or}, got {said:?}");
+                // One knob may stand for three.
+                if !self.mistakes.contains(&mistake) {
+                    self.mistakes.push(mistake);
+                }
                 Duration::from_secs(1)
             }
         }
     }
 
     fn size(&mut self, knob: &str, said: &Option<String>, default: u64, min: u64) -> u64 {
+        self.note(knob, said.clone().unwrap_or_else(|| format_size(default)));
         let Some(said) = said else { return default };
         match parse_size(said) {
             Some(bytes) if bytes >= min => bytes,
             Some(_) => {
-                let least = if min < MIB { format!("{min} B") } else { format!("{}MiB", min / MIB) };
-                self.mistakes.push(format!("--{knob}: at least {least} is needed, got {said:?}"));
+                self.mistakes.push(format!("--{knob}: at least {} is needed, got {said:?}", format_size(min)));
                 default
             }
             None => {
@@ -280,6 +362,7 @@ impl Resolver {
 
     /// A whole number above zero.
     fn count(&mut self, knob: &str, said: &Option<String>, default: u64) -> u64 {
+        self.note(knob, said.clone().unwrap_or_else(|| default.to_string()));
         let Some(said) = said else { return default };
         said.parse().ok().filter(|n| *n > 0).unwrap_or_else(|| {
             self.mistakes.push(format!("--{knob}: expected a whole number above zero, got {said:?}"));
@@ -289,12 +372,13 @@ impl Resolver {
 
     /// The first choice is the default.
     fn word<T: Copy>(&mut self, knob: &str, said: &Option<String>, choices: &[(&str, T)]) -> T {
+        self.text(knob, said, choices[0].0);
         let chosen = match said {
             Some(said) => choices.iter().find(|(word, _)| word == said),
             None => choices.first(),
         };
         if chosen.is_none() {
-            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).filter(|word| !word.is_empty()).collect();
             let said = said.as_deref().unwrap_or_default();
             self.mistakes.push(format!("--{knob}: expected one of {}, got {said:?}", words.join(", ")));
         }
@@ -335,9 +419,44 @@ mod tests {
             ..Settings::default()
         };
         let text = Config::resolve(&said).unwrap_err().to_string();
-        for word in ["--retention-logs", "--memory", "--wal-sync", "--loki"] {
-            assert!(text.contains(word), "{text}");
+        for word in ["--retention:", "--memory", "--wal-sync", "--loki"] {
+            assert_eq!(text.matches(word).count(), 1, "{word} in {text}");
         }
+    }
+
+    #[test]
+    fn two_listeners_do_not_share_a_port() {
+        let at = |loki: &str, tempo: &str| {
+            Config::resolve(&Settings { loki: Some(loki.into()), tempo: Some(tempo.into()), ..Settings::default() })
+        };
+        let text = at("9090", "3200").unwrap_err().to_string();
+        assert!(text.contains("--loki: 127.0.0.1:9090 is what --prometheus has"), "{text}");
+        assert!(at("0", "0").is_ok() && at("[::1]:9090", "3200").is_ok());
+    }
+
+    #[test]
+    fn every_knob_has_its_value() {
+        let config = Config::resolve(&Settings { retention: Some("7d".into()), ..Settings::default() }).unwrap();
+        let of = |knob: &str| config.effective.iter().find(|(of, _)| *of == knob).map(|(_, value)| value.as_str());
+        // Told by what they set, or in the file only.
+        let told = Settings::names().into_iter().filter(|name| !["retention", "scrape", "tenants"].contains(&name.as_str()));
+        let missing: Vec<String> = told.filter(|name| of(name).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!((of("retention-logs"), of("disk"), of("otlp-http")), (Some("7d"), Some("20GiB"), Some("4318")));
+        let twice = config.effective.iter().enumerate().find(|(at, (knob, _))| config.effective[..*at].iter().any(|(k, _)| k == knob));
+        assert_eq!(twice, None);
+    }
+
+    #[test]
+    fn forwarding_can_be_asked_for_and_forbidden() {
+        let with = |forward: Option<&str>, endpoint: Option<&str>| {
+            let exporter = endpoint.map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url.to_owned())).into_iter().collect();
+            let config = Config::resolve(&Settings { forward: forward.map(str::to_owned), exporter, ..Settings::default() });
+            config.map(|c| c.forward.targets.len()).map_err(|e| e.to_string())
+        };
+        assert_eq!((with(None, None), with(None, Some("http://v:4318")), with(Some("off"), Some("nonsense"))), (Ok(0), Ok(3), Ok(0)));
+        assert!(with(Some("on"), None).unwrap_err().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        assert!(with(None, Some("v:4318")).unwrap_err().contains("http://HOST:PORT"));
     }
 
     #[test]

@@ -42,15 +42,9 @@ pub fn json_float(v: f64) -> String {
     }
 }
 
-/// Go's `%g` with the shortest precision: exponent form iff the decimal exponent is < -4 or >= 21.
+/// Go's `FormatFloat(v, 'g', -1, 64)`, which `%g` and `%v` print, and the text formats of Prometheus and OpenMetrics have:
+/// exponent form iff the decimal exponent is < -4 or >= 6.
 pub fn general_float(v: f64) -> String {
-    let abs = v.abs();
-    if v.is_finite() && abs != 0.0 && !(1e-4..1e21).contains(&abs) { exponent_float(v) } else { plain_float(v) }
-}
-
-/// A sample in the text formats of Prometheus and OpenMetrics: Go's `FormatFloat(v, 'g', -1, 64)`, exponent form iff the
-/// decimal exponent is < -4 or >= 6.
-pub fn exposition_float(v: f64) -> String {
     let abs = v.abs();
     if v.is_finite() && abs != 0.0 && !(1e-4..1e6).contains(&abs) { exponent_float(v) } else { plain_float(v) }
 }
@@ -75,6 +69,16 @@ pub fn parse_size(text: &str) -> Option<u64> {
     count.checked_mul(u64::pow(*base, *power))
 }
 
+/// For people: whole where it is a whole number of a unit, else with one decimal, as in `1.9GiB`.
+pub fn format_size(bytes: u64) -> String {
+    let units = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) if bytes.is_multiple_of(size) => format!("{}{unit}", bytes / size),
+        Some((unit, size)) => format!("{:.1}{unit}", bytes as f64 / size as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,10 +93,9 @@ mod tests {
         assert_eq!(sample_float(f64::INFINITY), "+Inf");
         assert_eq!(json_float(1e-7), "1e-7");
         assert_eq!(json_float(f64::NAN), "NaN");
-        assert_eq!(general_float(0.00001), "1e-05");
         assert_eq!(plain_float(1e-7), "0.0000001");
         assert_eq!(
-            [999_999.5, 1e6, -1_234_567.0, 0.0001, 0.00001].map(exposition_float),
+            [999_999.5, 1e6, -1_234_567.0, 0.0001, 0.00001].map(general_float),
             ["999999.5", "1e+06", "-1.234567e+06", "0.0001", "1e-05"]
         );
     }
@@ -102,6 +105,10 @@ mod tests {
         assert_eq!(parse_size("512MiB"), Some(512 << 20));
         assert_eq!(parse_size("1 GB"), Some(1_000_000_000));
         assert_eq!(parse_size("7"), Some(7));
+        for size in ["512MiB", "20GiB", "7B", "3TiB"] {
+            assert_eq!(format_size(parse_size(size).unwrap()), size);
+        }
+        assert_eq!((format_size(1_999_999_999).as_str(), format_size(5_000_000).as_str()), ("1.9GiB", "4.8MiB"));
         for bad in ["", "x", "1.5GiB", "1XB", "99999999999TiB"] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }

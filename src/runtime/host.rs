@@ -1,5 +1,6 @@
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Memory this process may use, in bytes: the limit of its cgroup if there is one, else the machine's RAM; 1 GiB if
@@ -22,18 +23,35 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Whose rights this process has, where it can be told: the owner of what the kernel shows of it.
+pub fn user_id() -> Option<u32> {
+    fs::metadata("/proc/self").ok().map(|own| own.uid())
+}
+
 /// Holds a data directory for this process; released when dropped, or when the process dies.
 pub struct DirectoryLock {
     _file: File,
 }
 
+/// Another process holds it: its number, if it has written one.
+pub struct Taken(pub Option<u32>);
+
 impl DirectoryLock {
-    /// `None` if another process holds it.
-    pub fn take(path: &Path) -> io::Result<Option<DirectoryLock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    /// The file has the number of the process that holds it, for people.
+    pub fn take(path: &Path) -> io::Result<Result<DirectoryLock, Taken>> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(DirectoryLock { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Ok(()) => {
+                file.set_len(0)?;
+                // The lock counts, not what stands in the file: a full disk is no reason not to start.
+                let _ = file.write_all(std::process::id().to_string().as_bytes());
+                Ok(Ok(DirectoryLock { _file: file }))
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let read = file.read_to_string(&mut text);
+                Ok(Err(Taken(read.ok().and_then(|_| text.trim().parse().ok()))))
+            }
             Err(fs::TryLockError::Error(e)) => Err(e),
         }
     }

@@ -9,6 +9,7 @@ mod memory;
 #[cfg(test)]
 pub mod memory_disk;
 mod metered;
+mod pace;
 mod tasks;
 
 use std::io;
@@ -18,9 +19,10 @@ use std::sync::Arc;
 pub use budget::{Budget, Reservation};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
-pub use host::{DirectoryLock, cores, hostname, memory_total_bytes, read_text, working_directory};
+pub use host::{DirectoryLock, Taken, cores, hostname, memory_total_bytes, read_text, user_id, working_directory};
 pub use memory::{Memory, MemoryUse, Pressure, Purpose, Shrink, give_back_freed};
 pub use metered::MeteredDisk;
+pub use pace::{Pace, Rate};
 pub use tasks::{Shutdown, Tasks};
 
 /// The parts of the world that storage needs, handed down from `server`.

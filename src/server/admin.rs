@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use std::sync::Arc;
 
 type Rooms = Arc<[Room]>;
@@ -17,6 +17,11 @@ pub(super) fn health_routes(rooms: Rooms) -> Router {
     Router::new().route("/ready", get(ready)).with_state(rooms)
 }
 
+/// The Collector's own health check asks at the root of its port, that of otel-lgtm at `/ready`.
+pub(super) fn collector_health_routes(rooms: Rooms) -> Router {
+    health_routes(rooms.clone()).merge(Router::new().route("/", get(ready)).with_state(rooms))
+}
+
 /// Health in the forms of Prometheus, Loki and Tempo, our own metrics, and what an operator may do.
 pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) -> Router {
     let admin = if admin_allowed {
@@ -24,7 +29,14 @@ pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) ->
     } else {
         Router::new().route("/-/flush", post(forbidden)).route("/-/compact", post(forbidden))
     };
-    let metrics = get(move || async move { ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.expose()) });
+    let metrics = get(move |headers: HeaderMap| async move {
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
+        if accepted.into_iter().any(|accepted| accepted.contains("application/openmetrics-text")) {
+            ([(header::CONTENT_TYPE, OPENMETRICS)], telemetry.expose())
+        } else {
+            ([(header::CONTENT_TYPE, PLAIN)], telemetry.expose_plain())
+        }
+    });
     Router::new()
         .route("/ready", get(ready))
         .route("/-/ready", get(prometheus_ready))
@@ -37,6 +49,7 @@ pub(super) fn routes(rooms: Rooms, telemetry: Telemetry, admin_allowed: bool) ->
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 fn all_ready(rooms: &Rooms) -> bool {
     rooms.iter().all(|room| room.engine.is_ready())

@@ -8,7 +8,7 @@ use crate::runtime::{Shutdown, World};
 use crate::storage::block::BlockId;
 use crate::storage::catalog::{Binding, Catalog};
 use crate::storage::layout::Layout;
-use crate::storage::tier::{Bucket, Tier, attach};
+use crate::storage::tier::{Bucket, BucketError, OwnerError, Tier, attach};
 use crate::telemetry::Telemetry;
 use std::collections::HashSet;
 use std::io;
@@ -77,5 +77,37 @@ pub(super) async fn close(rooms: Arc<[Room]>, tier: Tier, catalog: Arc<Catalog>,
     if tokio::time::timeout(limit, work).await.is_err() {
         late.request();
         tracing::warn!("stopping before the last blocks are in the bucket");
+    }
+}
+
+/// What the operator can do about a bucket that does not do as it should, by the codes that S3 gives.
+/// Source: Amazon S3 API reference, "Error responses".
+pub(super) fn what_to_do(error: &BucketError) -> &'static str {
+    let text = match error {
+        BucketError::Refused(text) | BucketError::Unavailable(text) => text.as_str(),
+        _ => return "",
+    };
+    let known = [
+        ("NoSuchBucket", ". There is no such bucket: create it, or mend the name in --s3"),
+        ("InvalidAccessKeyId", ". The key is not known there: look at AWS_ACCESS_KEY_ID (and --s3-endpoint)"),
+        ("SignatureDoesNotMatch", ". The secret does not belong to the key: look at AWS_SECRET_ACCESS_KEY"),
+        ("RequestTimeTooSkewed", ". The clocks differ by more than 15 minutes: set this machine's, or start a time service"),
+        ("AuthorizationHeaderMalformed", ". The bucket is in another region: --s3-region names it"),
+        ("PermanentRedirect", ". The bucket is in another region: --s3-region names it"),
+        ("IllegalLocationConstraint", ". The bucket is in another region: --s3-region names it"),
+        ("ExpiredToken", ". The credentials have expired: give new AWS_… variables"),
+        ("AccessDenied", ". The key may not do this: it has to list, read, write and delete below the prefix"),
+        ("redirect", ". The bucket may be in another region: --s3-region names it"),
+        ("(Connect)", ". Nothing answers there: look at --s3-endpoint, and whether that server runs"),
+        ("onnection refused", ". Nothing answers there: look at --s3-endpoint, and whether that server runs"),
+    ];
+    let found = known.into_iter().find(|(code, _)| text.contains(code));
+    found.map_or(". Look at --s3, --s3-endpoint, --s3-region and the AWS_… variables with the keys", |(_, advice)| advice)
+}
+
+pub(super) fn what_to_do_about(error: &OwnerError) -> &'static str {
+    match error {
+        OwnerError::Bucket(error) => what_to_do(error),
+        _ => "",
     }
 }

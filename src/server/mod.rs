@@ -1,7 +1,10 @@
 //! Builds the parts in order, and stops them in reverse.
 
 mod admin;
+mod advice;
 mod bucket;
+mod connections;
+mod directory;
 mod listener;
 mod memory;
 mod page;
@@ -11,9 +14,10 @@ mod sql;
 mod status;
 
 use crate::config::{Config, Endpoint};
+use crate::forward::Forwarder;
 use crate::query::sql::Sql;
 use crate::query::{Pool, PoolConfig};
-use crate::runtime::{Budget, DirectoryLock, Memory, Purpose, Shrink, Tasks, World, cores};
+use crate::runtime::{Budget, Memory, Purpose, Shrink, Tasks, World, cores};
 use crate::storage::block::KeptParts;
 use crate::storage::catalog::{Catalog, CatalogError};
 use crate::storage::layout::Layout;
@@ -21,10 +25,12 @@ use crate::storage::maintenance::{CollectError, DiskRoom, collect_orphans};
 use crate::storage::tier::{self, BucketError, OwnerError, UploadError};
 use crate::telemetry::Telemetry;
 use crate::web::SlowQueries;
-use listener::{BindError, Bound};
+pub use advice::warnings;
+pub use directory::{DirectoryError, lock_directory};
+use listener::{BindErrors, Bound, Kind};
 use rooms::{Built, Room};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,21 +40,23 @@ pub enum ServeError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Bind(#[from] BindErrors),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Collect(#[from] CollectError),
     #[error("some blocks of this data directory are only in {0}: start with --s3 {0}")]
     BucketNeeded(String),
-    #[error("--s3: {0}")]
+    #[error("--s3: {0}{advice}", advice = bucket::what_to_do(.0))]
     Bucket(#[from] BucketError),
-    #[error("--s3: {0}")]
+    #[error("--s3: {0}{advice}", advice = bucket::what_to_do_about(.0))]
     Owner(#[from] OwnerError),
     #[error("--s3: {0}")]
     Upload(#[from] UploadError),
-    #[error("data directory {0} is in use by another monocle")]
-    InUse(PathBuf),
+    #[error("{0}")]
+    Forward(String),
     #[error("{0}")]
     Recovery(String),
     #[error("not everything was flushed in time; the write-ahead log has it")]
@@ -64,8 +72,11 @@ const FLUSH: Duration = Duration::from_secs(15);
 /// A whole stop: what is left of it after the flush goes to the upload of the last blocks.
 const STOP_MAX: Duration = Duration::from_secs(28);
 
-/// The last derived samples may take this long.
+/// The last derived samples, and what is still to be forwarded, may take this long.
 const LAST_COLLECTION: Duration = Duration::from_secs(3);
+
+/// The part of the memory in which requests of one signal may wait to be forwarded.
+const FORWARD_QUEUE_SHARE: u64 = 32;
 
 /// Queries that may wait for a slot of the CPU pool.
 const QUERIES_WAITING_MAX: usize = 200;
@@ -85,11 +96,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let started = Instant::now();
     let world = World::real();
     let layout = Layout::new(&config.data);
-    world.disk.create_dir_all(layout.root())?;
-    if let Some(parent) = layout.root().parent().filter(|p| !p.as_os_str().is_empty()) {
-        world.disk.sync_dir(parent)?;
+    let _lock = directory::open(&world, &layout)?;
+    for warning in advice::warnings(&config, &world) {
+        tracing::warn!("{warning}");
     }
-    let Some(_lock) = DirectoryLock::take(&layout.lock())? else { return Err(ServeError::InUse(config.data)) };
     if world.disk.exists(&layout.addresses()) {
         // Those of a process that is gone.
         world.disk.remove_file(&layout.addresses())?;
@@ -103,7 +113,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let memory = Memory::new(config.memory_bytes);
     let kept: Weak<dyn Shrink> = Arc::<KeptParts>::downgrade(tier.kept());
     memory.may_shrink(kept);
-    let bodies = Budget::share(&memory, Purpose::Write, config.memory_bytes / BODIES_SHARE);
+    // Forms of queries are bodies, too: what is left to them is there for these.
+    let bodies = Budget::share(&memory, Purpose::Query, config.memory_bytes / BODIES_SHARE);
     let requests = Budget::share(&memory, Purpose::Write, config.memory_bytes * REQUESTS_TENTHS / 10);
     collect_orphans(&world, &layout, &catalog)?;
     let pool = Pool::new(PoolConfig {
@@ -113,22 +124,26 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         memory_max_bytes: config.memory_bytes * QUERIES_TENTHS / 10,
     });
     let pool = pool.within(&memory);
-    let shared = (&memory, &requests);
-    let Built { rooms, receivers, deriver, scraper, tables } =
-        rooms::build(&config, &world, (&disk, &tier), &catalog, &pool, shared, &telemetry)?;
     let bound = listener::bind(&config.listeners).await?;
+    let own: Vec<_> = bound.iter().map(|b| b.address).collect();
+    let queue = config.memory_bytes / FORWARD_QUEUE_SHARE;
+    let forwarder = Forwarder::new(config.forward.clone(), &own, world.clock.clone(), &telemetry.forward, queue).await;
+    let forwarder = forwarder.map_err(ServeError::Forward)?;
+    let (places, shared, watched) = ((&disk, &tier), (&memory, &requests), (&telemetry, &forwarder));
+    let Built { rooms, receivers, deriver, scraper, tables } = rooms::build(&config, &world, places, &catalog, &pool, shared, watched)?;
     write_addresses(&world, &layout, &bound)?;
     let slow = SlowQueries::new(world.clock.clone());
     let reporter = status::Reporter::new(&config, rooms.clone(), &telemetry, &bound, &world.clock, slow.clone());
     let sql = sql::Api { sql: Sql::new(pool, tables), tenancy: config.tenancy, telemetry: telemetry.query.clone() };
     let shared = (slow, config.cors.clone());
-    let routers =
-        router::build(&rooms, (sql::routes(sql), receivers), &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), shared);
+    let doors = (sql::routes(sql), receivers);
+    let routers = router::build(&rooms, doors, &bodies, &telemetry, admin_allowed(&config), status::routes(reporter), shared);
+    let addresses: Vec<(Kind, SocketAddr)> = bound.iter().map(|b| (b.kind, b.address)).collect();
     for bound in bound {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
     }
-    let recovery = tokio::spawn(recover(rooms.clone(), started));
+    let recovery = tokio::spawn(recover(rooms.clone(), started, first_steps(&addresses)));
     for room in rooms.iter() {
         tasks.spawn("maintenance", room.engine.clone().maintain(tasks.shutdown.clone()));
         tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
@@ -142,6 +157,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     // Stopped after the listeners, so that what they still took is counted, too.
     let derived = Tasks::default();
+    derived.spawn("forward", forwarder.run(derived.shutdown.clone()));
     if let Some(deriver) = deriver {
         derived.spawn("derive", deriver.run(derived.shutdown.clone()));
     }
@@ -161,7 +177,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 /// Replays all lanes at once, then says so.
-async fn recover(rooms: Arc<[Room]>, started: Instant) -> Result<(), String> {
+async fn recover(rooms: Arc<[Room]>, started: Instant, first_steps: String) -> Result<(), String> {
     let lanes: Vec<_> = rooms
         .iter()
         .map(|room| {
@@ -172,12 +188,28 @@ async fn recover(rooms: Arc<[Room]>, started: Instant) -> Result<(), String> {
     for lane in lanes {
         lane.await.map_err(|e| e.to_string())?.map_err(|e| format!("cannot recover the write-ahead log: {e}"))?;
     }
-    tracing::info!(took_ms = started.elapsed().as_millis() as u64, "ready");
+    tracing::info!(took_ms = started.elapsed().as_millis() as u64, "ready: {first_steps}");
     // Test containers of otel-lgtm wait for exactly this line on standard output.
     let line = "The OpenTelemetry collector and the Grafana LGTM stack are up and running.\n";
     let mut out = io::stdout();
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     Ok(())
+}
+
+/// Where to look and to send, for whoever has just started it.
+fn first_steps(addresses: &[(Kind, SocketAddr)]) -> String {
+    let url = |wanted: Kind| {
+        let found = addresses.iter().find(|(kind, _)| *kind == wanted)?;
+        let host =
+            if found.1.ip().is_unspecified() || found.1.ip().is_loopback() { "localhost".to_owned() } else { found.1.ip().to_string() };
+        Some(format!("http://{host}:{}", found.1.port()))
+    };
+    let page = [Kind::Web, Kind::Prometheus, Kind::Loki, Kind::Tempo].into_iter().find_map(url);
+    let page = page.map_or_else(|| "no page".to_owned(), |url| format!("a page is at {url}"));
+    match url(Kind::OtlpHttp) {
+        Some(otlp) => format!("{page}, OTLP goes to {otlp}"),
+        None => page,
+    }
 }
 
 /// Resolves only if recovery failed.

@@ -1,6 +1,7 @@
 use super::ServeError;
 use crate::config::Config;
 use crate::derive::Deriver;
+use crate::forward::Forwarder;
 use crate::ingest::{Door, Limits};
 use crate::metrics::Writer;
 use crate::metrics::scrape::Scraper;
@@ -13,6 +14,7 @@ use crate::storage::tier::{self, Tier, UploadError};
 use crate::storage::wal::LaneConfig;
 use crate::storage::{Spec, Store, StoreConfig, StoreStatus};
 use crate::telemetry::Telemetry;
+use crate::web::tapped;
 use crate::{logs, metrics, traces};
 use axum::Router;
 use std::future::Future;
@@ -118,6 +120,7 @@ struct Parts<'a> {
     tier: &'a Tier,
     catalog: &'a Arc<Catalog>,
     telemetry: &'a Telemetry,
+    forwarder: &'a Forwarder,
     memory: &'a Arc<Memory>,
     /// Memory for requests on their way in.
     requests: Arc<Budget>,
@@ -156,6 +159,13 @@ impl Parts<'_> {
             Door::new(store.clone(), self.world.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), self.requests.clone());
         let door = Arc::new(door.limited(self.config.tenants.clone()));
         let (query, otlp) = routes(door.clone());
+        let (query, otlp) = match self.forwarder.lane(door.store().spec().signal()) {
+            Some(lane) => {
+                let other = lane.clone();
+                (tapped(query, move |export| other.offer(export)), tapped(otlp, move |export| lane.offer(export)))
+            }
+            None => (query, otlp),
+        };
         let maintenance = MaintenanceConfig { cut_after: self.config.cut_after, retention, compact: self.compact() };
         Ok((Room { query, otlp, engine: Arc::new(Running { store, maintenance, turn: self.turn.clone() }) }, door))
     }
@@ -191,10 +201,20 @@ pub(super) fn build(
     catalog: &Arc<Catalog>,
     pool: &Pool,
     (memory, requests): (&Arc<Memory>, &Arc<Budget>),
-    telemetry: &Telemetry,
+    (telemetry, forwarder): (&Telemetry, &Forwarder),
 ) -> Result<Built, ServeError> {
-    let parts =
-        Parts { config, world, tier, catalog, telemetry, memory, requests: requests.clone(), disk, turn: maintenance::Turn::default() };
+    let parts = Parts {
+        config,
+        world,
+        tier,
+        catalog,
+        telemetry,
+        forwarder,
+        memory,
+        requests: requests.clone(),
+        disk,
+        turn: maintenance::Turn::default(),
+    };
     let clock = || world.clock.clone();
     let metrics = metrics::Config {
         retention: config.retention_metrics,

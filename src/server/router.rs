@@ -60,15 +60,25 @@ pub(super) fn build(
         .merge(page::routes())
         .fallback(not_found)
         .layer(CompressionLayer::new());
-    let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_found).layer(browser_sdks());
+    let otlp = otlp.merge(admin::health_routes(rooms.clone())).fallback(not_otlp).layer(browser_sdks());
     let receivers = receivers.layer(held()).fallback(not_found);
-    Routers { otlp, query, receivers, health: admin::health_routes(rooms.clone()).fallback(not_found) }
+    Routers { otlp, query, receivers, health: admin::collector_health_routes(rooms.clone()).fallback(not_found) }
 }
 
 /// Browsers that send OTLP/HTTP, from any http:// origin, as otel-lgtm's collector allows.
 fn browser_sdks() -> CorsLayer {
     let origin = AllowOrigin::predicate(|origin: &HeaderValue, _: &http::request::Parts| origin.as_bytes().starts_with(b"http://"));
     CorsLayer::new().allow_origin(origin).allow_methods(AllowMethods::mirror_request()).allow_headers(AllowHeaders::mirror_request())
+}
+
+/// On the ports of OTLP, whoever is lost is a sender, most likely with a wrong path or the wrong port.
+async fn not_otlp(uri: http::Uri) -> axum::response::Response {
+    let text = format!(
+        "404: nothing is taken at {:?} here. This port takes OTLP: POST /v1/metrics, /v1/logs and /v1/traces, or gRPC. The APIs of Prometheus, Loki and \
+         Tempo, remote write and Loki's push are on the other ports (9090, 3100 and 3200 unless configured otherwise).\n",
+        uri.path()
+    );
+    text_response(StatusCode::NOT_FOUND, text)
 }
 
 async fn not_found() -> axum::response::Response {

@@ -44,19 +44,19 @@ pub fn rebuild(
     world: &World,
     layout: &Layout,
     bucket: Option<&Bucket>,
-    progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<Rebuilt, RebuildError> {
     if world.disk.exists(&layout.catalog()) && !Catalog::open(world, layout)?.is_unused()? {
         return Err(RebuildError::Present(layout.catalog()));
     }
     remove_database(world, &layout.catalog())?;
-    let (found, columns) = read_blocks(world, layout, progress)?;
+    let (found, columns) = read_blocks(world, layout, &mut progress)?;
     let count = found.len();
     let here: HashSet<BlockId> = found.iter().map(|meta| meta.id).collect();
     let (mut found, mut floors) = prefer_frames(world, layout, found)?;
     let mut restored = Restored { columns, tombstones: read_tombstones(world, layout)?, ..Restored::default() };
     if let Some(bucket) = bucket {
-        let contents = read_bucket(bucket, |_, _| {})?;
+        let contents = read_bucket(bucket, &mut progress)?;
         restored.binding = owner_of(bucket)?.map(|owner| Binding { url: bucket.url().to_owned(), owner });
         join(&mut restored, &mut found, &mut floors, contents);
     }

@@ -6,8 +6,10 @@ use super::maintenance::{DiskRoom, MaintenanceError};
 use super::tier::Tier;
 use super::wal::{self, Commit, FRAME_MAX_BYTES, Frame, Lane, LaneConfig, LaneRefusal, NotCommitted};
 use super::{Admitted, Head, HeadStats, Missing, Refusals, Rows, Spec, Tombstone, TombstoneState, View};
+use crate::model::number::format_size;
+use crate::model::time::format_rfc3339;
 use crate::model::{Signal, TenantId};
-use crate::runtime::{World, random_u128};
+use crate::runtime::{Pace, World, random_u128};
 use crate::telemetry::StoreMetrics;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+
+/// Received so far in the future, something stored says that a clock is wrong, nanoseconds.
+const CLOCK_TOLERANCE: i64 = 60_000_000_000;
 
 mod published;
 
@@ -214,19 +219,32 @@ impl<S: Spec> Store<S> {
         let generation = self.open_generation();
         let published = self.published.read().clone();
         let mut rows = 0u64;
-        let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| match self.spec.replay(&frame) {
-            Ok(mut batch) => {
-                rows += batch.len() as u64;
-                let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
-                head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
-                head.apply(batch);
-                true
+        let mut newest = self.live_blocks().iter().map(|block| block.meta().created_at).max().unwrap_or(i64::MIN);
+        let (mut pace, mut done) = (Pace::default(), 0u64);
+        let wal_bytes = self.world.disk.bytes(&self.layout.wal(self.signal))?;
+        let report = wal::replay(&self.world, &self.layout, self.signal, generation.from, |frame| {
+            done += frame.body.len() as u64;
+            newest = newest.max(frame.received_at);
+            if let Some(rate) = pace.due(done, wal_bytes) {
+                let (read, of) = (format_size(done), format_size(wal_bytes));
+                let (items_a_second, seconds_left) = ((rate.per_second * rows as f64 / done.max(1) as f64) as u64, rate.left.as_secs());
+                tracing::info!(signal = %self.signal, read, of, items = rows, items_a_second, seconds_left, "replaying the write-ahead log");
             }
-            Err(error) => {
-                tracing::error!(signal = %self.signal, lsn = frame.lsn, %error, "a frame of the write-ahead log is of no use");
-                false
+            match self.spec.replay(&frame) {
+                Ok(mut batch) => {
+                    rows += batch.len() as u64;
+                    let head = generation.head(&self.spec, &frame.tenant, self.world.clock.now());
+                    head.replayed(&mut batch, published.blocks.get(&frame.tenant).map_or(&[][..], |b| b));
+                    head.apply(batch);
+                    true
+                }
+                Err(error) => {
+                    tracing::error!(signal = %self.signal, lsn = frame.lsn, %error, "a frame of the write-ahead log is of no use");
+                    false
+                }
             }
         })?;
+        self.compare_clock(newest);
         if report.frames > 0 {
             // So that a cut comes, even if all of them were of no use, and replay need not read them again.
             generation.open(self.world.clock.now());
@@ -248,6 +266,15 @@ impl<S: Spec> Store<S> {
         *self.lane.write() = Some(lane);
         self.ready.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Data that was received in the future means that the clock was wrong then, or is now.
+    fn compare_clock(&self, newest: i64) {
+        let now = self.world.clock.now();
+        if newest > now.saturating_add(CLOCK_TOLERANCE) {
+            let (now, newest, signal) = (format_rfc3339(now), format_rfc3339(newest), self.signal);
+            tracing::warn!(%signal, now, newest, "the clock of this machine is behind what is stored already: queries of the last hours and retention go wrong until it is right (check `date` and the time service)");
+        }
     }
 
     fn open_generation(&self) -> Arc<Generation<S>> {
@@ -339,6 +366,10 @@ impl<S: Spec> Store<S> {
                 (_, true) => AppendError::HeadFull,
                 _ => return Ok(()),
             };
+            if self.room.get().is_some_and(|room| !room.has_room(0)) {
+                // Its frame would be refused even then.
+                return Err(AppendError::DiskFull);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(refusal);

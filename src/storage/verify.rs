@@ -1,9 +1,12 @@
 //! Whether everything that is stored is still what was written: every checksum of blocks and frames, and whether catalog and
 //! files tell the same. Reads everything and changes nothing.
 
-use super::block::{BlockId, BlockMeta, CHUNK_BYTES, ChunkSums, describe};
+mod remote;
+
+use super::block::{BlockId, BlockMeta, CHUNK_BYTES, ChunkSums, TableMeta, describe};
 use super::catalog::{Catalog, CatalogError, RemoteState};
 use super::layout::Layout;
+use super::tier::BucketError;
 use super::wal::{Found, scan, segments};
 use crate::model::Signal;
 use crate::runtime::World;
@@ -12,10 +15,14 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use remote::verify_bucket;
+
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error("verify: {0}")]
+    Bucket(#[from] BucketError),
     #[error("verify: {0}")]
     Io(#[from] io::Error),
 }
@@ -27,6 +34,8 @@ pub struct Report {
     pub bytes: u64,
     /// Blocks whose files are only in the bucket.
     pub remote: u64,
+    /// Blocks of the bucket that were read there.
+    pub remote_read: u64,
     pub frames: u64,
     /// One line each: something was lost or changed.
     pub errors: Vec<String>,
@@ -42,6 +51,17 @@ impl Report {
         if self.errors.len() < FINDINGS_MAX {
             self.errors.push(line.into());
         }
+    }
+
+    /// Compares the contents of a table's file with what they were.
+    fn compare(&mut self, place: &str, table: &TableMeta, sha256: &str, chunks: &[u32]) -> bool {
+        let is_same = sha256 == table.sha256;
+        if !is_same {
+            let damaged = chunks.iter().zip(&table.chunks).position(|(is, was)| is != was);
+            let mib = damaged.map_or(String::new(), |mib| format!(", first in MiB {mib}"));
+            self.error(format!("{place}: SHA-256 is wrong{mib}"));
+        }
+        is_same
     }
 
     fn note(&mut self, line: impl Into<String>) {
@@ -121,11 +141,7 @@ fn verify_block(world: &World, layout: &Layout, meta: &BlockMeta, report: &mut R
         let path = path.display();
         if bytes != table.bytes {
             report.error(format!("{path}: {bytes} bytes, and there were {}", table.bytes));
-        } else if sha256 != table.sha256 {
-            let damaged = chunks.iter().zip(&table.chunks).position(|(is, was)| is != was);
-            let place = damaged.map_or(String::new(), |mib| format!(", first in MiB {mib}"));
-            report.error(format!("{path}: SHA-256 is wrong{place}"));
-        } else {
+        } else if report.compare(&path.to_string(), table, &sha256, &chunks) {
             verify_footer(world, layout, meta, &table.name, table.bytes, report);
         }
     }
@@ -159,8 +175,11 @@ fn read_sums(world: &World, path: &Path) -> io::Result<(u64, String, Vec<u32>)> 
         chunks.update(&buffer[..count]);
         at += count as u64;
     }
-    let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok((length, sha256, chunks.finish()))
+    Ok((length, hex(&hash.finalize()), chunks.finish()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn verify_lane(world: &World, layout: &Layout, signal: Signal, floor: u64, report: &mut Report) -> io::Result<()> {

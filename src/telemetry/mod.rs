@@ -2,9 +2,10 @@
 
 mod memory;
 mod names;
+mod plain;
 
 pub use memory::MemoryMetrics;
-pub use names::{BucketMetrics, DeriveMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
+pub use names::{BucketMetrics, DeriveMetrics, ForwardMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -20,6 +21,7 @@ pub struct Telemetry {
     pub bucket: BucketMetrics,
     pub derive: DeriveMetrics,
     pub scrape: ScrapeMetrics,
+    pub forward: ForwardMetrics,
     pub memory: MemoryMetrics,
 }
 
@@ -32,8 +34,9 @@ impl Default for Telemetry {
         let bucket = BucketMetrics::register(&mut registry);
         let derive = DeriveMetrics::register(&mut registry);
         let scrape = ScrapeMetrics::register(&mut registry);
+        let forward = ForwardMetrics::register(&mut registry);
         let memory = MemoryMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, memory }
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward, memory }
     }
 }
 
@@ -44,5 +47,10 @@ impl Telemetry {
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock());
         text
+    }
+
+    /// Prometheus's text format 0.0.4, for clients that do not ask for OpenMetrics.
+    pub fn expose_plain(&self) -> String {
+        plain::plain(&self.expose())
     }
 }

@@ -393,3 +393,41 @@ impl ScrapeMetrics {
         self.dropped.get_or_create(&ByCause { reason }).inc_by(count);
     }
 }
+
+/// What is sent on to others.
+#[derive(Clone)]
+pub struct ForwardMetrics {
+    requests: Family<BySignal, Counter>,
+    bytes: Family<BySignal, Counter>,
+    retries: Family<BySignal, Counter>,
+    dropped: Family<ByReason, Counter>,
+}
+
+impl ForwardMetrics {
+    pub(super) fn register(registry: &mut Registry) -> ForwardMetrics {
+        let m = ForwardMetrics {
+            requests: Family::default(),
+            bytes: Family::default(),
+            retries: Family::default(),
+            dropped: Family::default(),
+        };
+        registry.register("forward_requests", "Requests that were sent on and taken", m.requests.clone());
+        registry.register_with_unit("forward_sent", "Bytes of requests that were sent on and taken", Unit::Bytes, m.bytes.clone());
+        registry.register("forward_retries", "Times that a request was sent on again", m.retries.clone());
+        registry.register("forward_dropped", "Requests that were not sent on, by reason", m.dropped.clone());
+        m
+    }
+
+    pub fn sent(&self, signal: Signal, bytes: u64) {
+        self.requests.get_or_create(&signal.into()).inc();
+        self.bytes.get_or_create(&signal.into()).inc_by(bytes);
+    }
+
+    pub fn retried(&self, signal: Signal) {
+        self.retries.get_or_create(&signal.into()).inc();
+    }
+
+    pub fn dropped(&self, signal: Signal, reason: &'static str) {
+        self.dropped.get_or_create(&ByReason { signal: signal.as_str(), reason }).inc();
+    }
+}

@@ -10,7 +10,9 @@ mod params;
 mod slow;
 mod status;
 mod stream;
+mod tap;
 mod tenancy;
+mod tls;
 
 pub use body::{hold_bodies, json_response, read_body, text_response};
 pub use cors::{Origins, share_with};
@@ -21,4 +23,6 @@ pub use params::Params;
 pub use slow::{SlowQueries, SlowQuery, name_query, note_slow_queries};
 pub use status::{grpc_code, http_status};
 pub use stream::{Pieces, streamed};
+pub use tap::{Export, tapped};
 pub use tenancy::Tenancy;
+pub use tls::{HttpClient, Tls, cause, http_client};

@@ -6,6 +6,7 @@
 
 use super::body::read_body;
 use super::status::{grpc_code, http_status};
+use super::tap::{Export, Tap};
 use crate::model::{Failure, FailureKind};
 use axum::body::Body;
 use axum::extract::Request;
@@ -60,6 +61,7 @@ impl OtlpRequest {
     /// Reads a request, HTTP or gRPC by its content type. The error is the response to send.
     pub async fn read(request: Request, max: usize) -> Result<OtlpRequest, Response> {
         let (parts, body) = request.into_parts();
+        let tap = parts.extensions.get::<Tap>();
         let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
         let media = text("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         if media.starts_with("application/grpc") {
@@ -67,7 +69,7 @@ impl OtlpRequest {
             let framed = read_body(body, max.saturating_add(5)).await.map_err(|f| reply.failure(&f))?;
             let (compressed, body) = unframe(framed).map_err(|f| reply.failure(&f))?;
             let encoding = if compressed { text("grpc-encoding").map(str::to_owned) } else { None };
-            return Ok(OtlpRequest { format: reply.format, encoding, headers: parts.headers, body, reply });
+            return Ok(OtlpRequest { format: reply.format, encoding, headers: parts.headers, body, reply }.shown(tap));
         }
         let format = match media.as_str() {
             "application/x-protobuf" | "application/protobuf" => OtlpFormat::Protobuf,
@@ -81,7 +83,15 @@ impl OtlpRequest {
         let reply = Reply { transport: Transport::Http, format };
         let encoding = text("content-encoding").map(str::to_owned);
         let body = read_body(body, max).await.map_err(|f| reply.failure(&f))?;
-        Ok(OtlpRequest { format, encoding, headers: parts.headers, body, reply })
+        Ok(OtlpRequest { format, encoding, headers: parts.headers, body, reply }.shown(tap))
+    }
+
+    fn shown(self, tap: Option<&Tap>) -> OtlpRequest {
+        if let Some(tap) = tap {
+            let via = self.headers.get(header::VIA).cloned();
+            tap.fill(Export { format: self.format, encoding: self.encoding.clone(), via, body: self.body.clone() });
+        }
+        self
     }
 
     /// A function that answers this request, to be taken before the body is given away.

@@ -33,13 +33,21 @@ impl Server {
     /// Starts the binary in `home` (data in `home/data`, output in `home/log`) with `flags` after those that every test
     /// needs, and returns when it is ready.
     pub fn start(home: &Path, flags: &[&str]) -> Server {
-        let mut server = Server::spawn(home, flags);
+        Server::start_with(home, flags, &[])
+    }
+
+    /// As [`Server::start`], with variables.
+    pub fn start_with(home: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Server {
+        let mut server = Server::spawn(home, flags, variables);
         server.wait_ready(&home.join("data").join("addresses.json"));
         server
     }
 
-    /// As [`Server::start`], but does not wait: nothing can be asked of it, but it can be killed while it starts.
-    pub fn spawn(home: &Path, flags: &[&str]) -> Server {
+    /// As [`Server::start_with`], but does not wait: nothing can be asked of it, but it can be killed while it starts. A listener that
+    /// `flags` name is where they say, every other one on a free port.
+    pub fn spawn(home: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Server {
+        let listeners = ["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo", "--web"];
+        let free = listeners.iter().filter(|listener| !flags.contains(listener)).flat_map(|flag| [*flag, "0"]);
         let data = home.join("data");
         // A file of the run before would give its ports, not ours.
         let _ = fs::remove_file(data.join("addresses.json"));
@@ -47,12 +55,13 @@ impl Server {
         let child = Command::new(env!("CARGO_BIN_EXE_monocle"))
             .args(["serve", "--listen", "127.0.0.1", "--retention", "off", "--data"])
             .arg(&data)
-            .args(["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo", "--web"].iter().flat_map(|flag| [*flag, "0"]))
+            .args(free)
             .args(flags)
             .current_dir(home)
             .env_clear()
             // Of a server that only tests have.
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout::<File>(log())
             .stderr::<File>(log())

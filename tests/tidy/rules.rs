@@ -36,11 +36,12 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("logs", &[L2, L1, L0]),
     ("traces", &[L2, L1, L0]),
     ("derive", &[L3, L2, L1, L0]),
+    ("forward", &[L2, L0]),
     ("server", L4),
     ("config", L4),
     ("cli", L4),
 ];
-const L4: &[&[&str]] = &[&["server", "config", "cli", "derive"], L3, L2, L1, L0];
+const L4: &[&[&str]] = &[&["server", "config", "cli", "derive", "forward"], L3, L2, L1, L0];
 
 /// Where each heavy crate may be named; `*` is any one room. `web/otlp` needs prost because export responses and
 /// `google.rpc.Status` are the same for all signals, and `ingest/otlp_json` because OTLP's JSON form is.

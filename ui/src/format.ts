@@ -14,7 +14,17 @@ export function count(value: number): string {
   if (!Number.isFinite(value)) return "–";
   const [scale, unit] = Math.abs(value) >= 1e9 ? [1e9, "G"] : Math.abs(value) >= 1e6 ? [1e6, "M"] : Math.abs(value) >= 1e4 ? [1e3, "k"] : [1, ""];
   const scaled = value / scale;
-  return `${Number.isInteger(scaled) ? scaled : scaled.toPrecision(3)}${unit}`;
+  return `${Number.isInteger(scaled) ? scaled : Number(scaled.toPrecision(3))}${unit}`;
+}
+
+/** A part of one, in percent. */
+export function percent(share: number): string {
+  return Number.isFinite(share) ? `${Number((100 * share).toPrecision(3))} %` : "–";
+}
+
+/** A number of things a second; a minute where they are rare. */
+export function rate(perSecond: number): string {
+  return perSecond === 0 || perSecond >= 0.1 ? `${count(perSecond)}/s` : `${Number((60 * perSecond).toPrecision(2))}/min`;
 }
 
 /** Nanoseconds as the nearest unit. */
@@ -23,7 +33,7 @@ export function duration(nanos: number): string {
   for (const [size, unit] of units) {
     if (nanos >= size) return `${Number((nanos / size).toPrecision(3))} ${unit}`;
   }
-  return `${Math.round(nanos)} ns`;
+  return nanos === 0 ? "0" : `${Math.round(nanos)} ns`;
 }
 
 const two = (n: number) => String(n).padStart(2, "0");

@@ -84,7 +84,7 @@ export default function Logs() {
               <>
                 <Warnings texts={result.warnings} />
                 {result.series && <Plot lines={result.series} range={result.asked} onZoom={zoom} />}
-                {result.lines && <Found lines={result.lines} />}
+                {result.lines && <Found key={`${query} ${result.asked.to}`} query={query} asked={result.asked} newest={result.lines} />}
               </>
             )}
           </Answer>
@@ -94,13 +94,43 @@ export default function Logs() {
   );
 }
 
-function Found({ lines }: { lines: LogLine[] }) {
+/** The next lines before `oldest`. Of its own nanosecond, those that are there already are left out. */
+async function before(query: string, asked: Range, shown: LogLine[]): Promise<LogLine[]> {
+  const { nanos } = shown[shown.length - 1];
+  const end = String(BigInt(nanos) + 1n);
+  const answer = await lokiStreams({ query, start: `${asked.from}000000`, end, limit: LIMIT, direction: "backward" });
+  const name = (line: LogLine) => `${line.text} ${seriesName(line.stream)}`;
+  const known = new Set(shown.filter((line) => line.nanos === nanos).map(name));
+  return linesOf(answer.data.result as LokiStream[]).filter((line) => line.nanos !== nanos || !known.has(name(line)));
+}
+
+function Found({ query, asked, newest }: { query: string; asked: Range; newest: LogLine[] }) {
+  const [lines, setLines] = useState(newest);
+  const [more, setMore] = useState(newest.length >= LIMIT ? "yes" : "no");
+  const older = async () => {
+    setMore("asked");
+    try {
+      const found = await before(query, asked, lines);
+      setLines([...lines, ...found]);
+      setMore(found.length ? "yes" : "no");
+    } catch (error) {
+      setMore(String(error instanceof Error ? error.message : error));
+    }
+  };
   if (lines.length === 0) return <p class="muted">No lines in this range of time.</p>;
   return (
     <div class="split">
       <Fields lines={lines} />
       <div>
-        <p class="muted">{lines.length === LIMIT ? `The newest ${count(LIMIT)} lines` : `${count(lines.length)} lines`}</p>
+        <p class="muted" role="status">
+          {more === "no" ? `${count(lines.length)} lines` : `The newest ${count(lines.length)} lines`}{" "}
+          {more !== "no" && (
+            <button class="small" onClick={older} disabled={more === "asked"}>
+              Older lines
+            </button>
+          )}
+          {!["yes", "no", "asked"].includes(more) && <span class="bad"> {more}</span>}
+        </p>
         <Lines lines={lines} detail={(line) => <Detail line={line} />} />
       </div>
     </div>

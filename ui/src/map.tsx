@@ -3,7 +3,7 @@
 import { useMemo } from "preact/hooks";
 import { get, type PromAnswer, type Series } from "./api";
 import { Answer, TimeRange, useAnswer } from "./controls";
-import { colorOf, duration } from "./format";
+import { colorOf, duration, percent, rate as perTime } from "./format";
 import { link, range, route } from "./route";
 
 interface Edge {
@@ -108,10 +108,10 @@ function Drawn({ edges }: { edges: Edge[] }) {
                   <text x="12" y="26" class="node-name">
                     {name.length > 22 ? `${name.slice(0, 21)}…` : name}
                   </text>
-                  <text x="12" y="46">{rate ? `${rate.toPrecision(3)} requests/s` : "no callers"}</text>
+                  <text x="12" y="46">{rate ? `${perTime(rate)} requests` : "no callers"}</text>
                   {failed > 0 && (
                     <text x="12" y="64" class="bad">
-                      {`${((100 * failed) / rate).toPrecision(2)} % fail`}
+                      {`${percent(failed / rate)} fail`}
                     </text>
                   )}
                 </g>
@@ -127,7 +127,7 @@ function Drawn({ edges }: { edges: Edge[] }) {
               <th>From</th>
               <th>To</th>
               <th>Kind</th>
-              <th class="number">Requests/s</th>
+              <th class="number">Requests</th>
               <th class="number">Failed</th>
               <th class="number">p95</th>
             </tr>
@@ -138,8 +138,8 @@ function Drawn({ edges }: { edges: Edge[] }) {
                 <td>{client}</td>
                 <td>{server}</td>
                 <td>{kind}</td>
-                <td class="number">{rate.toPrecision(3)}</td>
-                <td class={failed ? "number bad" : "number"}>{failed ? `${((100 * failed) / rate).toPrecision(2)} %` : ""}</td>
+                <td class="number">{perTime(rate)}</td>
+                <td class={failed ? "number bad" : "number"}>{failed ? percent(failed / rate) : ""}</td>
                 <td class="number">{p95 === undefined || Number.isNaN(p95) ? "" : duration(p95 * 1e9)}</td>
               </tr>
             ))}

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { get, type LokiAnswer, type PromAnswer, type Series } from "./api";
-import { colorOf, count } from "./format";
+import { colorOf, count, rate } from "./format";
 import { link } from "./route";
 import { sendSample } from "./sample";
 import { useStatus, type SignalStatus, type Status } from "./status";
@@ -113,8 +113,8 @@ function Services() {
           <thead>
             <tr>
               <th>Service</th>
-              <th class="number">Spans/s</th>
-              <th class="number">Lines/s</th>
+              <th class="number">Spans</th>
+              <th class="number">Lines</th>
               <th />
             </tr>
           </thead>
@@ -125,8 +125,8 @@ function Services() {
                   <span class="swatch" style={{ background: colorOf(name) }} />
                   {name}
                 </td>
-                <td class="number">{spans === undefined ? "" : spans.toPrecision(3)}</td>
-                <td class="number">{lines === undefined ? "" : lines.toPrecision(3)}</td>
+                <td class="number">{spans === undefined ? "" : rate(spans)}</td>
+                <td class="number">{lines === undefined ? "" : rate(lines)}</td>
                 <td>
                   <a href={link("logs", { q: `{service_name=${JSON.stringify(name)}}` })}>Logs</a>{" "}
                   <a href={link("traces", { q: `{ resource.service.name = ${JSON.stringify(name)} }` })}>Traces</a>{" "}

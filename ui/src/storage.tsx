@@ -1,8 +1,8 @@
 // How full it is, what was refused, what takes the room.
 
-import { get, type PromAnswer } from "./api";
+import { get, type PromAnswer, type Series } from "./api";
 import { Answer, useAnswer } from "./controls";
-import { ago, bytes, count, duration } from "./format";
+import { ago, bytes, count, duration, percent } from "./format";
 import { link } from "./route";
 import { useStatus, type SignalStatus, type Status } from "./status";
 
@@ -152,20 +152,29 @@ interface TsdbStatus {
 }
 
 function TopMetrics() {
-  const answer = useAnswer("tsdb", (signal) => get<PromAnswer<TsdbStatus>>("/api/v1/status/tsdb", { limit: 10 }, signal));
+  const answer = useAnswer("tsdb", async (signal) => {
+    const { data } = await get<PromAnswer<TsdbStatus>>("/api/v1/status/tsdb", { limit: 10 }, signal);
+    const names = data.seriesCountByMetricName.map(({ name }) => name);
+    const query = `count by (__name__) ({__name__=~${JSON.stringify(names.join("|"))}} offset 1d)`;
+    const yesterday = names.length ? get<PromAnswer<{ result: Series[] }>>("/api/v1/query", { query }, signal) : undefined;
+    // Without it, the list is still of use.
+    const then = new Map((await yesterday?.catch(() => undefined))?.data.result.map(({ metric, value }) => [metric.__name__, Number(value?.[1])]));
+    return data.seriesCountByMetricName.map(({ name, value }) => ({ name, value, before: then.get(name) }));
+  });
   return (
     <section>
-      <h2>Metrics with the most series</h2>
+      <h2>Metrics with the most series, and since yesterday</h2>
       <Answer answer={answer}>
-        {({ data }) => (
+        {(rows) => (
           <table>
             <tbody>
-              {data.seriesCountByMetricName.map(({ name, value }) => (
+              {rows.map(({ name, value, before }) => (
                 <tr key={name}>
                   <td>
                     <a href={link("metrics", { q: name })}>{name}</a>
                   </td>
                   <td class="number">{count(value)}</td>
+                  <td class="number muted">{growth(value, before)}</td>
                 </tr>
               ))}
             </tbody>
@@ -174,6 +183,11 @@ function TopMetrics() {
       </Answer>
     </section>
   );
+}
+
+/** Against a day ago. */
+function growth(now: number, before?: number): string {
+  return before ? `${now >= before ? "+" : ""}${percent((now - before) / before)}` : "new";
 }
 
 interface Volume {
@@ -204,7 +218,7 @@ function TopStreams() {
                     <a href={link("logs", { q: `{service_name=${JSON.stringify(name)}}` })}>{name}</a>
                   </td>
                   <td class="number">{bytes(size)}</td>
-                  <td class="number muted">{before ? `${size >= before ? "+" : ""}${((100 * (size - before)) / before).toFixed(0)} %` : "new"}</td>
+                  <td class="number muted">{growth(size, before)}</td>
                 </tr>
               ))}
             </tbody>

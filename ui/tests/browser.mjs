@@ -4,13 +4,19 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
 const [base, shots, executablePath = "/usr/bin/chromium"] = process.argv.slice(2);
 const load = process.env.MONOCLE_LOAD;
 mkdirSync(shots, { recursive: true });
+
+const assets = new URL("../dist/assets/", import.meta.url);
+const compressed = readdirSync(assets).reduce((sum, name) => sum + gzipSync(readFileSync(new URL(name, assets))).length, 0);
+console.log(`# the page's files take ${Math.round(compressed / 1000)} kB compressed`);
+assert.ok(compressed < 400_000);
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
@@ -71,6 +77,7 @@ await check("first paint", async () => {
   await page.waitForSelector("h1");
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
   console.log(`# first contentful paint after ${Math.round(paint)} ms`);
+  assert.ok(paint < 300, `first paint after ${paint} ms`);
   const shift = await page.evaluate(
     () =>
       new Promise((resolve) => {
@@ -116,8 +123,10 @@ await check("metrics at an instant, dark", async () => {
   await page.emulateMedia({ colorScheme: "dark" });
   await page.getByLabel("Kind of query").selectOption("instant");
   await page.getByText("At ").first().waitFor();
-  await page.emulateMedia({ colorScheme: "light" });
+  const [red] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number));
+  assert.ok(red < 80, "the background is dark");
 });
+await page.emulateMedia({ colorScheme: "light" });
 
 await check("typing a query with completion", async () => {
   await open("metrics");
@@ -159,6 +168,34 @@ await check("logs with volume and fields", async () => {
   assert.ok((await page.locator(".line").count()) < 200, "only lines in sight are in the page");
   await page.locator(".line").nth(3).click();
   await page.locator(".detail pre").waitFor();
+});
+
+await check("ten thousand lines scroll smoothly", async () => {
+  await open(`logs?${query({ q: '{service_name=~".+"}' })}`);
+  const older = page.getByRole("button", { name: "Older lines" });
+  const rows = () => page.locator(".lines > div").evaluate((all) => Math.round(all.clientHeight / 22));
+  await page.locator(".line").first().waitFor();
+  for (let shown = await rows(); shown < 10_000; ) {
+    await older.click();
+    const before = shown;
+    while ((shown = await rows()) === before) await page.waitForTimeout(20);
+  }
+  const { gaps, most } = await page.locator(".lines").evaluate(async (box) => {
+    const gaps = [];
+    let [last, most] = [performance.now(), 0];
+    for (let frame = 0; frame < 120; frame++) {
+      box.scrollTop += 1_500;
+      const now = await new Promise(requestAnimationFrame);
+      gaps.push(now - last);
+      last = now;
+      most = Math.max(most, box.querySelectorAll(".line").length);
+    }
+    return { gaps: gaps.sort((a, b) => a - b), most };
+  });
+  const [median, late] = [gaps[60], gaps[114]];
+  console.log(`# scrolling 10,000 lines: a frame takes ${median.toFixed(1)} ms (median), ${late.toFixed(1)} ms (p95), at most ${most} lines in the page`);
+  assert.ok(most < 200, "only lines in sight are in the page");
+  assert.ok(median < 50, `a frame takes ${median} ms`);
 });
 
 await check("a log line leads to its trace", async () => {

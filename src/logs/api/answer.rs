@@ -1,13 +1,13 @@
 //! Answers as Loki writes them (contracts/loki.md 1.1, 1.6, 1.7).
 
-use crate::logs::logql::eval::{FoundEntry, Series, Stats, Steps, Value};
+use super::{json, written};
+use crate::logs::logql::eval::{FoundEntry, Stats, Steps, Value};
 use crate::logs::logql::pipeline::Category;
-use crate::model::{Labels, number, time};
-use crate::query::QueryError;
+use crate::model::{number, time};
+use crate::query::{Context, QueryError};
 use crate::web::text_response;
 use axum::response::Response;
 use http::StatusCode;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -120,36 +120,6 @@ pub fn push_entry(out: &mut String, entry: &FoundEntry, flags: Option<&[String]>
     out.push(']');
 }
 
-/// `categorize`: the encoding flags as they came, if `categorize-labels` is among them.
-pub fn streams(entries: &[FoundEntry], flags: Option<&[String]>, stats: &str) -> String {
-    let mut groups: BTreeMap<String, Vec<&FoundEntry>> = BTreeMap::new();
-    for entry in entries {
-        groups.entry(Labels::from_sorted(shown_in_stream(entry, flags)).to_string()).or_default().push(entry);
-    }
-    let mut out = String::with_capacity(256 + entries.iter().map(|e| e.line.len() + 64).sum::<usize>());
-    out.push_str(r#"{"status":"success","data":{"resultType":"streams","#);
-    if let Some(flags) = flags {
-        out.push_str(r#""encodingFlags":"#);
-        push_strings(&mut out, flags.iter().map(String::as_str));
-        out.push(',');
-    }
-    out.push_str(r#""result":["#);
-    for (i, group) in groups.values().enumerate() {
-        out.push_str(if i > 0 { r#",{"stream":"# } else { r#"{"stream":"# });
-        push_object(&mut out, shown_in_stream(group[0], flags));
-        out.push_str(r#","values":["#);
-        for (i, entry) in group.iter().enumerate() {
-            if i > 0 {
-                out.push(',');
-            }
-            push_entry(&mut out, entry, flags);
-        }
-        out.push_str("]}");
-    }
-    let _ = writeln!(out, r#"],"stats":{stats}}}}}"#);
-    out
-}
-
 fn push_categories(out: &mut String, entry: &FoundEntry) {
     out.push('{');
     let mut first = true;
@@ -172,52 +142,24 @@ fn scalar_time(nanos: i64) -> i64 {
 
 /// A matrix, or for an instant query a vector or scalar. `in_order` keeps the order of the engine; only `series_max`
 /// series are shown, with a warning if there are more.
-pub fn metric(value: Value, steps: &Steps, in_order: bool, series_max: usize, stats: &str) -> String {
+pub fn metric(value: Value, steps: Steps, in_order: bool, series_max: usize, stats: String, query: &Context) -> Response {
     if let (Value::Scalar(scalar), true) = (&value, steps.instant) {
         let mut out = String::from(r#"{"status":"success","data":{"resultType":"scalar","result":"#);
         let _ = write!(out, "[{},\"{}\"]", scalar_time(steps.start), number::plain_float(*scalar));
         let _ = write!(out, r#","stats":{stats}}}}}"#);
-        return out;
+        return json(out);
     }
-    let mut series = value.into_series(steps);
+    let mut series = value.into_series(&steps);
     series.retain(|s| !s.points.is_empty());
     if !in_order {
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
-    let warning = if series.len() > series_max {
+    let mut warnings = Vec::new();
+    if series.len() > series_max {
         series.truncate(series_max);
-        format!(r#""warnings":["maximum number of series ({series_max}) reached for a single query; returning partial results"],"#)
-    } else {
-        String::new()
-    };
-    matrix(&series, steps, &warning, stats)
-}
-
-fn matrix(series: &[Series], steps: &Steps, warning: &str, stats: &str) -> String {
-    let kind = if steps.instant { "vector" } else { "matrix" };
-    let mut out = format!(r#"{{"status":"success",{warning}"data":{{"resultType":"{kind}","result":["#);
-    for (i, one) in series.iter().enumerate() {
-        out.push_str(if i > 0 { r#",{"metric":"# } else { r#"{"metric":"# });
-        push_object(&mut out, one.labels.iter());
-        if steps.instant {
-            out.push_str(r#","value":"#);
-            if let Some((number, value)) = one.points.first() {
-                push_sample(&mut out, steps.time(*number), *value);
-            }
-        } else {
-            out.push_str(r#","values":["#);
-            for (i, (number, value)) in one.points.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                push_sample(&mut out, steps.time(*number), *value);
-            }
-            out.push(']');
-        }
-        out.push('}');
+        warnings.push(format!("maximum number of series ({series_max}) reached for a single query; returning partial results"));
     }
-    let _ = write!(out, r#"],"stats":{stats}}}}}"#);
-    out
+    written::series(series, steps, warnings, stats, query)
 }
 
 const STORE: &str = r#"{"totalChunksRef":0,"totalChunksDownloaded":0,"chunksDownloadTime":0,"queryReferencedStructuredMetadata":false,"queryUsedV2Engine":false,"chunk":{"headChunkBytes":0,"headChunkLines":0,"decompressedBytes":0,"decompressedLines":0,"compressedBytes":0,"totalDuplicates":0,"postFilterLines":0,"headChunkStructuredMetadataBytes":0,"decompressedStructuredMetadataBytes":0},"chunkRefsFetchTime":0,"congestionControlLatency":0,"pipelineWrapperFilteredLines":0,"dataobj":{"prePredicateDecompressedRows":0,"prePredicateDecompressedBytes":0,"postPredicateRows":0}}"#;

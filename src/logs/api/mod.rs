@@ -14,6 +14,7 @@ mod push;
 mod query;
 mod small;
 mod tail;
+mod written;
 
 use super::patterns::Patterns;
 use super::spec::LogsSpec;

@@ -1,6 +1,6 @@
-use super::answer;
 use super::params::{self, bounds, count, direction, encoding_flags, interval};
-use super::{Api, invalid, json};
+use super::{Api, invalid};
+use super::{answer, written};
 use crate::logs::Config;
 use crate::logs::logql::ast::{Expr, MetricExpr, VectorOp};
 use crate::logs::logql::eval::{Engine, LogQuery, Stats, Steps, Value, run_log, run_metric};
@@ -33,7 +33,7 @@ pub async fn instant(State(api): State<Api>, params: Params) -> Response {
         let Expr::Metric(expr) = parsed(&asked)? else {
             return Err(invalid("log queries are not supported as an instant query type, please change your query to a range query type"));
         };
-        metric(&Engine { view, ctx, now }, &expr, &Steps::instant(at), &config, takes_part(&asked))
+        metric(&Engine { view, ctx, now }, &expr, Steps::instant(at), &config, takes_part(&asked))
     })
     .await
 }
@@ -55,9 +55,9 @@ pub async fn range(State(api): State<Api>, params: Params) -> Response {
                 let mut stats = Stats::default();
                 let entries = run_log(&Engine { view, ctx, now }, &log, &query, &mut stats)?;
                 let stats = answer::stats(&stats, entries.len(), started.elapsed());
-                Ok(json(answer::streams(&entries, encoding_flags(&asked).as_deref(), &stats)))
+                Ok(written::streams(entries, encoding_flags(&asked), stats, ctx))
             }
-            Expr::Metric(expr) => metric(&Engine { view, ctx, now }, &expr, &aligned(start, end, step), &config, takes_part(&asked)),
+            Expr::Metric(expr) => metric(&Engine { view, ctx, now }, &expr, aligned(start, end, step), &config, takes_part(&asked)),
         }
     })
     .await
@@ -99,10 +99,10 @@ fn takes_part(params: &Params) -> bool {
     tags.split(',').any(|tag| tag.trim().eq_ignore_ascii_case("source=grafana-lokiexplore-app"))
 }
 
-fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config, takes_part: bool) -> Result<Response, QueryError> {
+fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: Steps, config: &Config, takes_part: bool) -> Result<Response, QueryError> {
     let started = Instant::now();
     let mut stats = Stats::default();
-    let value = run_metric(engine, expr, steps, &mut stats)?;
+    let value = run_metric(engine, expr, &steps, &mut stats)?;
     let series = match &value {
         Value::Scalar(_) => 1,
         Value::Vector(series) => series.len(),
@@ -117,7 +117,7 @@ fn metric(engine: &Engine<'_>, expr: &MetricExpr, steps: &Steps, config: &Config
     let mut sorts = false;
     expr.walk(&mut |e| sorts |= matches!(e, MetricExpr::Vector(v) if matches!(v.op, VectorOp::Sort | VectorOp::SortDesc)));
     let stats = answer::stats(&stats, series, started.elapsed());
-    Ok(json(answer::metric(value, steps, sorts && steps.instant, config.query_series_max, &stats)))
+    Ok(answer::metric(value, steps, sorts && steps.instant, config.query_series_max, stats, engine.ctx))
 }
 
 #[cfg(test)]

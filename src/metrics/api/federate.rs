@@ -6,7 +6,7 @@ use super::error::ApiError;
 use crate::metrics::promql::{Interval, Storage, parse_selector};
 use crate::metrics::{METRIC_NAME, is_stale};
 use crate::model::Labels;
-use crate::model::number::exposition_float;
+use crate::model::number::general_float;
 use crate::model::time::MILLI;
 use crate::web::{Params, Pieces, streamed};
 use axum::extract::State;
@@ -74,7 +74,7 @@ impl Form {
     }
 
     fn float(self, value: f64) -> String {
-        let mut text = exposition_float(value);
+        let mut text = general_float(value);
         // OpenMetrics tells floats from integers.
         if self.open_metrics && value.is_finite() && !text.contains(['.', 'e']) {
             text.push_str(".0");

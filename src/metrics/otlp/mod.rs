@@ -7,6 +7,8 @@ mod labels;
 mod name;
 mod points;
 mod request;
+#[cfg(test)]
+mod rules_tests;
 mod series_cache;
 mod target_info;
 #[cfg(test)]

@@ -27,11 +27,13 @@ pub(super) fn add(
     if !describing || (resource.job.is_none() && resource.instance.is_none()) {
         return;
     }
-    let kept: Vec<Attribute> =
-        attributes.iter().filter(|a| config.keep_identifying_resource_attributes || !IDENTITY.contains(&a.key.as_str())).cloned().collect();
+    let is_kept = |a: &&Attribute| config.keep_identifying_resource_attributes || !IDENTITY.contains(&a.key.as_str());
+    let mut kept: Vec<&Attribute> = attributes.iter().filter(is_kept).collect();
+    kept.sort_by(|a, b| a.key.cmp(&b.key));
     let mut labels = LabelsBuilder::default();
-    if add_attributes(&mut labels, &kept, config).is_err() {
-        return;
+    for attribute in kept {
+        // One without a usable name is left out, rather than all that is known of the resource.
+        let _ = add_attributes(&mut labels, std::slice::from_ref(attribute), config);
     }
     resource.add_identity(&mut labels);
     labels.set(METRIC_NAME, "target_info");

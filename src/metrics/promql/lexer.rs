@@ -29,7 +29,7 @@ impl Token {
                 }
                 _ => format!("identifier {word:?}"),
             },
-            Token::Number(value) => format!("number {:?}", crate::model::number::general_float(*value)),
+            Token::Number(value) => format!("number {:?}", crate::model::number::plain_float(*value)),
             Token::Duration(nanos) => format!("duration {:?}", crate::model::time::format_prometheus_duration(*nanos)),
             Token::Text(text) => format!("string {text:?}"),
             Token::Symbol(symbol @ ("(" | ")" | "{" | "}" | "[" | "]" | "," | ":" | "=")) => format!("{symbol:?}"),

@@ -65,10 +65,26 @@ fn aggregations_hold_their_groups_and_not_their_series() {
 }
 
 #[test]
+fn a_subquery_holds_its_points_and_not_what_they_are_made_of() {
+    // A point a second within a minute, of two series.
+    assert_eq!(Few::range("sum(max_over_time(sum by (a) (x_total)[1m:1s]))"), Ok(1));
+}
+
+#[test]
 fn what_needs_more_than_it_may_hold_says_so() {
-    for query in
-        ["x_total", "rate(x_total[5m])", "sum by (n) (x_total)", "quantile(0.5, x_total)", "sum(x_total or x_total)", "sort(x_total)"]
-    {
+    for query in [
+        "count_values('v', x_total + on () group_left () vector(time()))",
+        "x_total * on () group_left () vector(1)",
+        "label_replace(x_total, 'b', '$1$1$1$1', 'n', '(.*)')",
+        "max_over_time(x_total[1d:1s])",
+        "max_over_time(max_over_time(x_total[1d:10s])[1d:10s])",
+        "x_total",
+        "rate(x_total[5m])",
+        "sum by (n) (x_total)",
+        "quantile(0.5, x_total)",
+        "sum(x_total or x_total)",
+        "sort(x_total)",
+    ] {
         let refused = Few::range(query);
         assert!(matches!(refused, Err(QueryError::TooMuch(_))), "{query}: {refused:?}");
     }

@@ -95,7 +95,8 @@ impl SeriesData {
     /// Memory it takes.
     pub fn bytes(&self) -> u64 {
         let histograms: usize = self.histograms.iter().map(|h| h.histogram.heap_bytes()).sum();
-        (24 * self.ts.len() + histograms + self.labels.heap_bytes()) as u64
+        let own = size_of::<SeriesData>() + self.labels.heap_bytes();
+        (own + 16 * self.ts.len() + 8 * self.starts.len() + histograms) as u64
     }
 
     /// What its samples count against a query's budget.

@@ -8,6 +8,7 @@ use super::relabel::Rule;
 use super::target::{self, Pool};
 use crate::model::TenantId;
 use crate::model::time::parse_prometheus_duration;
+use crate::web::Tls;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -115,15 +116,6 @@ impl fmt::Debug for Secret {
             Secret::File(path) => write!(f, "{path:?}"),
         }
     }
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    pub ca_file: Option<PathBuf>,
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
-    pub server_name: Option<String>,
-    pub insecure_skip_verify: bool,
 }
 
 impl Config {

@@ -2,28 +2,20 @@
 
 use super::config::{Auth, Client as Settings, Secret};
 use super::target::Target;
-use super::tls;
 use crate::ingest::Encoding;
 use crate::runtime::{Budget, Reservation, read_text};
+use crate::web::{HttpClient, cause, http_client};
 use base64::Engine;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
 const REDIRECTS_MAX: usize = 10;
-
-/// Connections that no scrape uses are closed after this.
-const IDLE: Duration = Duration::from_secs(300);
 
 /// What a target answered.
 pub struct Fetched {
@@ -43,7 +35,7 @@ impl Fetched {
 
 /// The client of one job's targets.
 pub struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: HttpClient<Empty<Bytes>>,
     settings: Settings,
     headers: HeaderMap,
     body_max_bytes: u64,
@@ -53,11 +45,7 @@ pub struct Fetcher {
 impl Fetcher {
     /// Fails for certificates that cannot be read.
     pub fn new(settings: &Settings, accepted: &str, body_max_bytes: u64, budget: Arc<Budget>) -> Result<Fetcher, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = tls::connector(&settings.tls, tcp)?;
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector);
+        let client = http_client(&settings.tls)?;
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|e| format!("{text:?}: {e}"));
         headers.insert(ACCEPT, value(accepted)?);
@@ -157,20 +145,6 @@ const TOO_LARGE: &str = "body size limit exceeded";
 
 fn seconds(timeout: Duration) -> HeaderValue {
     HeaderValue::from_str(&timeout.as_secs_f64().to_string()).unwrap_or_else(|_| HeaderValue::from_static("10"))
-}
-
-/// hyper's own words say little; what lies behind them says what happened.
-fn cause(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = inner.source();
-    }
-    text
 }
 
 async fn authorization(auth: &Auth) -> Result<HeaderValue, String> {

@@ -39,7 +39,7 @@ fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain\r\n{headers}\r\n").as_bytes(), body].concat()
 }
 
-async fn fetch(address: &str, more: serde_json::Value, memory: u64) -> Result<Fetched, String> {
+pub(super) async fn fetch(address: &str, more: serde_json::Value, memory: u64) -> Result<Fetched, String> {
     let mut table = json!({"job_name": "j", "targets": [address], "scrape_interval": "1s"});
     table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let mut mistakes = Vec::new();

@@ -21,7 +21,8 @@ mod session;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 pub use board::{Board, Health, Listed, Watched};
 pub use config::Config;
@@ -34,6 +35,7 @@ use exposition::{Form, accept, form};
 use fetch::{Fetched, Fetcher};
 use output::{Output, Report};
 use session::{Counts, Session};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -58,9 +60,9 @@ pub struct Scraper {
 
 /// Where an exposition comes from.
 enum Source {
-    Http(Fetcher),
+    Http(Arc<Fetcher>),
     /// Without a network between.
-    Own(Telemetry),
+    Own(Box<Telemetry>),
 }
 
 impl Scraper {
@@ -84,8 +86,9 @@ impl Scraper {
         }
         let mut loops = JoinSet::new();
         let mut targets = 0;
+        let mut clients = HashMap::new();
         for watched in self.board.active() {
-            let source = match self.source(watched) {
+            let source = match self.source(watched, &mut clients) {
                 Ok(source) => source,
                 Err(error) => {
                     tracing::error!(job = watched.target.job.name, %error, "a target cannot be scraped");
@@ -108,13 +111,17 @@ impl Scraper {
         while loops.join_next().await.is_some() {}
     }
 
-    fn source(&self, watched: &Watched) -> Result<Source, String> {
+    /// `clients` are those of the jobs so far, by name: targets of a job share one, and the certificates that it believes.
+    fn source(&self, watched: &Watched, clients: &mut HashMap<String, Result<Arc<Fetcher>, String>>) -> Result<Source, String> {
         if watched.is_own {
-            return Ok(Source::Own(self.telemetry.clone()));
+            return Ok(Source::Own(Box::new(self.telemetry.clone())));
         }
         let job = &watched.target.job;
-        let accepted = accept(&job.exposition.protocols, job.exposition.escaping);
-        Fetcher::new(&job.client, &accepted, job.limits.body_bytes, self.budget.clone()).map(Source::Http)
+        let client = || {
+            let accepted = accept(&job.exposition.protocols, job.exposition.escaping);
+            Fetcher::new(&job.client, &accepted, job.limits.body_bytes, self.budget.clone()).map(Arc::new)
+        };
+        clients.entry(job.name.clone()).or_insert_with(client).clone().map(Source::Http)
     }
 }
 

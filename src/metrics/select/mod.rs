@@ -177,6 +177,7 @@ impl Storage for Querier {
             self.context.check()?;
             let mut found = Vec::new();
             head.select(matchers, interval, |mut series| {
+                self.context.check()?;
                 series.sort();
                 let data = SeriesData::from(series);
                 self.context.reserve(data.bytes())?;

@@ -4,6 +4,7 @@ use super::*;
 use crate::runtime::Shutdown;
 use crate::storage::catalog::RemoteState;
 use crate::storage::tier::{Bucket, BucketConfig, Claim, OwnerError, Tier, attach, testing};
+use crate::storage::verify;
 use crate::telemetry::Telemetry;
 use std::time::{Duration, Instant};
 
@@ -203,4 +204,36 @@ fn an_interrupted_upload_is_continued_and_a_block_without_meta_is_none() {
     let (process, ..) = house.start("d").unwrap();
     process.store.upload_rest(&Shutdown::default()).unwrap();
     assert_eq!(catalog.remote_blocks(Signal::Logs).unwrap()[0].1, RemoteState::Verified);
+}
+
+#[test]
+fn what_the_bucket_has_is_read_and_compared() {
+    let house = House::new();
+    let (process, _, catalog) = house.start("d").unwrap();
+    write(&process, &["one", "two"]);
+    process.store.upload_rest(&Shutdown::default()).unwrap();
+    let check = || {
+        let mut report = verify::Report::default();
+        verify::verify_bucket(&catalog, &house.bucket(), &mut report, |_, _| {}).map(|()| report)
+    };
+    let report = check().unwrap();
+    assert!(report.errors.is_empty() && report.remote_read == 1 && report.bytes > 0, "{:?}", report.errors);
+
+    house.faults.garble_gets(true);
+    let report = check().unwrap();
+    assert!(
+        !report.errors.is_empty() && report.errors.iter().all(|line| line.ends_with("SHA-256 is wrong, first in MiB 0")),
+        "{:?}",
+        report.errors
+    );
+    house.faults.garble_gets(false);
+
+    house.faults.down(true);
+    assert!(check().is_err(), "nothing is known of a bucket that does not answer");
+    house.faults.down(false);
+
+    let meta = process.store.live_blocks()[0].meta().clone();
+    house.bucket().delete(&[Layout::remote_table(&meta, &meta.tables[0].name)]).unwrap();
+    let errors = check().unwrap().errors;
+    assert!(errors.len() == 1 && errors[0].ends_with("it is not there"), "{errors:?}");
 }

@@ -99,7 +99,7 @@ impl Evaluator<'_> {
         match (aggregation.op, param) {
             (AggregateOp::CountValues, Some(Value::Text(label))) => count_values(self.storage.context(), &series, &groups, &label, grid),
             (AggregateOp::Topk | AggregateOp::Bottomk, Some(Value::Scalar(k))) => self.top(expr, aggregation.op, series, &groups, &k),
-            (AggregateOp::Limitk, Some(Value::Scalar(k))) => limit(series, &groups, &k),
+            (AggregateOp::Limitk, Some(Value::Scalar(k))) => limit(self.storage.context(), series, &groups, &k),
             (AggregateOp::LimitRatio, Some(Value::Scalar(ratio))) => self.limit_ratio(aggregation, series, &ratio),
             (_, param) => {
                 let param = if let Some(Value::Scalar(values)) = param { values } else { vec![0.0; grid.count] };
@@ -247,6 +247,7 @@ impl Evaluator<'_> {
 
     fn limit_ratio(&self, aggregation: &Aggregation, mut series: Vec<Series>, ratios: &[f64]) -> Result<Vec<Series>> {
         for (step, ratio) in ratios.iter().enumerate() {
+            self.storage.context().check()?;
             if ratio.is_nan() {
                 return Err(QueryError::Execution("Ratio value is NaN".to_owned()));
             }
@@ -271,8 +272,9 @@ impl Evaluator<'_> {
 }
 
 /// The first `k` of each group, in the order of labels.
-fn limit(mut series: Vec<Series>, groups: &Groups, k: &[f64]) -> Result<Vec<Series>> {
+fn limit(context: &Context, mut series: Vec<Series>, groups: &Groups, k: &[f64]) -> Result<Vec<Series>> {
     for (step, k) in k.iter().enumerate() {
+        context.check()?;
         let k = count_parameter(*k)?;
         for members in &groups.members {
             let present: Vec<usize> = members.iter().copied().filter(|m| series[*m].has(step)).collect();

@@ -7,7 +7,7 @@ use crate::metrics::histogram::{Histogram, ResetHint};
 use crate::metrics::promql::annotations::Annotations;
 use crate::metrics::promql::ast::{Binary, BinaryOp, Expr, ValueType};
 use crate::model::Labels;
-use crate::query::{Cardinality, QueryError};
+use crate::query::{Cardinality, Context, QueryError};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ impl Evaluator<'_> {
                 Ok(Value::Scalar(values.collect()))
             }
             (Value::Vector(left), Value::Vector(right)) if binary.op.is_set() => {
-                merge_equal(set(binary, left, right, grid)).map(Value::Vector)
+                merge_equal(set(self.storage.context(), binary, left, right, grid)?).map(Value::Vector)
             }
             (Value::Vector(left), Value::Vector(right)) => self.vectors(expr, binary, left, right, grid).map(Value::Vector),
             _ => Err(QueryError::Execution("no operator takes these operands".to_owned())),
@@ -233,6 +233,12 @@ struct Join<'a> {
     one: &'a [Series],
 }
 
+/// Positions of two that match; one of them may be filled in.
+type Pair = (Option<usize>, Option<usize>);
+
+/// Elements that are looked at between two looks at the clock.
+const CHECKED_PAIRS: usize = 1 << 16;
+
 /// A result series, and the steps at which an element fell on it.
 struct Slot {
     series: Series,
@@ -255,24 +261,46 @@ impl Join<'_> {
             }
             group.0.push(at);
         }
-        let rest: Vec<Labels> = by_signature.iter().filter(|(_, g)| g.0.is_empty()).map(|(s, _)| s.clone()).collect();
-        order.extend(rest);
+        // What has no partner may be filled in, in the order of its side.
+        order.extend(self.one.iter().enumerate().filter_map(|(at, series)| {
+            let signature = matching.signature(&series.labels);
+            let (many, one) = by_signature.get(&signature)?;
+            (many.is_empty() && one.first() == Some(&at)).then_some(signature)
+        }));
         let sides = self.steps_with_both(grid);
+        let context = self.evaluator.storage.context();
         let mut slots: Vec<Slot> = Vec::new();
         let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut unchecked = 0;
         for signature in order {
-            self.evaluator.storage.context().check()?;
+            context.check()?;
             let (many, one) = &by_signature[&signature];
+            // Where the results of pairs go, so that labels are joined once a pair and not once a step.
+            let mut places: HashMap<Pair, usize> = HashMap::new();
             for step in (0..grid.count).filter(|s| sides[*s]) {
-                self.step(step, &signature, many, one, &mut |labels, result| {
-                    let at = match index.get(&labels) {
+                unchecked += 1 + many.len() + one.len();
+                if unchecked > CHECKED_PAIRS {
+                    context.check()?;
+                    unchecked = 0;
+                }
+                self.step(step, &signature, many, one, &mut |pair, result| {
+                    let at = match places.get(&pair) {
                         Some(at) => *at,
                         None => {
-                            let bytes = size_of::<Slot>() + labels.heap_bytes() + 9 * grid.count;
-                            self.evaluator.storage.context().reserve(bytes as u64)?;
-                            index.insert(labels.clone(), slots.len());
-                            slots.push(Slot { series: Series::new(labels, grid.count), taken: vec![false; grid.count] });
-                            slots.len() - 1
+                            let labels = self.labels_of(pair, &signature);
+                            let at = match index.get(&labels) {
+                                Some(at) => *at,
+                                None => {
+                                    let bytes = size_of::<Slot>() + labels.heap_bytes() + 9 * grid.count;
+                                    context.reserve(bytes as u64)?;
+                                    index.insert(labels.clone(), slots.len());
+                                    slots.push(Slot { series: Series::new(labels, grid.count), taken: vec![false; grid.count] });
+                                    slots.len() - 1
+                                }
+                            };
+                            context.reserve(size_of::<(Pair, usize)>() as u64)?;
+                            places.insert(pair, at);
+                            at
                         }
                     };
                     if slots[at].taken[step] {
@@ -315,29 +343,28 @@ impl Join<'_> {
         signature: &Labels,
         many: &[usize],
         one: &[usize],
-        emit: &mut dyn FnMut(Labels, Option<Cell>) -> Result<()>,
+        emit: &mut dyn FnMut(Pair, Option<Cell>) -> Result<()>,
     ) -> Result<()> {
-        let mut partners = one.iter().filter(|at| self.one[**at].has(step));
-        let partner = partners.next().map(|at| &self.one[*at]);
+        let mut partners = one.iter().copied().filter(|at| self.one[*at].has(step));
+        let partner = partners.next();
         if let (Some(first), Some(second)) = (partner, partners.next()) {
-            return Err(self.duplicate(signature, &first.labels, &self.one[*second].labels));
+            return Err(self.duplicate(signature, &self.one[first].labels, &self.one[second].labels));
         }
         let (fill_many, fill_one) = self.fills();
-        let present: Vec<&Series> = many.iter().map(|at| &self.many[*at]).filter(|s| s.has(step)).collect();
+        let present: Vec<usize> = many.iter().copied().filter(|at| self.many[*at].has(step)).collect();
         if self.binary.matching.cardinality == Cardinality::OneToOne && present.len() > 1 && (partner.is_some() || fill_one.is_some()) {
             return Err(self.ambiguous());
         }
-        let partner_cell = partner.and_then(|p| p.get(step));
-        for series in &present {
+        let partner_cell = partner.and_then(|at| self.one[at].get(step));
+        for at in &present {
             let other = partner_cell.clone().or(fill_one.map(Cell::Float));
-            let (Some(cell), Some(other)) = (series.get(step), other) else { continue };
-            let other_labels = partner.map_or(signature, |p| &p.labels);
-            emit(self.result_labels(&series.labels, other_labels), self.apply(&cell, &other))?;
+            let (Some(cell), Some(other)) = (self.many[*at].get(step), other) else { continue };
+            emit((Some(*at), partner), self.apply(&cell, &other))?;
         }
         if present.is_empty()
-            && let (Some(fill), Some(partner), Some(cell)) = (fill_many, partner, partner_cell)
+            && let (Some(fill), Some(_), Some(cell)) = (fill_many, partner, partner_cell)
         {
-            emit(self.result_labels(signature, &partner.labels), self.apply(&Cell::Float(fill), &cell))?;
+            emit((None, partner), self.apply(&Cell::Float(fill), &cell))?;
         }
         Ok(())
     }
@@ -348,7 +375,9 @@ impl Join<'_> {
         self.elements.apply(left, right)
     }
 
-    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+    fn labels_of(&self, (many, one): Pair, signature: &Labels) -> Labels {
+        let many = many.map_or(signature, |at| &self.many[at].labels);
+        let one = one.map_or(signature, |at| &self.one[at].labels);
         let drops = Evaluator::drops_name(self.binary);
         let keep = !drops || self.evaluator.options.delayed_name_removal;
         let many = if keep { many.clone() } else { without_name(many) };
@@ -368,7 +397,7 @@ impl Join<'_> {
 }
 
 /// `and`, `or`, `unless`: by signature, step by step.
-fn set(binary: &Binary, mut left: Vec<Series>, mut right: Vec<Series>, grid: Grid) -> Vec<Series> {
+fn set(context: &Context, binary: &Binary, mut left: Vec<Series>, mut right: Vec<Series>, grid: Grid) -> Result<Vec<Series>> {
     let mut numbers: HashMap<Labels, usize> = HashMap::new();
     let mut numbered = |side: &[Series]| -> Vec<usize> {
         let number = |s: &Series| {
@@ -381,6 +410,7 @@ fn set(binary: &Binary, mut left: Vec<Series>, mut right: Vec<Series>, grid: Gri
     let keep = binary.op == BinaryOp::And;
     let mut present = vec![false; numbers.len()];
     for step in 0..grid.count {
+        context.check()?;
         let (reference, reference_numbers, filtered, filtered_numbers) = match binary.op {
             BinaryOp::Or => (&left, &left_numbers, &mut right, &right_numbers),
             _ => (&right, &right_numbers, &mut left, &left_numbers),
@@ -399,5 +429,5 @@ fn set(binary: &Binary, mut left: Vec<Series>, mut right: Vec<Series>, grid: Gri
         left.extend(right);
     }
     left.retain(|s| !s.is_empty());
-    left
+    Ok(left)
 }

@@ -25,6 +25,7 @@ impl Evaluator<'_> {
                 let flow = if name == "absent" { self.flow(&args[0], grid)? } else { self.range_flow(name, args, 0, grid)? };
                 flow.visit(self, |series| {
                     present.iter_mut().enumerate().for_each(|(step, present)| *present |= series.has(step));
+                    Ok(())
                 })?;
                 absent(labels_of_absent(&args[0]), &present)
             }
@@ -68,6 +69,7 @@ impl Evaluator<'_> {
                             *single = Some(if single.is_none() { value } else { f64::NAN });
                         }
                     }
+                    Ok(())
                 })?;
                 Ok(single.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
             }

@@ -187,15 +187,11 @@ impl<'e> Flow<'e> {
     }
 
     /// Calls `take` with each series that has values, in order.
-    pub fn visit(self, evaluator: &Evaluator<'_>, mut take: impl FnMut(Series)) -> Result<()> {
+    pub fn visit(self, evaluator: &Evaluator<'_>, mut take: impl FnMut(Series) -> Result<()>) -> Result<()> {
         if !self.is_lazy() {
-            self.collect(evaluator)?.into_iter().for_each(take);
-            return Ok(());
+            return self.collect(evaluator)?.into_iter().try_for_each(take);
         }
-        self.each(evaluator, |series| {
-            take(series);
-            Ok(true)
-        })
+        self.each(evaluator, |series| take(series).map(|()| true))
     }
 
     /// Calls `take` with each series that has values, in order, as it is made, until it says false. Notes are kept unless

@@ -8,7 +8,7 @@ use crate::metrics::histogram::{Histogram, NanNote};
 use crate::metrics::promql::ast::Expr;
 use crate::metrics::promql::functions::histogram::{ClassicBucket, ClassicHistogram, Forced};
 use crate::model::Labels;
-use crate::model::number::{general_float, plain_float};
+use crate::model::number::general_float;
 use crate::model::time::{MILLI, format_rfc3339};
 use crate::query::QueryError;
 use std::collections::HashMap;
@@ -236,14 +236,34 @@ fn parse_bound(text: &str) -> Option<f64> {
     }
 }
 
-/// A number with at least one decimal, as OpenMetrics writes quantiles.
+/// A number as OpenMetrics writes quantiles: not as a whole number.
 fn open_metrics(value: f64) -> String {
-    let text = plain_float(value);
-    if value.is_finite() && !text.contains('.') { format!("{text}.0") } else { text }
+    let text = general_float(value);
+    if value.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
 }
 
-/// Go's `%.2g`.
+/// Go's `%.2g`: exponent form from 100 on.
 fn two_digits(value: f64) -> String {
     let text = format!("{value:.1e}");
-    text.parse::<f64>().map_or(text, general_float)
+    let Ok(rounded) = text.parse::<f64>() else { return text };
+    let text = general_float(rounded);
+    if rounded.abs() < 100.0 || text.contains('e') || !rounded.is_finite() {
+        return text;
+    }
+    let (mantissa, exponent) = (format!("{rounded:e}"), rounded.abs().log10().floor());
+    format!("{}e+{exponent:02}", mantissa.split('e').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_notes_and_labels_are_gos() {
+        assert_eq!(
+            [0.012_34, 1.0, 0.5, 12.34, 99.9, 123.0, 5_000.0, 1.5e6, 2e-7].map(two_digits),
+            ["0.012", "1", "0.5", "12", "1e+02", "1.2e+02", "5e+03", "1.5e+06", "2e-07"]
+        );
+        assert_eq!([0.5, 1.0, 0.00001, 1e6].map(open_metrics), ["0.5", "1.0", "1e-05", "1e+06"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Selectors and subqueries as samples: one read for the whole grid.
 
 use super::flow::{Applied, Flow};
-use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series, Value};
+use super::{Cell, Evaluator, Extension, Grid, RangeVector, Reading, Result, Series};
 use crate::metrics::histogram::{Histogram, ResetHint};
 use crate::metrics::is_stale;
 use crate::metrics::promql::ast::{Expr, Kind, Selector, Subquery};
@@ -141,18 +141,20 @@ impl Evaluator<'_> {
         self.count_samples(count as u64)?;
         self.storage.context().reserve(count as u64 * 16)?;
         let inner = Grid { start, step, count };
-        let Value::Vector(values) = self.reading(Reading::Buckets, || self.eval(&subquery.expr, inner))? else {
-            return Err(QueryError::Execution("a subquery needs an instant vector".to_owned()));
-        };
-        let drop_name = values.iter().map(|s| s.drop_name).collect();
         let context = self.storage.context();
-        let mut series = Vec::with_capacity(values.len());
-        for one in values {
+        let before = context.used();
+        let (mut series, mut drop_name, mut bytes) = (Vec::new(), Vec::new(), 0);
+        self.reading(Reading::Buckets, || self.flow(&subquery.expr, inner))?.visit(self, |one| {
             context.check()?;
+            drop_name.push(one.drop_name);
             let data = points_of(&one, inner);
             context.reserve(data.bytes())?;
+            bytes += data.bytes();
             series.push(data);
-        }
+            Ok(())
+        })?;
+        // What the inner expression read is gone.
+        context.hold(before.saturating_add(bytes))?;
         Ok(RangeVector { series, range, offset, at, extension: Extension::None, drop_name })
     }
 }
@@ -244,21 +246,21 @@ fn remove_stale(data: &mut SeriesData) {
 
 /// A result as samples again. What a histogram said of resets before it does not hold between chosen steps.
 fn points_of(series: &Series, grid: Grid) -> SeriesData {
-    let mut data = SeriesData::new(series.labels.clone());
+    let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
     for (step, ts) in grid.times().enumerate() {
         match series.get(step) {
             Some(Cell::Float(value)) => {
-                data.ts.push(ts);
-                data.values.push(value);
+                times.push(ts);
+                values.push(value);
             }
             Some(Cell::Histogram(mut histogram)) => {
                 if matches!(histogram.hint, ResetHint::Reset | ResetHint::NotReset) {
                     Arc::make_mut(&mut histogram).hint = ResetHint::Unknown;
                 }
-                data.histograms.push(HistogramSample { ts, start: 0, histogram });
+                histograms.push(HistogramSample { ts, start: 0, histogram });
             }
             None => {}
         }
     }
-    data
+    SeriesData { ts: times.into(), values: values.into(), histograms, ..SeriesData::new(series.labels.clone()) }
 }

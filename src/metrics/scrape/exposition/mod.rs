@@ -204,7 +204,7 @@ pub fn read<E: From<Malformed>>(
 
 /// A float as OpenMetrics writes it, which is how `le` and `quantile` are stored whatever the form: `1` is `1.0`.
 pub fn normal_float(value: f64) -> String {
-    let mut text = crate::model::number::exposition_float(value);
+    let mut text = crate::model::number::general_float(value);
     if value.is_finite() && !text.contains(['.', 'e']) {
         text.push_str(".0");
     }

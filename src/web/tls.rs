@@ -1,18 +1,65 @@
-//! How targets behind `https` are believed: the machine's authorities, others from a file, or nobody's.
+//! The HTTP client with which others are asked and told, and how those behind `https` are believed: by the machine's
+//! authorities, by others from a file, or without any.
 
-use super::config::Tls;
 use crate::runtime::read_text;
+use hyper::body::Body;
 use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::path::Path;
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-pub(super) fn connector(settings: &Tls, tcp: HttpConnector) -> Result<HttpsConnector<HttpConnector>, String> {
+/// Which certificates are shown and believed; the names of the files' mistakes are those of Prometheus's `tls_config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub server_name: Option<String>,
+    pub insecure_skip_verify: bool,
+}
+
+/// HTTP/1.1, with or without TLS.
+pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+
+/// Connections that nothing uses are closed after this.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Fails for files that cannot be read as what they are for.
+pub fn http_client<B>(tls: &Tls) -> Result<HttpClient<B>, String>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector(tls, tcp)?))
+}
+
+/// hyper's own words say little; what lies behind them says what happened.
+pub fn cause(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn connector(settings: &Tls, tcp: HttpConnector) -> Result<HttpsConnector<HttpConnector>, String> {
     let builder = HttpsConnectorBuilder::new().with_tls_config(config(settings)?).https_or_http();
     let named = match &settings.server_name {
         Some(name) => {
@@ -24,8 +71,7 @@ pub(super) fn connector(settings: &Tls, tcp: HttpConnector) -> Result<HttpsConne
     Ok(named.enable_http1().wrap_connector(tcp))
 }
 
-/// Fails for files that cannot be read as what they are for.
-pub(super) fn config(settings: &Tls) -> Result<ClientConfig, String> {
+fn config(settings: &Tls) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|e| e.to_string())?;
@@ -38,7 +84,7 @@ pub(super) fn config(settings: &Tls) -> Result<ClientConfig, String> {
         }
         builder.with_root_certificates(roots)
     } else {
-        // A machine without any authority can still scrape over http.
+        // A machine without any authority can still speak plain HTTP.
         match builder.clone().with_native_roots() {
             Ok(trusting) => trusting,
             Err(_) => builder.with_root_certificates(RootCertStore::empty()),
