@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_place() {
-        let Err(SqlError::Statement { position, .. }) = parse("select a\nfrom from t", FAMILIES) else { panic!() };
+        let Err(SqlError::Statement { position, .. }) = parse("select a\nfrom )", FAMILIES) else { panic!() };
         assert_eq!(position, Some((2, 6)));
         let Err(SqlError::Statement { position, .. }) = parse("select 'open", FAMILIES) else { panic!() };
         assert_eq!(position, Some((1, 8)));
