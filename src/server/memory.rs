@@ -13,6 +13,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Caches are halved at most so often: what was let go is freed when its last reader is done.
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
 
+/// Under full load writes are refused and let in again every second or so: that is told at most so often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// A head is not cut for less than this part of the memory, since small blocks cost more than they free.
 const CUT_SHARE: u64 = 64;
 
@@ -20,7 +23,7 @@ const CUT_SHARE: u64 = 64;
 pub(super) async fn keep(memory: Arc<Memory>, rooms: Arc<[Room]>, metrics: MemoryMetrics, shutdown: Shutdown) {
     let mut cutting: Option<JoinHandle<()>> = None;
     let mut shrunk_at: Option<Instant> = None;
-    let mut refused = false;
+    let mut told_at: Option<Instant> = None;
     loop {
         tokio::select! {
             () = shutdown.requested() => return,
@@ -45,15 +48,10 @@ pub(super) async fn keep(memory: Arc<Memory>, rooms: Arc<[Room]>, metrics: Memor
             metrics.shrank();
             shrunk_at = Some(Instant::now());
         }
-        let refuses = pressure == Pressure::Writes;
-        if refuses != refused {
-            refused = refuses;
+        if pressure == Pressure::Writes && told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
             let (allocated, resident, max) = (now.allocated, now.resident, memory.max());
-            if refuses {
-                tracing::warn!(allocated, resident, max, "memory is used up: writes are refused until there is room");
-            } else {
-                tracing::info!(allocated, resident, max, "there is memory again");
-            }
+            tracing::warn!(allocated, resident, max, "memory is used up: writes are refused until there is room");
+            told_at = Some(Instant::now());
         }
     }
 }
