@@ -4,79 +4,26 @@
 //! Needs `moto[s3,server]` in the Python that `MONOCLE_PYTHON` names, or in `~/.cache/monocle-venv`; without it the tests say
 //! so and skip, and under `MONOCLE_CLIENTS=required` they fail.
 
+#[path = "bucket/moto.rs"]
+mod moto;
 #[path = "bucket/proxy.rs"]
 mod proxy;
+#[path = "bucket/sql.rs"]
+mod sql;
 mod support;
+#[path = "bucket/tls.rs"]
+mod tls;
 
+use moto::Moto;
 use proxy::{Fault, Proxy};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::Server;
 
 const WAIT: Duration = Duration::from_secs(60);
-
-/// moto on a free port, with one bucket. Killed when dropped.
-struct Moto {
-    child: Child,
-    address: String,
-}
-
-impl Moto {
-    /// `None` if it is not installed.
-    fn start() -> Option<Moto> {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let python = std::env::var("MONOCLE_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/monocle-venv/bin/python"));
-        let installed = Command::new(&python).args(["-c", "import moto.server, flask"]).stderr(Stdio::null()).status();
-        if !installed.is_ok_and(|status| status.success()) {
-            let required = std::env::var("MONOCLE_CLIENTS").is_ok_and(|v| v == "required");
-            assert!(!required, "moto is not installed for {python}");
-            eprintln!("skipped: moto[s3,server] is not installed for {python}");
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let run = format!("from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])");
-        let child = Command::new(python).args(["-c", &run]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moto = Moto { child, address: format!("127.0.0.1:{port}") };
-        let deadline = Instant::now() + WAIT;
-        while !moto.ask("PUT", "/bucket").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-            assert!(Instant::now() < deadline, "moto does not start");
-            sleep(Duration::from_millis(100));
-        }
-        Some(moto)
-    }
-
-    fn ask(&self, method: &str, path: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let authorization = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.address
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    }
-
-    /// Keys below `prefix`.
-    fn keys(&self, prefix: &str) -> Vec<String> {
-        let answer = self.ask("GET", &format!("/bucket?list-type=2&prefix={prefix}")).unwrap();
-        answer.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")).map(|(key, _)| key.to_owned()).collect()
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn start(home: &Path, endpoint: &str, prefix: &str, flags: &[&str]) -> Server {
     let (url, endpoint) = (format!("s3://bucket/{prefix}"), format!("http://{endpoint}"));
@@ -221,6 +168,11 @@ fn a_bucket_that_is_down_is_said_and_comes_back() {
     assert_eq!(lines(&server, "far"), 100);
     assert!(ask(&server, "far")["warnings"].is_null());
     uploaded(&server, 1.0);
+    assert!(!server.log().contains("the clock of this machine"), "{}", server.log());
+    server.kill9();
+    proxy.set(Fault::OldDates);
+    let server = start(home.path(), &proxy.address, "down", &[]);
+    assert!(server.log().contains("the clock of this machine is ahead of the bucket's"), "{}", server.log());
     server.kill9();
 }
 

@@ -27,6 +27,8 @@ pub enum Fault {
     SometimesWrongAnswers,
     /// Connections are closed at once.
     Refuse,
+    /// The server's clock stands at the beginning of 2020.
+    OldDates,
 }
 
 #[derive(Default)]
@@ -98,6 +100,13 @@ fn read_message(stream: &mut TcpStream, has_length: bool) -> io::Result<(Vec<u8>
     }
 }
 
+fn with_date(head: &[u8], date: &str) -> Vec<u8> {
+    let text = String::from_utf8_lossy(head).into_owned();
+    let is_date = |line: &str| line.to_ascii_lowercase().starts_with("date:");
+    let lines: Vec<String> = text.split("\r\n").map(|line| if is_date(line) { format!("Date: {date}") } else { line.to_owned() }).collect();
+    lines.join("\r\n").into_bytes()
+}
+
 fn change(body: &mut [u8]) {
     let middle = body.len() / 2;
     body[middle] ^= 0x55;
@@ -140,8 +149,12 @@ fn serve(mut client: TcpStream, server: &str, state: &State) -> io::Result<()> {
     let head = String::from_utf8_lossy(&head).trim_end().to_owned();
     write!(upstream, "{head}\r\nConnection: close\r\n\r\n")?;
     upstream.write_all(&body)?;
-    let (head, mut body) = read_message(&mut upstream, false)?;
+    let (mut head, mut body) = read_message(&mut upstream, false)?;
     match now {
+        Fault::OldDates => {
+            hit();
+            head = with_date(&head, "Wed, 01 Jan 2020 00:00:00 GMT");
+        }
         Fault::CutAnswers => {
             hit();
             return client.shutdown(Shutdown::Both);

@@ -22,25 +22,33 @@ const STRAYS_EVERY: Duration = Duration::from_secs(24 * 3600);
 const STRAY_AGE_NANOS: i64 = 24 * 3600 * 1_000_000_000;
 
 /// What one signal's loop remembers of the bucket between passes.
-#[derive(Default)]
 pub struct Sweep {
+    grace: Duration,
     obsolete_since: HashMap<BlockId, Instant>,
     strays_looked_for: Option<Instant>,
 }
 
+impl Default for Sweep {
+    fn default() -> Sweep {
+        Sweep::after(GRACE)
+    }
+}
+
+impl Sweep {
+    /// Obsolete blocks stay for `grace`.
+    pub fn after(grace: Duration) -> Sweep {
+        Sweep { grace, obsolete_since: HashMap::new(), strays_looked_for: None }
+    }
+}
+
 /// Obsolete blocks that may go now. None may while a live block that compaction made is not in the bucket: it may be the one
 /// that has their rows.
-fn plan(
-    obsolete: &[BlockMeta],
-    live: &[BlockMeta],
-    verified: &HashSet<BlockId>,
-    since: &HashMap<BlockId, Instant>,
-    now: Instant,
-) -> Vec<BlockMeta> {
+fn plan(sweep: &Sweep, obsolete: &[BlockMeta], live: &[BlockMeta], verified: &HashSet<BlockId>, now: Instant) -> Vec<BlockMeta> {
     if live.iter().any(|meta| !meta.parents.is_empty() && !verified.contains(&meta.id)) {
         return Vec::new();
     }
-    let is_due = |meta: &&BlockMeta| since.get(&meta.id).is_some_and(|since| now.duration_since(*since) >= GRACE);
+    let since = &sweep.obsolete_since;
+    let is_due = |meta: &&BlockMeta| since.get(&meta.id).is_some_and(|since| now.duration_since(*since) >= sweep.grace);
     obsolete.iter().filter(is_due).cloned().collect()
 }
 
@@ -56,7 +64,7 @@ impl<S: Spec> Store<S> {
         for meta in &obsolete {
             sweep.obsolete_since.entry(meta.id).or_insert(now);
         }
-        for meta in plan(&obsolete, &self.block_metas(), &verified, &sweep.obsolete_since, now) {
+        for meta in plan(sweep, &obsolete, &self.block_metas(), &verified, now) {
             if shutdown.is_requested() || !remote.is_owned() {
                 return Ok(());
             }
