@@ -243,3 +243,51 @@ fn killed_during_uploads_it_loses_nothing_and_leaves_no_half_block() {
         assert_eq!(lines(&server, &format!("round{round}")), 300, "from the bucket alone");
     }
 }
+
+/// Of one upload: HEAD, PUT and HEAD of each file, `meta.json`, and those of the owner between them.
+const REQUESTS: usize = 12;
+
+/// A block a request: the first one goes up while its first request fails, the next one while its second does.
+#[test]
+fn each_request_of_an_upload_may_fail_and_the_bucket_alone_gives_everything_back() {
+    let Some(moto) = Moto::start() else { return };
+    let faults = [Fault::Busy, Fault::CutRequests, Fault::CutAnswers, Fault::WrongRequests];
+    let points: usize = std::thread::scope(|scope| {
+        let threads = faults.map(|fault| {
+            let address = moto.address.clone();
+            scope.spawn(move || each_request_meets(fault, &address))
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    eprintln!("{points} requests to the bucket failed");
+    assert!(points >= 20);
+}
+
+fn each_request_meets(fault: Fault, moto: &str) -> usize {
+    let home = tempfile::tempdir().unwrap();
+    let (proxy, prefix) = (Proxy::start(moto), format!("each{fault:?}"));
+    let server = start(home.path(), &proxy.address, &prefix, &[]);
+    until("owned", &server, || metric(&server, "monocle_bucket_owned") == 1.0);
+    let mut points = 0;
+    for number in 0..REQUESTS {
+        let before = metric(&server, "monocle_bucket_uploaded_blocks_total");
+        push(&server, &format!("part{number}"), 20);
+        proxy.strike(fault, number + 1);
+        flush(&server);
+        until("upload", &server, || metric(&server, "monocle_bucket_uploaded_blocks_total") > before);
+        points += proxy.hits(fault);
+        proxy.set(Fault::None);
+    }
+    until("upload of all", &server, || metric(&server, "monocle_bucket_waiting_blocks") == 0.0);
+    for part in 0..REQUESTS {
+        assert_eq!(lines(&server, &format!("part{part}")), 20, "{fault:?}");
+    }
+    server.kill9();
+    lose(home.path());
+    let server = start(home.path(), &proxy.address, &prefix, &[]);
+    for part in 0..REQUESTS {
+        assert_eq!(lines(&server, &format!("part{part}")), 20, "from the bucket alone, {fault:?}");
+    }
+    server.kill9();
+    points
+}

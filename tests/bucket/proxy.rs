@@ -34,6 +34,8 @@ pub enum Fault {
 #[derive(Default)]
 struct State {
     fault: Mutex<Option<Fault>>,
+    /// Only the request before which this is 1 meets the fault.
+    countdown: Mutex<Option<usize>>,
     hits: AtomicUsize,
     seen: AtomicUsize,
     seen_of_blocks: AtomicUsize,
@@ -63,7 +65,14 @@ impl Proxy {
 
     pub fn set(&self, fault: Fault) {
         self.state.hits.store(0, Ordering::SeqCst);
+        *self.state.countdown.lock().unwrap() = None;
         *self.state.fault.lock().unwrap() = Some(fault);
+    }
+
+    /// Request `number` from now on, counted from 1, meets the fault, and no other.
+    pub fn strike(&self, fault: Fault, number: usize) {
+        self.set(fault);
+        *self.state.countdown.lock().unwrap() = Some(number);
     }
 
     /// How often the fault that is set now has struck.
@@ -75,6 +84,19 @@ impl Proxy {
     /// Requests that were answered in order so far.
     pub fn served(&self) -> usize {
         self.state.served.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    fn is_turn(&self) -> bool {
+        match &mut *self.countdown.lock().unwrap() {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                *left == 0
+            }
+        }
     }
 }
 
@@ -121,7 +143,7 @@ fn serve(mut client: TcpStream, server: &str, state: &State) -> io::Result<()> {
         return client.shutdown(Shutdown::Both);
     }
     let (head, mut body) = read_message(&mut client, true)?;
-    let now = fault();
+    let now = if state.is_turn() { fault() } else { Fault::None };
     let is_block = String::from_utf8_lossy(&head).lines().next().is_some_and(|line| line.contains(".parquet"));
     // Counted apart, so that of a file's requests every second or third is hit, whatever goes on beside them.
     let number = if is_block { &state.seen_of_blocks } else { &state.seen }.fetch_add(1, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// A table of the run takes a few of them.
 const PART_BYTES: usize = 1 << 10;
 
-/// Retention was last applied then, and a lost process has been silent for long.
+/// A process that was lost has said nothing for long.
 const LATER: i64 = NOW + DAY / 24;
 
 struct Remote {
