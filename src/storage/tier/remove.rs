@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::storage::tests::facts;
 
-    fn due(obsolete: &[BlockMeta], live: &[BlockMeta], verified: &[u64]) -> Vec<i64> {
+    fn due(obsolete: &[BlockMeta], live: &[BlockMeta], verified: &[u64]) -> Vec<u64> {
         let now = Instant::now();
         let sweep = Sweep { obsolete_since: obsolete.iter().map(|meta| (meta.id, now)).collect(), ..Sweep::after(Duration::ZERO) };
         let verified = verified.iter().map(|n| facts(*n, &[]).id).collect();
