@@ -41,6 +41,30 @@ fn push(server: &Server, part: &str, count: u64) {
     assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
 }
 
+/// Of a large line.
+const LARGE_BYTES: usize = 100_000;
+
+/// Lines of noise, which does not compress to less than three quarters.
+fn push_large(server: &Server, part: &str, count: u64) {
+    let mut noise = 0x9E37_79B9_7F4A_7C15u64;
+    let mut line = || {
+        let symbols = (0..LARGE_BYTES).map(|_| {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[(noise >> 40) as usize % 64])
+        });
+        symbols.collect::<String>()
+    };
+    for first in (0..count).step_by(50) {
+        let values: Vec<_> =
+            (first..count.min(first + 50)).map(|n| serde_json::json!([format!("{}000000000", FROM + n), line()])).collect();
+        let body = serde_json::json!({"streams": [{"stream": {"part": part}, "values": values}]}).to_string();
+        let answer = server.post("loki", "/loki/api/v1/push", "application/json", body.as_bytes());
+        assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+    }
+}
+
 fn ask(server: &Server, part: &str) -> serde_json::Value {
     let path = format!(
         "/loki/api/v1/query_range?query=%7Bpart%3D%22{part}%22%7D&start={}&end={}&limit=5000",

@@ -2,36 +2,15 @@
 
 use super::moto::Moto;
 use super::support::Server;
-use super::{FROM, flush, lines, lose, metric, uploaded};
+use super::{flush, lines, lose, metric, push_large, uploaded};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Of a line, whose noise does not compress to less than three quarters.
-const LINE_BYTES: usize = 100_000;
+/// They take more than one part of an upload.
 const LINES: u64 = 300;
 
 fn flags(endpoint: &str) -> [&str; 6] {
     ["--s3", "s3://bucket/tls", "--s3-endpoint", endpoint, "--s3-region", "us-east-1"]
-}
-
-/// Lines that take more than one part of an upload.
-fn push(server: &Server) {
-    let mut noise = 0x9E37_79B9_7F4A_7C15u64;
-    let mut line = || {
-        let symbols = (0..LINE_BYTES).map(|_| {
-            noise ^= noise << 13;
-            noise ^= noise >> 7;
-            noise ^= noise << 17;
-            char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[(noise >> 40) as usize % 64])
-        });
-        symbols.collect::<String>()
-    };
-    for first in (0..LINES).step_by(50) {
-        let values: Vec<_> = (first..first + 50).map(|n| serde_json::json!([format!("{}000000000", FROM + n), line()])).collect();
-        let body = serde_json::json!({"streams": [{"stream": {"part": "large"}, "values": values}]}).to_string();
-        let answer = server.post("loki", "/loki/api/v1/push", "application/json", body.as_bytes());
-        assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
-    }
 }
 
 /// `monocle` with these words and the bucket.
@@ -65,7 +44,7 @@ fn a_bucket_behind_tls_takes_large_blocks_and_gives_everything_back() {
     assert!(!wrong.status.success() && said(&wrong).contains("AWS_CA_BUNDLE: /does/not/exist"), "{}", said(&wrong));
 
     let server = Server::start_with(home.path(), &flags(&endpoint), &trusting);
-    push(&server);
+    push_large(&server, "large", LINES);
     flush(&server);
     uploaded(&server, 1.0);
     assert_eq!(lines(&server, "large"), LINES as usize);
