@@ -41,8 +41,8 @@ impl MetricType {
     }
 
     /// From its number in remote write; one that is not known is `unknown`.
-    pub fn from_number(number: u64) -> MetricType {
-        MetricType::ALL.into_iter().find(|t| *t as u64 == number).unwrap_or_default()
+    pub fn from_number(number: i32) -> MetricType {
+        MetricType::ALL.into_iter().find(|t| *t as i32 == number).unwrap_or_default()
     }
 
     /// The family that a series of this type and name belongs to: without the suffix that tells the parts of a histogram or
