@@ -6,7 +6,7 @@ use super::request::Number;
 use super::{TranslationConfig, decode};
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
-use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, SeriesKey, Value};
 use crate::metrics::{METRIC_NAME, STALE_NAN};
 use crate::model::number::plain_float;
 use crate::model::time::MILLI;
@@ -175,16 +175,16 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// A point with the labels and the id of its series, or why it has none.
-    pub(super) fn number(&mut self, family: &Family<'_>, number: Number, series: Result<(Labels, i64), String>) {
+    /// A point with the labels and the key of its series, or why it has none.
+    pub(super) fn number(&mut self, family: &Family<'_>, number: Number, series: Result<(&Labels, SeriesKey), String>) {
         let Some(item) = self.item(family, family.temporality) else { return };
-        let (labels, id) = match series {
+        let (labels, key) = match series {
             Ok(series) => series,
             Err(message) => return self.refuse_labels(item, family, &message),
         };
         let start = if family.is_sum { millis(number.start) } else { 0 };
         let value = if number.flags & NO_RECORDED_VALUE != 0 { f64::from_bits(STALE_NAN) } else { number.value };
-        let series = self.rows.known_series(labels, id, Some(&family.metadata));
+        let series = self.rows.known_series(labels, key, Some(&family.metadata));
         let times = (millis(number.time), start);
         if family.temporality == Temporality::Delta {
             self.rows.delta(series, item, times, Value::Float(value));
