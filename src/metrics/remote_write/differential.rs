@@ -44,13 +44,7 @@ fn small_histogram(own: usize) -> Schema {
 
 /// `WriteRequest`, `TimeSeries`, `Sample`, `MetricMetadata`, `Exemplar`, `Label`, `Histogram` and `BucketSpan`.
 fn version_1() -> Schema {
-    let series = vec![
-        (1, Kind::Message(5)),
-        (1, Kind::Message(5)),
-        (2, Kind::Message(2)),
-        (3, Kind::Message(4)),
-        (4, Kind::Message(6)),
-    ];
+    let series = vec![(1, Kind::Message(5)), (1, Kind::Message(5)), (2, Kind::Message(2)), (3, Kind::Message(4)), (4, Kind::Message(6))];
     let sample = vec![(1, Kind::Fixed64), (2, Kind::Varint)];
     let family = vec![(1, Kind::Varint), (2, Kind::Text), (4, Kind::Text), (5, Kind::Text)];
     let first = vec![vec![(1, Kind::Message(1)), (3, Kind::Message(3))], series, sample, family];

@@ -5,10 +5,10 @@
 //! The messages are read field by field from the bytes: a request of 100,000 series never exists as 100,000 structs.
 
 pub(in crate::metrics) mod body;
-pub(in crate::metrics) mod histogram;
-mod label_set;
 #[cfg(test)]
 mod differential;
+pub(in crate::metrics) mod histogram;
+mod label_set;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

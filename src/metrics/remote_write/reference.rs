@@ -289,12 +289,7 @@ pub fn translate_2(request: Request) -> Option<(MetricRows, Refusals, [u64; 3])>
         let metadata = described.map(|m| {
             let family = MetricType::from_number(m.kind).family_of(labels.as_ref()?.value(METRIC_NAME)).to_owned();
             let text = |reference: u32| symbols.get(reference as usize).copied().flatten().map(str::to_owned);
-            Some(Arc::new(Metadata {
-                family,
-                kind: MetricType::from_number(m.kind),
-                unit: text(m.unit_ref)?,
-                help: text(m.help_ref)?,
-            }))
+            Some(Arc::new(Metadata { family, kind: MetricType::from_number(m.kind), unit: text(m.unit_ref)?, help: text(m.help_ref)? }))
         });
         let (Some(labels), false) = (labels, metadata == Some(None)) else {
             let items = rows.next_items(parts.iter().sum::<usize>().max(1));
