@@ -168,6 +168,7 @@ impl<S: Spec> Store<S> {
         meta.wal = ranges().map(|w| w.from).min().zip(ranges().map(|w| w.to).max()).map(|(from, to)| WalRange { from, to });
         let fields = SignalFields { catalog: self.catalog(), signal: self.signal_of() };
         let mut out = BlockWriter::create(self.world(), self.layout(), &fields, meta)?;
+        out.holding(self.config().head_max_bytes);
         self.spec().sidecars(job.level).into_iter().for_each(|sidecar| out.attach(sidecar));
         let input = |block: &Arc<Block>| {
             let hits = purgeable.iter().filter(|t| t.tenant == block.meta().tenant && t.hits(block.meta()));
