@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// What is decided of one sample.
 enum Verdict {
-    /// The newest of its series now, which has this reference if it has any.
-    Newer(Option<u32>),
+    /// The newest of its series now.
+    Newer,
     /// Within the out-of-order window.
     Older,
     /// Already there.
@@ -117,12 +117,13 @@ impl<'a, 'b> Judge<'a, 'b> {
         let sample = &self.rows.samples[at];
         let position = sample.series as usize;
         let series = &self.rows.series[position];
-        let judged = match self.newest.find(series) {
+        let found = self.seen[position].map_or_else(|| self.newest.find(series), |seen| Ok(Some(seen)));
+        let judged = match found {
             Ok(reference) => {
                 self.seen[position] = reference;
                 match reference.and_then(|r| self.newest.get(r)) {
                     None if let Some(max) = self.newest.refuses(series) => Err(too_many_series(max)),
-                    newest => self.bounds.judge(sample, reference, newest),
+                    newest => self.bounds.judge(sample, newest),
                 }
             }
             Err(other) => Err((Reason::IdCollision, format!("series {} has the same id as {other}", series.labels))),
@@ -138,7 +139,7 @@ impl<'a, 'b> Judge<'a, 'b> {
 
     fn accept(&mut self, at: usize, verdict: Verdict) {
         match verdict {
-            Verdict::Newer(reference) => self.advance(at, reference),
+            Verdict::Newer => self.advance(at),
             Verdict::Same => {
                 self.drop.insert(at);
             }
@@ -146,9 +147,10 @@ impl<'a, 'b> Judge<'a, 'b> {
         }
     }
 
-    fn advance(&mut self, at: usize, reference: Option<u32>) {
+    fn advance(&mut self, at: usize) {
         let sample = &self.rows.samples[at];
         let position = sample.series as usize;
+        let reference = self.seen[position];
         let before = reference.and_then(|r| self.newest.get(r));
         let undo = self.rows.all_or_nothing.then(|| before.cloned());
         let newest = if sample.delta {
@@ -249,7 +251,7 @@ impl Bounds {
         (self.oldest..=self.latest).contains(&ts)
     }
 
-    fn judge(&self, sample: &Sample, reference: Option<u32>, newest: Option<&Newest>) -> Result<Verdict, (Reason, String)> {
+    fn judge(&self, sample: &Sample, newest: Option<&Newest>) -> Result<Verdict, (Reason, String)> {
         let refused = |reason, message: &str| Err((reason, message.to_owned()));
         if sample.ts > self.latest {
             return refused(Reason::TooFarAhead, "out of bounds: sample is too far in the future");
@@ -257,9 +259,9 @@ impl Bounds {
         if sample.ts < self.oldest {
             return refused(Reason::TooOld, "out of bounds: sample is older than the retention");
         }
-        let Some(newest) = newest else { return Ok(Verdict::Newer(reference)) };
+        let Some(newest) = newest else { return Ok(Verdict::Newer) };
         if sample.ts > newest.ts {
-            return Ok(Verdict::Newer(reference));
+            return Ok(Verdict::Newer);
         }
         if sample.delta {
             return refused(Reason::OutOfOrder, "out of order delta: its time is not after the newest sample");

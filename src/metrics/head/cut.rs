@@ -55,7 +55,8 @@ fn sort(order: &mut Vec<Named>) {
     let names: BTreeSet<&str> = order.iter().map(|(_, (_, labels))| labels.value(METRIC_NAME)).collect();
     let places: HashMap<&str, usize> = names.into_iter().enumerate().map(|(place, name)| (name, place)).collect();
     let place = |named: &Named| places.get(named.1.1.value(METRIC_NAME)).copied().unwrap_or(0);
-    let mut placed: Vec<(usize, Named)> = order.iter().map(|named| (place(named), named.clone())).collect();
+    let places: Vec<usize> = order.iter().map(place).collect();
+    let mut placed: Vec<(usize, Named)> = places.into_iter().zip(std::mem::take(order)).collect();
     placed.sort_by(|(a, (_, (_, left))), (b, (_, (_, right)))| a.cmp(b).then_with(|| left.cmp(right)));
     *order = placed.into_iter().map(|(_, named)| named).collect();
 }
