@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// An id is a hash already, but one that a sender can choose in part.
+/// Both are hashes already.
 fn spread(key: SeriesKey) -> u64 {
     (key.id.cast_unsigned() ^ key.second).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
