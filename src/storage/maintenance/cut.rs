@@ -1,4 +1,5 @@
 use super::MaintenanceError;
+use crate::runtime::{Behind, in_background};
 use crate::storage::block::{BlockMeta, WalRange, write_block};
 use crate::storage::catalog::{CatalogEdit, SignalFields};
 use crate::storage::head::Generation;
@@ -49,7 +50,8 @@ impl<S: Spec> Store<S> {
         let signal = self.signal_of();
         let wal = WalRange { from: generation.from, to: end };
         let mut edit = CatalogEdit { floor: Some((signal, end)), ..CatalogEdit::default() };
-        if let Err(error) = self.write_blocks(generation, wal, &mut edit.add) {
+        let written = in_background(Behind::Little, || self.write_blocks(generation, wal, &mut edit.add));
+        if let Err(error) = written.map_err(MaintenanceError::Io).flatten() {
             // The cut will be tried again and write them anew: those of every attempt would fill the disk.
             self.discard(&edit.add);
             return Err(error);

@@ -4,6 +4,7 @@ mod plan;
 
 use super::MaintenanceError;
 use crate::model::time::{DAY, day_of};
+use crate::runtime::{Behind, in_background};
 use crate::storage::block::{Block, BlockId, BlockMeta, BlockWriter, Facts, WalRange};
 use crate::storage::catalog::{CatalogEdit, SignalFields};
 use crate::storage::{Merge, MergeError, MergeInput, Pace, RowStream, Spec, Store, Tombstone};
@@ -92,13 +93,13 @@ impl<S: Spec> Store<S> {
         let Some(inputs) = self.live(&job.inputs) else { return Ok(()) };
         let days = if job.split { self.days(&inputs)? } else { vec![(i64::MIN..=i64::MAX, false)] };
         let mut edit = CatalogEdit { remove: job.inputs.clone(), ..CatalogEdit::default() };
-        let mut write = || -> Result<(), MaintenanceError> {
+        let write = || -> Result<(), MaintenanceError> {
             for (times, mixed) in &days {
                 edit.add.extend(self.write_merged(job, &inputs, purgeable, (times.clone(), *mixed), pace)?);
             }
             Ok(())
         };
-        let written = write();
+        let written = in_background(Behind::Far, write).map_err(MaintenanceError::Io).flatten();
         // Expiry may have taken an input away meanwhile: its rows must not come back.
         let guard = self.removal_lock();
         let is_current = self.live(&job.inputs).is_some();
