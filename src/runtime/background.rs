@@ -1,18 +1,24 @@
-//! Work that nobody waits for, behind all other threads: what comes in and is asked keeps its latency.
+//! Work that nobody waits for, behind other threads: what comes in and is asked keeps its latency.
 
 use std::io;
 use std::thread::{Builder, scope};
 
 /// How far behind: as for `nice`, where five less is three times the share of a busy processor.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
+    /// Someone waits for it.
+    Nobody = 0,
     /// Ingest waits when this falls back too far.
     Little = 5,
     Far = 10,
 }
 
-/// Does the work on a thread of its own, and waits for it. Fails where there is no thread to be had.
+/// Does the work and waits for it; what is behind others has a thread of its own, since a thread cannot come forward again.
+/// Fails where there is no thread to be had.
 pub fn in_background<T: Send>(behind: Behind, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if behind == Behind::Nobody {
+        return Ok(work());
+    }
     scope(|threads| {
         let work = move || {
             yield_to_others(behind);
@@ -55,7 +61,7 @@ mod tests {
             std::fs::read_to_string("/proc/thread-self/stat").unwrap().rsplit(')').next().unwrap().split(' ').nth(17).unwrap().to_owned()
         };
         let before = nice();
-        let within = in_background(Behind::Far, nice).unwrap();
-        assert_eq!((within.as_str(), nice()), ("10", before));
+        let of = |behind| in_background(behind, nice).unwrap();
+        assert_eq!((of(Behind::Far).as_str(), of(Behind::Nobody), nice()), ("10", before.clone(), before));
     }
 }
