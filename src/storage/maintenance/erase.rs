@@ -2,7 +2,7 @@
 
 use super::MaintenanceError;
 use crate::model::TenantId;
-use crate::runtime::World;
+use crate::runtime::{Behind, World};
 use crate::storage::block::BlockId;
 use crate::storage::catalog::{CatalogEdit, CatalogError, TombstoneEdit};
 use crate::storage::layout::Layout;
