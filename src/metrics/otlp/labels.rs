@@ -91,7 +91,7 @@ impl ResourceLabels {
     }
 
     /// Labels that replace those of a data point.
-    pub(super) fn identity(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(super) fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
         [("job", &self.job), ("instance", &self.instance)].into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 }
