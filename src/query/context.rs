@@ -1,5 +1,5 @@
 use crate::model::TenantId;
-use crate::runtime::Budget;
+use crate::runtime::{Budget, Short};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,6 +36,10 @@ pub enum QueryError {
 const CHECK_BYTES: usize = 64 << 10;
 const ROW_BYTES: usize = 256;
 
+/// A query waits so long for memory that others than queries hold: heads are cut and requests end meanwhile.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
+const MEMORY_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// One query's identity and budget. Cheap to clone; the clones share the budget.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -49,35 +53,54 @@ pub struct Context {
 struct Memory {
     used: AtomicU64,
     max: u64,
-    from: From,
+    from: Source,
 }
 
-enum From {
+enum Source {
     /// What all queries may use together.
     All(Arc<Budget>),
     /// The query that this is a part of.
     Whole(Arc<Memory>),
 }
 
+/// Why memory was not granted.
+enum Refusal {
+    /// The query's own bound.
+    Own(u64),
+    /// What all queries may use together.
+    All(u64),
+    /// What others than queries leave of it.
+    Now(u64),
+}
+
+impl From<Refusal> for QueryError {
+    fn from(refusal: Refusal) -> QueryError {
+        QueryError::TooMuch(match refusal {
+            Refusal::Own(max) => {
+                format!("query needs more memory than one query may use ({max} bytes); narrow the time range or the selector")
+            }
+            Refusal::All(max) | Refusal::Now(max) => {
+                format!("no memory is left for queries, which may use {max} bytes together; try again later")
+            }
+        })
+    }
+}
+
 impl Memory {
-    fn take(&self, bytes: u64) -> Result<(), QueryError> {
+    fn take(&self, bytes: u64) -> Result<(), Refusal> {
         let sum = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let taken = if sum > self.max {
-            let max = self.max;
-            Err(format!("query needs more memory than one query may use ({max} bytes); narrow the time range or the selector"))
+            Err(Refusal::Own(self.max))
         } else {
             match &self.from {
-                From::All(all) if all.take(bytes) => Ok(()),
-                From::All(all) => {
-                    Err(format!("no memory is left for queries, which may use {} bytes together; try again later", all.max()))
-                }
-                From::Whole(whole) => return whole.take(bytes).inspect_err(|_| self.forget(bytes)),
+                Source::All(all) => all.take(bytes).map_err(|short| match short {
+                    Short::Share => Refusal::All(all.max()),
+                    Short::Whole => Refusal::Now(all.max()),
+                }),
+                Source::Whole(whole) => whole.take(bytes),
             }
         };
-        taken.map_err(|failure| {
-            self.forget(bytes);
-            QueryError::TooMuch(failure)
-        })
+        taken.inspect_err(|_| self.forget(bytes))
     }
 
     fn forget(&self, bytes: u64) {
@@ -91,8 +114,8 @@ impl Memory {
 
     fn give_back(&self, bytes: u64) {
         match &self.from {
-            From::All(all) => all.give(bytes),
-            From::Whole(whole) => whole.give(bytes),
+            Source::All(all) => all.give(bytes),
+            Source::Whole(whole) => whole.give(bytes),
         }
     }
 }
@@ -117,7 +140,7 @@ impl Context {
 
     /// As [`Context::new`]; `all` bounds what all queries that share it are granted.
     pub fn sharing(tenant: TenantId, timeout: Duration, memory_max: u64, all: Arc<Budget>) -> Context {
-        let memory = Arc::new(Memory { used: AtomicU64::new(0), max: memory_max, from: From::All(all) });
+        let memory = Arc::new(Memory { used: AtomicU64::new(0), max: memory_max, from: Source::All(all) });
         Context { tenant, deadline: Instant::now() + timeout, canceled: Arc::default(), memory }
     }
 
@@ -164,7 +187,7 @@ impl Context {
 
     /// A part of the same query: what it reserves is given back when the last clone of the part is gone.
     pub fn part(&self) -> Context {
-        let memory = Memory { used: AtomicU64::new(0), max: self.memory.max, from: From::Whole(self.memory.clone()) };
+        let memory = Memory { used: AtomicU64::new(0), max: self.memory.max, from: Source::Whole(self.memory.clone()) };
         Context { memory: Arc::new(memory), ..self.clone() }
     }
 
@@ -183,8 +206,18 @@ impl Context {
         Ok(())
     }
 
-    /// Accounts for memory that the query will hold until its end, or until it is released.
+    /// Accounts for memory that the query will hold until its end, or until it is released. Blocks for a while when there is
+    /// no memory at the moment.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
-        self.memory.take(bytes)
+        let asked = Instant::now();
+        loop {
+            match self.memory.take(bytes) {
+                Err(Refusal::Now(_)) if asked.elapsed() < MEMORY_PATIENCE => {
+                    self.check()?;
+                    std::thread::sleep(MEMORY_LOOK_EVERY);
+                }
+                taken => return Ok(taken?),
+            }
+        }
     }
 }

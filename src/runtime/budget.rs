@@ -10,6 +10,15 @@ pub struct Budget {
     whole: Option<(Arc<Memory>, Purpose)>,
 }
 
+/// Of what there is too little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Short {
+    /// What this budget may have at most.
+    Share,
+    /// What others leave: it comes back as heads are cut and requests end.
+    Whole,
+}
+
 impl Budget {
     pub fn new(max: u64) -> Arc<Budget> {
         Arc::new(Budget { used: AtomicU64::new(0), max, whole: None })
@@ -28,18 +37,17 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there was that much left; then it is the caller's to give back.
-    pub fn take(&self, bytes: u64) -> bool {
+    /// What is taken is the caller's to give back.
+    pub fn take(&self, bytes: u64) -> Result<(), Short> {
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.max);
-        let is_own = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
-        if is_own
-            && let Some((memory, purpose)) = &self.whole
-            && !memory.take(bytes, *purpose)
-        {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map_err(|_| Short::Share)?;
+        match &self.whole {
+            Some((memory, purpose)) if !memory.take(bytes, *purpose) => {
+                self.used.fetch_sub(bytes, Ordering::Relaxed);
+                Err(Short::Whole)
+            }
+            _ => Ok(()),
         }
-        is_own
     }
 
     /// Gives back what was taken.
@@ -66,7 +74,7 @@ pub struct Reservation {
 impl Reservation {
     /// Takes more from the same budget; `None`, and unchanged, if there is not that much left.
     pub fn grow(&mut self, bytes: u64) -> Option<()> {
-        self.budget.take(bytes).then(|| self.bytes += bytes)
+        self.budget.take(bytes).ok().map(|()| self.bytes += bytes)
     }
 
     /// Gives back what is more than `bytes`.

@@ -20,14 +20,18 @@ pub enum Purpose {
 pub struct MemoryUse {
     /// Allocated and not freed.
     pub allocated: u64,
-    /// In RAM, as the operating system counts it: with what the allocator keeps for the next allocation, code and stacks.
+    /// In RAM, as the operating system counts it: with what the allocator keeps for the next allocation, and code.
     pub resident: u64,
+    /// Of it, code and mapped files.
+    pub mapped: u64,
 }
 
 impl MemoryUse {
     /// Of this process. All zero where the allocator or the system does not tell.
     pub fn now() -> MemoryUse {
-        MemoryUse { allocated: allocated().unwrap_or(0), resident: resident().unwrap_or(0) }
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let of = |name| resident(&status, name).unwrap_or(0);
+        MemoryUse { allocated: allocated().unwrap_or(0), resident: of("VmRSS:"), mapped: of("RssFile:") }
     }
 }
 
@@ -48,9 +52,8 @@ pub fn give_back_freed() {
     }
 }
 
-fn resident() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn resident(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
@@ -68,16 +71,19 @@ pub enum Pressure {
 
 /// Sixteenths of the budget that may be allocated before the next thing happens. What is left is for what the allocator keeps
 /// (a tenth of what is allocated, and what was freed within the last second), and for what is taken between two measurements.
-const HEADS_GO: u64 = 8;
-const CACHES_GO: u64 = 10;
-const WRITES_MAX: u64 = 11;
-const QUERIES_MAX: u64 = 13;
+const HEADS_GO: u64 = 7;
+const CACHES_GO: u64 = 9;
+const WRITES_MAX: u64 = 10;
+const QUERIES_MAX: u64 = 12;
 
-/// Sixteenths of the budget that may be resident before all of that happens whatever is allocated.
-const RESIDENT_MAX: u64 = 15;
+/// Sixteenths of the budget that may be resident before all of that happens, and queries wait, whatever is allocated.
+const RESIDENT_MAX: u64 = 14;
 
-/// Code and stacks: resident, and not the allocator's.
-const FIXED: u64 = 16 << 20;
+/// Stacks, and what the allocator needs for itself.
+const FIXED: u64 = 8 << 20;
+
+/// Code counts for at most this part of the budget: a small one is for what is allocated, or it would take nothing.
+const MAPPED_SHARE: u64 = 8;
 
 /// Sixteenths of the budget that may be resident before freed memory goes back at once, if it is one sixteenth at least.
 const FREED_STAYS: u64 = 11;
@@ -102,6 +108,7 @@ pub struct Memory {
     /// Granted less given back since it was measured.
     since: AtomicI64,
     resident: AtomicU64,
+    mapped: AtomicU64,
     caches: Mutex<Vec<Weak<dyn Shrink>>>,
 }
 
@@ -119,6 +126,7 @@ impl Memory {
             allocated: AtomicU64::new(0),
             since: AtomicI64::new(0),
             resident: AtomicU64::new(0),
+            mapped: AtomicU64::new(0),
             caches: Mutex::default(),
         })
     }
@@ -152,22 +160,24 @@ impl Memory {
         }
     }
 
-    /// Allocated bytes, what was granted since the last measurement included.
+    /// Allocated bytes and code, what was granted since the last measurement included.
     fn taken(&self) -> u64 {
         let since = self.since.load(Ordering::Relaxed);
-        FIXED.saturating_add(self.allocated.load(Ordering::Relaxed)).saturating_add_signed(since)
+        let measured = self.allocated.load(Ordering::Relaxed) + self.mapped.load(Ordering::Relaxed);
+        FIXED.saturating_add(measured).saturating_add_signed(since)
     }
 
     /// Whether there is room for so much more; then the caller gives it back when it is freed.
     pub fn take(&self, bytes: u64, purpose: Purpose) -> bool {
         self.measure();
-        let (most, is_last) = match purpose {
-            Purpose::Write => (self.part(WRITES_MAX), self.resident.load(Ordering::Relaxed) > self.part(RESIDENT_MAX)),
-            Purpose::Query => (self.part(QUERIES_MAX), false),
+        let most = match purpose {
+            Purpose::Write => self.part(WRITES_MAX),
+            Purpose::Query => self.part(QUERIES_MAX),
         };
+        let is_full = bytes > 0 && self.resident.load(Ordering::Relaxed) > self.part(RESIDENT_MAX);
         let signed = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.since.fetch_add(signed, Ordering::Relaxed);
-        let fits = !is_last && self.taken() <= most;
+        let fits = !is_full && self.taken() <= most;
         if !fits {
             self.since.fetch_sub(signed, Ordering::Relaxed);
         }
@@ -176,16 +186,19 @@ impl Memory {
 
     /// Whether freed memory should go back to the system at once.
     pub fn should_give_back(&self, now: MemoryUse) -> bool {
-        now.resident > self.part(FREED_STAYS) && now.resident.saturating_sub(now.allocated + FIXED) > self.part(1)
+        now.resident > self.part(FREED_STAYS) && now.resident.saturating_sub(now.allocated + now.mapped + FIXED) > self.part(1)
     }
 
     pub fn give(&self, bytes: u64) {
         self.since.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// What to do about it now. `resident` is what the operating system counts.
-    pub fn pressure(&self, resident: u64) -> Pressure {
+    /// What to do about it now.
+    pub fn pressure(&self, now: MemoryUse) -> Pressure {
+        let mapped = now.mapped.min(self.max / MAPPED_SHARE);
+        let resident = now.resident.saturating_sub(now.mapped) + mapped;
         self.resident.store(resident, Ordering::Relaxed);
+        self.mapped.store(mapped, Ordering::Relaxed);
         self.measure();
         let taken = self.taken();
         if taken > self.part(WRITES_MAX) || resident > self.part(RESIDENT_MAX) {
@@ -242,20 +255,20 @@ mod tests {
         let at = |sixteenths: u64, resident: u64| {
             allocated.store(MAX / 16 * sixteenths - FIXED + 1, Ordering::Relaxed);
             later(&memory);
-            memory.pressure(resident)
+            memory.pressure(MemoryUse { resident, ..MemoryUse::default() })
         };
-        assert_eq!([7, 8, 10, 11].map(|part| at(part, 0)), [Pressure::None, Pressure::Heads, Pressure::Caches, Pressure::Writes]);
+        assert_eq!([6, 7, 9, 10].map(|part| at(part, 0)), [Pressure::None, Pressure::Heads, Pressure::Caches, Pressure::Writes]);
         assert_eq!(at(2, MAX), Pressure::Writes);
-        assert!(!memory.take(0, Purpose::Write) && memory.take(0, Purpose::Query), "the system's count is the last word for writes");
+        assert!(!memory.take(1, Purpose::Write) && !memory.take(1, Purpose::Query), "the system's count is the last word");
         assert_eq!(at(2, 0), Pressure::None);
-        assert!(memory.take(0, Purpose::Write));
+        assert!(memory.take(1, Purpose::Write));
     }
 
     #[test]
     fn freed_memory_goes_back_when_it_is_much() {
         let (_, memory) = memory();
         let full = |allocated: u64, resident: u64| {
-            memory.should_give_back(MemoryUse { allocated: MAX / 16 * allocated, resident: MAX / 16 * resident })
+            memory.should_give_back(MemoryUse { allocated: MAX / 16 * allocated, resident: MAX / 16 * resident, mapped: 0 })
         };
         assert!(full(4, 12) && !full(4, 10) && !full(12, 13));
     }

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use background::{Behind, in_background};
-pub use budget::{Budget, Reservation};
+pub use budget::{Budget, Reservation, Short};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, ReadFile, Space, WriteFile, is_full, occupied};
 pub use host::{DirectoryLock, Taken, cores, hostname, memory_total_bytes, read_text, user_id, working_directory};

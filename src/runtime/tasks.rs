@@ -36,6 +36,14 @@ impl Tasks {
         });
     }
 
+    /// As [`Tasks::spawn`], for work that waits for no I/O thread: `work` has a thread to itself.
+    pub fn spawn_blocking(&self, name: &'static str, work: impl FnOnce() + Send + 'static) {
+        self.tracker.spawn_blocking(move || {
+            work();
+            tracing::debug!(task = name, "task ended");
+        });
+    }
+
     /// Requests shutdown and waits for every task, at most `limit`. Returns whether all ended.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.shutdown.request();

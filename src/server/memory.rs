@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Caches are halved at most so often: what was let go is freed when its last reader is done.
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
@@ -19,16 +19,13 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// A head is not cut for less than this part of the memory, since small blocks cost more than they free.
 const CUT_SHARE: u64 = 64;
 
-/// Runs until shutdown.
-pub(super) async fn keep(memory: Arc<Memory>, rooms: Arc<[Room]>, metrics: MemoryMetrics, shutdown: Shutdown) {
+/// Runs until shutdown, on a thread of its own: it must not wait for those that take the memory.
+pub(super) fn keep(memory: &Arc<Memory>, rooms: &Arc<[Room]>, metrics: &MemoryMetrics, shutdown: &Shutdown) {
     let mut cutting: Option<JoinHandle<()>> = None;
     let mut shrunk_at: Option<Instant> = None;
     let mut told_at: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            () = shutdown.requested() => return,
-            () = tokio::time::sleep(TICK) => {}
-        }
+    while !shutdown.is_requested() {
+        std::thread::sleep(TICK);
         let mut now = MemoryUse::now();
         if memory.should_give_back(now) {
             give_back_freed();
@@ -36,9 +33,9 @@ pub(super) async fn keep(memory: Arc<Memory>, rooms: Arc<[Room]>, metrics: Memor
             now = MemoryUse::now();
         }
         metrics.uses(now.allocated, now.resident);
-        let pressure = memory.pressure(now.resident);
+        let pressure = memory.pressure(now);
         if pressure >= Pressure::Heads && cutting.as_ref().is_none_or(JoinHandle::is_finished) {
-            cutting = cut_largest(&memory, &rooms);
+            cutting = cut_largest(memory, rooms);
             if cutting.is_some() {
                 metrics.cut_early();
             }

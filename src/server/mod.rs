@@ -150,7 +150,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     let on_disk = rooms.iter().map(|room| room.engine.on_disk()).collect();
     tasks.spawn("disk", disk.run(on_disk, tasks.shutdown.clone()));
-    tasks.spawn("memory", memory::keep(memory, rooms.clone(), telemetry.memory.clone(), tasks.shutdown.clone()));
+    let (watched, uses, shutdown) = (rooms.clone(), telemetry.memory.clone(), tasks.shutdown.clone());
+    tasks.spawn_blocking("memory", move || memory::keep(&memory, &watched, &uses, &shutdown));
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
     if let Some(scraper) = scraper {
         tasks.spawn("scrape", scraper.run(tasks.shutdown.clone()));

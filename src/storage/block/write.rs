@@ -72,7 +72,7 @@ pub fn write_block(
 }
 
 /// A block under construction, in a directory of its own below `tmp`. Rows go to its tables as they come; of each table one
-/// row group is in memory. Dropped before it is finished, it leaves nothing.
+/// row group is in memory, and all of these together are bounded. Dropped before it is finished, it leaves nothing.
 pub struct BlockWriter<'a> {
     world: &'a World,
     layout: &'a Layout,
@@ -80,6 +80,8 @@ pub struct BlockWriter<'a> {
     meta: BlockMeta,
     tables: Vec<OpenTable>,
     sidecars: Vec<Box<dyn Sidecar>>,
+    /// Bytes of memory that the row groups in progress may take together.
+    held_max: usize,
     finished: bool,
 }
 
@@ -108,15 +110,21 @@ struct OpenTable {
     rows: u64,
 }
 
-/// A row group ends when so much of it is encoded, whatever its rows.
+/// Row groups are not larger than this in memory, whatever their rows.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
 impl<'a> BlockWriter<'a> {
     /// `meta` says all but the facts and tables.
     pub fn create(world: &'a World, layout: &'a Layout, ids: &'a dyn FieldIds, meta: BlockMeta) -> Result<BlockWriter<'a>, WriteError> {
-        let writer = BlockWriter { world, layout, ids, meta, tables: Vec::new(), sidecars: Vec::new(), finished: false };
+        let writer =
+            BlockWriter { world, layout, ids, meta, tables: Vec::new(), sidecars: Vec::new(), held_max: ROW_GROUP_BYTES, finished: false };
         world.disk.create_dir_all(&layout.temporary(writer.meta.id))?;
         Ok(writer)
+    }
+
+    /// The row groups in progress take at most so many bytes, if that is less than they would: then the largest is ended.
+    pub fn holding(&mut self, bytes: u64) {
+        self.held_max = usize::try_from(bytes).unwrap_or(usize::MAX).min(ROW_GROUP_BYTES);
     }
 
     /// Lets `sidecar` see the rows that are written from now on.
@@ -164,8 +172,10 @@ impl<'a> BlockWriter<'a> {
         // The columns are the same; only the numbers in the metadata of the schema are new.
         table.writer.write(&RecordBatch::try_new(table.schema.clone(), retyped(&table.schema, batch)?)?)?;
         table.rows += batch.num_rows() as u64;
-        if table.writer.in_progress_size() > ROW_GROUP_BYTES {
-            table.writer.flush()?;
+        if self.tables.iter().map(|t| t.writer.memory_size()).sum::<usize>() > self.held_max
+            && let Some(largest) = self.tables.iter_mut().max_by_key(|t| t.writer.memory_size())
+        {
+            largest.writer.flush()?;
         }
         let mut sidecars = std::mem::take(&mut self.sidecars);
         let written = sidecars.iter_mut().try_for_each(|sidecar| {

@@ -6,7 +6,7 @@ use super::MaintenanceError;
 use crate::model::time::{DAY, day_of};
 use crate::runtime::{Behind, in_background};
 use crate::storage::block::{Block, BlockId, BlockMeta, BlockWriter, Facts, WalRange};
-use crate::storage::catalog::{CatalogEdit, SignalFields};
+use crate::storage::catalog::{CatalogEdit, CatalogError, SignalFields};
 use crate::storage::{Merge, MergeError, MergeInput, Pace, RowStream, Spec, Store, Tombstone};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, TimestampNanosecondType};
@@ -31,7 +31,8 @@ pub struct CompactConfig {
 const SPLIT_DAYS_MAX: usize = 32;
 
 impl<S: Spec> Store<S> {
-    /// Cuts the head, and merges as if all windows were over. When it returns, nothing is left to merge.
+    /// Cuts the head, and merges as if all windows were over. When it returns, nothing is left to merge but what a bucket must
+    /// have before.
     pub fn compact(&self, config: &CompactConfig) -> Result<(), MaintenanceError> {
         self.cut()?;
         while self.compact_once(config, true)? {}
@@ -51,7 +52,7 @@ impl<S: Spec> Store<S> {
         let dirty = self.dirty(&tombstones);
         // What only a bucket has is old and merged, and is fetched only to purge it.
         let away = blocks.iter().map(|m| m.id).filter(|id| !self.tier().is_local(*id) && !dirty.contains(id));
-        let still = sick.iter().copied().chain(away).collect();
+        let still = sick.iter().copied().chain(away).chain(self.in_transit(&blocks)?).collect();
         let state = State { blocks: &blocks, held: &held, dirty: &dirty, still: &still };
         let window = i64::try_from(self.spec().window().as_nanos()).unwrap_or(DAY);
         let policy = Policy { window, bytes_max: config.bytes_max, inputs_max: config.inputs_max, force };
@@ -76,6 +77,20 @@ impl<S: Spec> Store<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Merged blocks that the bucket does not have while it has some of what they were made of. What replaced what is told from
+    /// parents alone when there is nothing but the bucket: merged once more before it is there, such a block would be missing
+    /// between the two, and rows would count twice.
+    fn in_transit(&self, blocks: &[BlockMeta]) -> Result<Vec<BlockId>, CatalogError> {
+        let tier = self.tier();
+        let waits = |meta: &&BlockMeta| tier.has_bucket() && !meta.parents.is_empty() && !tier.is_in_bucket(meta.id);
+        let waiting: Vec<&BlockMeta> = blocks.iter().filter(waits).collect();
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known: HashSet<BlockId> = self.catalog().remote_blocks(self.signal_of())?.into_iter().map(|(meta, _)| meta.id).collect();
+        Ok(waiting.into_iter().filter(|meta| meta.parents.iter().any(|id| known.contains(id))).map(|meta| meta.id).collect())
     }
 
     /// Blocks with rows that these deletes select.
@@ -172,6 +187,7 @@ impl<S: Spec> Store<S> {
         meta.wal = ranges().map(|w| w.from).min().zip(ranges().map(|w| w.to).max()).map(|(from, to)| WalRange { from, to });
         let fields = SignalFields { catalog: self.catalog(), signal: self.signal_of() };
         let mut out = BlockWriter::create(self.world(), self.layout(), &fields, meta)?;
+        out.holding(self.config().head_max_bytes);
         self.spec().sidecars(job.level).into_iter().for_each(|sidecar| out.attach(sidecar));
         let input = |block: &Arc<Block>| {
             let hits = purgeable.iter().filter(|t| t.tenant == block.meta().tenant && t.hits(block.meta()));
