@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn work_is_done_and_a_panic_is_the_callers() {
-        let words = vec!["a", "b"];
+        let words = ["a".to_owned(), "b".to_owned()];
         assert_eq!(in_background(Behind::Far, || words.len()).unwrap(), 2);
         let failed = catch_unwind(AssertUnwindSafe(|| in_background(Behind::Far, || assert!(words.is_empty(), "words"))));
         assert!(failed.is_err());
