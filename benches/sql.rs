@@ -5,6 +5,8 @@
 
 #[path = "measure/cpu.rs"]
 mod cpu;
+#[path = "measure/disk.rs"]
+mod disk;
 #[path = "ingest/opened.rs"]
 mod opened;
 #[path = "ingest/requests.rs"]
@@ -12,6 +14,7 @@ mod requests;
 
 use axum::Router;
 use cpu::cpu_time;
+use disk::size;
 use monocle::ingest::Door;
 use monocle::model::TenantId;
 use monocle::query::sql::{Format, Parameters, Question, Sql, Tables};
@@ -72,8 +75,11 @@ impl House {
     ) -> Result<(Opened<S>, Arc<dyn Tables>)> {
         let opened = Opened::new(spec, &self.clock, &self.telemetry)?;
         let (router, tables) = routes(opened.door.clone());
+        let (signal, items) = (requests.signal, requests.items);
         self.runtime.block_on(send(&router, requests.path, requests.bodies))?;
         opened.store.compact(&CompactConfig { bytes_max: PLENTY_BYTES, inputs_max: 8 })?;
+        let bytes = size(&opened.layout.blocks())?;
+        writeln!(std::io::stdout(), "{items} {signal} in {:.1} MB of blocks", bytes as f64 / 1e6)?;
         Ok((opened, tables))
     }
 
@@ -127,7 +133,7 @@ fn main() -> Result<()> {
     let sql = Sql::new(pool.clone(), vec![of_metrics.1.clone(), of_logs.1.clone(), of_traces.1.clone()]);
 
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| statement | rows | CPU ms | wall ms | rows a CPU second | read MB | answer B |\n|---|---|---|---|---|---|---|")?;
+    writeln!(out, "\n| statement | rows | CPU ms | wall ms | rows a CPU second | read MB | answer B |\n|---|---|---|---|---|---|---|")?;
     for (table, text) in QUESTIONS {
         house.ask(&sql, text)?;
         let (started, cpu, read) = (Instant::now(), cpu_time("self")?, bytes_read()?);
