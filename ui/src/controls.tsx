@@ -118,7 +118,7 @@ export function Answer<T>({ answer, children, empty }: { answer: Loaded<T>; chil
     );
   }
   return (
-    <div class={answer.loading ? "answer stale" : "answer"} aria-busy={answer.loading}>
+    <div class={answer.loading && answer.value !== undefined ? "answer stale" : "answer"} aria-busy={answer.loading}>
       {answer.value !== undefined ? children(answer.value) : (answer.loading ? <p class="muted">Loading…</p> : empty)}
     </div>
   );

@@ -40,6 +40,8 @@ page.on("request", (request) => {
 
 /** What is serious for WCAG 2.1 AA, in one line each. */
 async function barriers() {
+  // What is being replaced is faint.
+  await page.waitForFunction(() => !document.querySelector('[aria-busy="true"]'));
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], resultTypes: ["violations"] }));
   const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
