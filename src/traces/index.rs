@@ -15,6 +15,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// What a trace takes in the index of a block.
+const TRACE_BYTES: u64 = (size_of::<TraceId>() + 2 * size_of::<i64>() + 3 * size_of::<u32>()) as u64;
+
 /// The decoded table of traces of a block, without what is only for show.
 #[derive(Debug, Default)]
 pub struct BlockIndex {
@@ -29,13 +32,25 @@ pub struct BlockIndex {
 
 impl BlockIndex {
     pub fn read(block: &Arc<Block>) -> Result<BlockIndex, QueryError> {
-        let mut index = BlockIndex::default();
-        let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(index) };
+        let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(BlockIndex::default()) };
+        let mut index = BlockIndex::with_capacity(usize::try_from(table.rows()).unwrap_or(0));
         let columns = ["trace_id", "start", "end", "first_row", "row_count", "first_event", "event_count", "first_link", "link_count"];
         for batch in table.scan(&Scan { batch_rows: 32 << 10, ..Scan::columns(columns) }).map_err(storage)? {
             index.add(&batch.map_err(storage)?).ok_or_else(|| damaged(block))?;
         }
         Ok(index)
+    }
+
+    /// A vector that grows takes up to twice what is in it.
+    fn with_capacity(traces: usize) -> BlockIndex {
+        BlockIndex {
+            ids: Vec::with_capacity(traces),
+            starts: Vec::with_capacity(traces),
+            ends: Vec::with_capacity(traces),
+            spans: Vec::with_capacity(traces),
+            events: Vec::with_capacity(traces),
+            links: Vec::with_capacity(traces),
+        }
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Option<()> {
@@ -56,7 +71,7 @@ impl BlockIndex {
     }
 
     pub fn bytes(&self) -> u64 {
-        (self.ids.len() * (size_of::<TraceId>() + 2 * size_of::<i64>() + 3 * size_of::<u32>())) as u64
+        self.ids.len() as u64 * TRACE_BYTES
     }
 }
 
@@ -87,6 +102,14 @@ pub enum Index {
 }
 
 impl Index {
+    /// That it takes beyond what the head has anyway.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Index::Block(index, _) => index.bytes(),
+            Index::Chunk(_) => 0,
+        }
+    }
+
     pub fn len(&self) -> usize {
         match self {
             Index::Block(index, _) => index.ids.len(),

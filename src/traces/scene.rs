@@ -11,6 +11,8 @@ use std::sync::Arc;
 /// How far before and after the time of a query the rest of a trace is looked for, nanoseconds.
 const TRACE_SPREAD: i64 = 3600 * time::SECOND;
 
+/// While it is there, the indexes of all its sources are in memory. What of them the cache keeps is the cache's; the query
+/// has reserved the rest, so that one over too many traces fails alone.
 pub struct Scene<'a> {
     pub sources: &'a Sources,
     /// Numbers of the sources, ascending, and their indexes.
@@ -23,11 +25,14 @@ impl<'a> Scene<'a> {
     pub fn new(ctx: &Context, sources: &'a Sources, range: TimeRange) -> Result<Scene<'a>, QueryError> {
         let wide = TimeRange::new(range.start.saturating_sub(TRACE_SPREAD), range.end.saturating_add(TRACE_SPREAD));
         let read = fold(ctx, &sources.numbers(wide), Vec::new, |read, number| {
-            read.push((*number, sources.index(*number)?));
+            let index = sources.index(*number)?;
+            ctx.reserve(index.bytes())?;
+            read.push((*number, index));
             Ok(())
         })?;
         let mut members: Vec<(usize, Index)> = read.into_iter().flatten().collect();
         members.sort_by_key(|(number, _)| *number);
+        ctx.release(members.iter().filter(|(number, _)| sources.keeps_index(*number)).map(|(_, index)| index.bytes()).sum());
         let shared = of_members(ctx, sources, &members)?;
         Ok(Scene { sources, members, shared })
     }

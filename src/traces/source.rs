@@ -159,6 +159,14 @@ impl Sources {
         }
     }
 
+    /// Whether the index of a block is in the cache.
+    pub fn keeps_index(&self, number: usize) -> bool {
+        match &self.sources[number] {
+            Source::Chunk(_) => false,
+            Source::Block(block) => self.cache.get::<BlockIndex>(&Key::Index(block.meta().id)).is_some(),
+        }
+    }
+
     fn deleted_of(&self, number: usize) -> Arc<HashSet<TraceId>> {
         self.deleted.get(&number).cloned().unwrap_or_default()
     }
