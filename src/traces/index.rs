@@ -1,6 +1,7 @@
 //! The traces of one source, in order of their ids: where their rows are, and when they were.
 
 use super::head::Chunk;
+use super::place::Place;
 use super::schema::TRACES;
 use super::source::{damaged, storage};
 use super::trace::Part;
@@ -70,8 +71,18 @@ impl BlockIndex {
         add_ends(&mut self.links, batch, "first_link", "link_count")
     }
 
+    /// What the index of so many traces takes.
+    pub fn bytes_of(traces: usize) -> u64 {
+        traces as u64 * TRACE_BYTES
+    }
+
     pub fn bytes(&self) -> u64 {
-        self.ids.len() as u64 * TRACE_BYTES
+        BlockIndex::bytes_of(self.ids.len())
+    }
+
+    /// In order.
+    pub fn ids(&self) -> &[TraceId] {
+        &self.ids
     }
 }
 
@@ -102,14 +113,6 @@ pub enum Index {
 }
 
 impl Index {
-    /// That it takes beyond what the head has anyway.
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Index::Block(index, _) => index.bytes(),
-            Index::Chunk(_) => 0,
-        }
-    }
-
     pub fn len(&self) -> usize {
         match self {
             Index::Block(index, _) => index.ids.len(),
@@ -175,20 +178,16 @@ impl Index {
         }
     }
 
+    /// What is at a position of this index, which is that of the source of this number.
+    pub fn place(&self, number: usize, at: usize) -> Place {
+        Place::new((number, at), &self.part(at))
+    }
+
     /// The first trace whose rows do not all lie before `row`.
     pub fn at_row(&self, row: u64) -> usize {
         match self {
             Index::Block(index, _) => index.spans.partition_point(|end| u64::from(*end) <= row),
             Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.spans.end <= row),
         }
-    }
-
-    /// The positions of ids whose first byte is `first`.
-    pub fn with_first_byte(&self, first: u8) -> Range<usize> {
-        let before = |b: u8| match self {
-            Index::Block(index, _) => index.ids.partition_point(|id| id.0[0] < b),
-            Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.trace_id.0[0] < b),
-        };
-        before(first)..first.checked_add(1).map_or(self.len(), before)
     }
 }
