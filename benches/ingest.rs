@@ -1,5 +1,7 @@
 //! What taking in costs: items per CPU second from a request's bytes through decoding, admission and the WAL to the head, and
-//! bytes an item in the blocks that a cut makes. `cargo bench --bench ingest`.
+//! what cutting and merging cost, in CPU time and in bytes an item. `cargo bench --bench ingest`.
+//!
+//! A head is cut twice, and the two blocks are merged.
 //!
 //! Requests are made once, before anything is measured. CPU time is this process's, user and system, all threads.
 
@@ -7,33 +9,30 @@
 mod cpu;
 #[path = "measure/disk.rs"]
 mod disk;
+#[path = "ingest/opened.rs"]
+mod opened;
 #[path = "ingest/requests.rs"]
 mod requests;
 
 use axum::Router;
-use axum::body::Body;
 use bytes::Bytes;
 use cpu::cpu_time;
 use disk::size;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{Request, StatusCode};
-use monocle::ingest::{Door, Limits};
+use monocle::ingest::Door;
+use monocle::model::TenantId;
 use monocle::query::{Pool, PoolConfig};
-use monocle::runtime::{Budget, Clock, ManualClock, OsDisk, World};
-use monocle::storage::catalog::Catalog;
-use monocle::storage::layout::Layout;
-use monocle::storage::tier::Tier;
-use monocle::storage::wal::{LaneConfig, SyncMode};
-use monocle::storage::{Spec, Store, StoreConfig};
+use monocle::runtime::{Clock, ManualClock};
+use monocle::storage::Spec;
+use monocle::storage::maintenance::CompactConfig;
 use monocle::telemetry::Telemetry;
 use monocle::web::Tenancy;
 use monocle::{logs, metrics, traces};
+use opened::{CONNECTIONS, Opened, PLENTY_BYTES, send};
 use requests::{LINES, POINTS, Requests, SPANS};
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tower::ServiceExt;
 
 /// As the binary has it.
 #[global_allocator]
@@ -41,15 +40,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Requests that are under way at the same time, as of a few exporters.
-const CONNECTIONS: usize = 4;
-
 /// The clock of the benchmark, in nanoseconds: 2026-03-10 12:00 UTC. Everything is sent at times before it.
 const NOW: u64 = 1_773_144_000_000_000_000;
 
-/// More than anything here needs: no cut is due while it is measured.
-const PLENTY_BYTES: u64 = 8 << 30;
-
+#[derive(Default)]
 struct Row {
     signal: &'static str,
     items: u64,
@@ -58,6 +52,8 @@ struct Row {
     wall: Duration,
     cut_cpu: Duration,
     block_bytes: u64,
+    compact_cpu: Duration,
+    compact_bytes: u64,
 }
 
 fn main() -> Result<()> {
@@ -90,40 +86,29 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn measure<S: Spec>(&self, requests: Requests, spec: S, routes: impl FnOnce(Arc<Door<S>>) -> Router) -> Result<Row> {
-        let home = tempfile::tempdir()?;
-        let world = World { clock: self.clock.clone(), disk: Arc::new(OsDisk) };
-        let layout = Layout::new(home.path());
-        let catalog = Arc::new(Catalog::open(&world, &layout)?);
-        world.disk.create_dir_all(&layout.temporary_root())?;
-        let lane = LaneConfig { sync: SyncMode::Group, size_max_bytes: PLENTY_BYTES };
-        let config = StoreConfig { lane, head_max_bytes: PLENTY_BYTES };
-        let store = Arc::new(Store::open(spec, Tier::new(world, layout.clone()), catalog, config, self.telemetry.store.clone())?);
-        store.recover()?;
-        let door =
-            Door::new(store.clone(), self.clock.clone(), self.telemetry.ingest.clone(), Limits::default(), Budget::new(PLENTY_BYTES));
-        let router = routes(Arc::new(door));
+        let Opened { store, door, layout, .. } = &Opened::new(spec, &self.clock, self.telemetry)?;
+        let router = routes(door.clone());
 
         let (wire_bytes, items) = (requests.bodies.iter().map(Bytes::len).sum(), requests.items);
-        let (wall, before) = (Instant::now(), cpu_time("self")?);
-        self.runtime.block_on(send(&router, requests.path, requests.bodies))?;
-        let (wall, cpu) = (wall.elapsed(), cpu_time("self")? - before);
+        let mut row = Row { signal: requests.signal, items, wire_bytes, ..Row::default() };
+        let mut first = requests.bodies;
+        let second = first.split_off(first.len() / 2);
+        for bodies in [first, second] {
+            let (wall, before) = (Instant::now(), cpu_time("self")?);
+            self.runtime.block_on(send(&router, requests.path, bodies))?;
+            row.wall += wall.elapsed();
+            row.cpu += cpu_time("self")? - before;
+            let before = cpu_time("self")?;
+            store.cut()?;
+            row.cut_cpu += cpu_time("self")? - before;
+        }
+        row.block_bytes = size(&layout.blocks())?;
         let before = cpu_time("self")?;
-        store.cut()?;
-        let cut_cpu = cpu_time("self")? - before;
-        Ok(Row { signal: requests.signal, items, wire_bytes, cpu, wall, cut_cpu, block_bytes: size(&layout.blocks())? })
+        store.compact(&CompactConfig { bytes_max: PLENTY_BYTES, inputs_max: 8 })?;
+        row.compact_cpu = cpu_time("self")? - before;
+        row.compact_bytes = store.view(&TenantId::default_tenant()).blocks.iter().map(|block| block.meta().bytes()).sum();
+        Ok(row)
     }
-}
-
-async fn send(router: &Router, path: &'static str, bodies: Vec<Bytes>) -> Result<()> {
-    let one = |body: Bytes| async move {
-        let request = Request::post(path).header("content-type", "application/x-protobuf").body(Body::from(body))?;
-        let response = router.clone().oneshot(request).await?;
-        let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await?;
-        // A full success is an empty message; anything in it is a refusal.
-        if status == StatusCode::OK && body.is_empty() { Ok(()) } else { Err(format!("{path}: {status} {body:?}").into()) }
-    };
-    stream::iter(bodies).map(one).buffer_unordered(CONNECTIONS).try_collect().await
 }
 
 fn print(rows: &[Row]) -> Result<()> {
@@ -131,15 +116,16 @@ fn print(rows: &[Row]) -> Result<()> {
     writeln!(out, "requests of {SPANS} spans, {LINES} log records or {POINTS} points, {CONNECTIONS} at a time\n")?;
     writeln!(
         out,
-        "| signal | items | wire B/item | items per CPU-s | CPU-s per million | wall s | cut CPU-s per million | block B/item |"
+        "| signal | items | wire B/item | items per CPU-s | CPU-s per million | wall s | cut CPU-s per million | block B/item | \
+         merge CPU-s per million | B/item then |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
     for row in rows {
         let items = row.items as f64;
         let million = items / 1e6;
         writeln!(
             out,
-            "| {} | {} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} |",
+            "| {} | {} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:.2} | {:.1} |",
             row.signal,
             row.items,
             row.wire_bytes as f64 / items,
@@ -148,6 +134,8 @@ fn print(rows: &[Row]) -> Result<()> {
             row.wall.as_secs_f64(),
             row.cut_cpu.as_secs_f64() / million,
             row.block_bytes as f64 / items,
+            row.compact_cpu.as_secs_f64() / million,
+            row.compact_bytes as f64 / items,
         )?;
     }
     Ok(())

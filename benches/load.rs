@@ -4,6 +4,8 @@
 //! built monocle on an empty directory, a fresh one for each signal unless they are sent `--together`. With `--url` it sends
 //! to whatever answers there; `--pid` and `--data` say what to measure.
 //!
+//! `--series N --turnover PERCENT` keeps so many series active, and replaces some of them all the time.
+//!
 //! `--soak MINUTES --flag=--memory=512MiB --flag=--disk=2GiB` sends everything at once as fast as it is taken, asks meanwhile,
 //! and counts at the end: it fails when anything that was acknowledged is missing, or a budget was not kept.
 
@@ -21,6 +23,8 @@ mod process;
 mod requests;
 #[path = "load/send.rs"]
 mod send;
+#[path = "load/series.rs"]
+mod series;
 #[path = "load/soak.rs"]
 mod soak;
 #[path = "load/template.rs"]
@@ -87,6 +91,21 @@ struct Arguments {
     /// Send all signals for so many minutes, and count at the end what is there.
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["url", "rate"])]
     soak: Option<f64>,
+    /// Keep so many series active, instead of all else.
+    #[arg(long, value_name = "N", conflicts_with_all = ["url", "rate", "soak"])]
+    series: Option<u64>,
+    /// With `--series`: percent of them that give way to new ones after each round.
+    #[arg(long, default_value_t = 0.0)]
+    turnover: f64,
+    /// With `--series`: samples of each.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// With `--series`: as remote write 2.0 instead of OTLP/HTTP.
+    #[arg(long)]
+    remote_write: bool,
+    /// With `--series`: the cores that the server may use, as `taskset -c` takes them.
+    #[arg(long)]
+    cores: Option<String>,
     /// A flag of the monocle that is started, such as `--flag=--memory=512MiB`; may be repeated.
     #[arg(long = "flag", allow_hyphen_values = true)]
     flags: Vec<String>,
@@ -100,6 +119,11 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if let Some(minutes) = arguments.soak {
         return soak::run(&runtime, arguments.transport, arguments.connections, minutes, &arguments.flags);
+    }
+    if let Some(series) = arguments.series {
+        let Arguments { turnover, rounds, connections, remote_write, ref cores, .. } = arguments;
+        let load = series::Load { series, turnover, rounds, connections, remote_write, cores: cores.clone() };
+        return load.run(&runtime, &arguments.flags);
     }
     let now = u64::try_from(SystemClock.now())?;
     let made = [

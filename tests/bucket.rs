@@ -4,79 +4,26 @@
 //! Needs `moto[s3,server]` in the Python that `MONOCLE_PYTHON` names, or in `~/.cache/monocle-venv`; without it the tests say
 //! so and skip, and under `MONOCLE_CLIENTS=required` they fail.
 
+#[path = "bucket/moto.rs"]
+mod moto;
 #[path = "bucket/proxy.rs"]
 mod proxy;
+#[path = "bucket/sql.rs"]
+mod sql;
 mod support;
+#[path = "bucket/tls.rs"]
+mod tls;
 
+use moto::Moto;
 use proxy::{Fault, Proxy};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::Server;
 
 const WAIT: Duration = Duration::from_secs(60);
-
-/// moto on a free port, with one bucket. Killed when dropped.
-struct Moto {
-    child: Child,
-    address: String,
-}
-
-impl Moto {
-    /// `None` if it is not installed.
-    fn start() -> Option<Moto> {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let python = std::env::var("MONOCLE_PYTHON").unwrap_or_else(|_| format!("{home}/.cache/monocle-venv/bin/python"));
-        let installed = Command::new(&python).args(["-c", "import moto.server, flask"]).stderr(Stdio::null()).status();
-        if !installed.is_ok_and(|status| status.success()) {
-            let required = std::env::var("MONOCLE_CLIENTS").is_ok_and(|v| v == "required");
-            assert!(!required, "moto is not installed for {python}");
-            eprintln!("skipped: moto[s3,server] is not installed for {python}");
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let run = format!("from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])");
-        let child = Command::new(python).args(["-c", &run]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let moto = Moto { child, address: format!("127.0.0.1:{port}") };
-        let deadline = Instant::now() + WAIT;
-        while !moto.ask("PUT", "/bucket").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-            assert!(Instant::now() < deadline, "moto does not start");
-            sleep(Duration::from_millis(100));
-        }
-        Some(moto)
-    }
-
-    fn ask(&self, method: &str, path: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let authorization = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.address
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    }
-
-    /// Keys below `prefix`.
-    fn keys(&self, prefix: &str) -> Vec<String> {
-        let answer = self.ask("GET", &format!("/bucket?list-type=2&prefix={prefix}")).unwrap();
-        answer.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")).map(|(key, _)| key.to_owned()).collect()
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn start(home: &Path, endpoint: &str, prefix: &str, flags: &[&str]) -> Server {
     let (url, endpoint) = (format!("s3://bucket/{prefix}"), format!("http://{endpoint}"));
@@ -92,6 +39,30 @@ fn push(server: &Server, part: &str, count: u64) {
     let body = format!(r#"{{"streams":[{{"stream":{{"part":"{part}"}},"values":[{}]}}]}}"#, values.join(","));
     let answer = server.post("loki", "/loki/api/v1/push", "application/json", body.as_bytes());
     assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+}
+
+/// Of a large line.
+const LARGE_BYTES: usize = 100_000;
+
+/// Lines of noise, which does not compress to less than three quarters.
+fn push_large(server: &Server, part: &str, count: u64) {
+    let mut noise = 0x9E37_79B9_7F4A_7C15u64;
+    let mut line = || {
+        let symbols = (0..LARGE_BYTES).map(|_| {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[(noise >> 40) as usize % 64])
+        });
+        symbols.collect::<String>()
+    };
+    for first in (0..count).step_by(50) {
+        let values: Vec<_> =
+            (first..count.min(first + 50)).map(|n| serde_json::json!([format!("{}000000000", FROM + n), line()])).collect();
+        let body = serde_json::json!({"streams": [{"stream": {"part": part}, "values": values}]}).to_string();
+        let answer = server.post("loki", "/loki/api/v1/push", "application/json", body.as_bytes());
+        assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+    }
 }
 
 fn ask(server: &Server, part: &str) -> serde_json::Value {
@@ -221,6 +192,11 @@ fn a_bucket_that_is_down_is_said_and_comes_back() {
     assert_eq!(lines(&server, "far"), 100);
     assert!(ask(&server, "far")["warnings"].is_null());
     uploaded(&server, 1.0);
+    assert!(!server.log().contains("the clock of this machine"), "{}", server.log());
+    server.kill9();
+    proxy.set(Fault::OldDates);
+    let server = start(home.path(), &proxy.address, "down", &[]);
+    assert!(server.log().contains("the clock of this machine is ahead of the bucket's"), "{}", server.log());
     server.kill9();
 }
 
@@ -290,4 +266,52 @@ fn killed_during_uploads_it_loses_nothing_and_leaves_no_half_block() {
     for round in 0..rounds {
         assert_eq!(lines(&server, &format!("round{round}")), 300, "from the bucket alone");
     }
+}
+
+/// Of one upload: HEAD, PUT and HEAD of each file, `meta.json`, and those of the owner between them.
+const REQUESTS: usize = 12;
+
+/// A block a request: the first one goes up while its first request fails, the next one while its second does.
+#[test]
+fn each_request_of_an_upload_may_fail_and_the_bucket_alone_gives_everything_back() {
+    let Some(moto) = Moto::start() else { return };
+    let faults = [Fault::Busy, Fault::CutRequests, Fault::CutAnswers, Fault::WrongRequests];
+    let points: usize = std::thread::scope(|scope| {
+        let threads = faults.map(|fault| {
+            let address = moto.address.clone();
+            scope.spawn(move || each_request_meets(fault, &address))
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    eprintln!("{points} requests to the bucket failed");
+    assert!(points >= 20);
+}
+
+fn each_request_meets(fault: Fault, moto: &str) -> usize {
+    let home = tempfile::tempdir().unwrap();
+    let (proxy, prefix) = (Proxy::start(moto), format!("each{fault:?}"));
+    let server = start(home.path(), &proxy.address, &prefix, &[]);
+    until("owned", &server, || metric(&server, "monocle_bucket_owned") == 1.0);
+    let mut points = 0;
+    for number in 0..REQUESTS {
+        let before = metric(&server, "monocle_bucket_uploaded_blocks_total");
+        push(&server, &format!("part{number}"), 20);
+        proxy.strike(fault, number + 1);
+        flush(&server);
+        until("upload", &server, || metric(&server, "monocle_bucket_uploaded_blocks_total") > before);
+        points += proxy.hits(fault);
+        proxy.set(Fault::None);
+    }
+    until("upload of all", &server, || metric(&server, "monocle_bucket_waiting_blocks") == 0.0);
+    for part in 0..REQUESTS {
+        assert_eq!(lines(&server, &format!("part{part}")), 20, "{fault:?}");
+    }
+    server.kill9();
+    lose(home.path());
+    let server = start(home.path(), &proxy.address, &prefix, &[]);
+    for part in 0..REQUESTS {
+        assert_eq!(lines(&server, &format!("part{part}")), 20, "from the bucket alone, {fault:?}");
+    }
+    server.kill9();
+    points
 }

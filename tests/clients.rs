@@ -13,6 +13,8 @@ mod promtool;
 #[path = "clients/scrape.rs"]
 mod scrape;
 mod support;
+#[path = "clients/vendor.rs"]
+mod vendor;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};

@@ -119,8 +119,8 @@ fn send(signal: Signal, transport: Transport, address: &str, service: &str, base
         let (path, body) = client::request(signal as usize, service, base_ms, &items);
         ledger.sent.extend(&items);
         match client.export(path, body) {
-            Ok(true) => ledger.acknowledged.extend(&items),
-            Ok(false) => {}
+            Ok(outcome) if outcome.is_taken => ledger.acknowledged.extend(&items),
+            Ok(_) => {}
             Err(_) => break,
         }
     }

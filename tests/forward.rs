@@ -136,6 +136,39 @@ fn read_request(mut stream: &TcpStream) -> std::io::Result<(String, Vec<u8>)> {
     }
 }
 
+/// To a monocle's port for gRPC, and over HTTP for one of the signals.
+#[test]
+fn grpc_and_http_may_be_mixed_by_signal() {
+    let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let port = free_port();
+    let vendor = Server::start(far.path(), &["--otlp-grpc", &port]);
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*format!("http://127.0.0.1:{port}")),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &*vendor.url("otlp_http")),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf"),
+    ];
+    let ours = Server::start_with(near.path(), &[], &variables);
+    send_log(&ours, "one");
+    until("the log is at the vendor", || lines(&vendor) == ["one"]);
+    let sample = format!(
+        r#"{{"resourceMetrics":[{{{RESOURCE},"scopeMetrics":[{{"metrics":[{{"name":"temperature","gauge":{{"dataPoints":[
+        {{"timeUnixNano":"1773144000000000000","asDouble":21.5}}]}}}}]}}]}}]}}"#
+    );
+    assert_eq!(ours.post("otlp_http", "/v1/metrics", "application/json", sample.as_bytes()).status, 200);
+    let asked = "/api/v1/query?query=temperature&time=1773144001";
+    until("and the sample", || vendor.get("prometheus", asked).json()["data"]["result"][0]["value"][1] == "21.5");
+    vendor.kill9();
+    send_log(&ours, "two");
+    until("that it is down is said", || ours.log().contains("forwarding fails"));
+    let vendor = Server::start(far.path(), &["--otlp-grpc", &port]);
+    until("what came meanwhile is there", || lines(&vendor) == ["one", "two"]);
+    // Loki's way in for OTLP is one, too.
+    assert_eq!(ours.post("loki", "/otlp/v1/logs", "application/json", &log("three")).status, 204);
+    until("and what came there", || lines(&vendor) == ["one", "three", "two"]);
+    assert!(ours.stop().success());
+}
+
 #[test]
 fn requests_go_as_they_came_with_the_headers_that_the_vendor_wants() {
     let home = tempfile::tempdir().unwrap();

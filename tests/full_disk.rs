@@ -3,8 +3,12 @@
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a test of the real process in real time, which says what it did")]
 
+#[path = "crash/client.rs"]
+mod client;
 mod support;
 
+use base64::Engine;
+use client::{Client, Outcome, Transport};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -122,6 +126,29 @@ fn every_protocol(server: &Server, second: u64) -> Vec<(&'static str, u16, Strin
     ]
 }
 
+/// One export of each signal over each transport of OTLP, as the SDKs make them.
+fn every_transport(server: &Server, second: u64) -> Vec<(String, Transport, Outcome)> {
+    let transports = [(Transport::Grpc, "otlp_grpc"), (Transport::Http, "otlp_http")];
+    let export = |(transport, listener), signal| {
+        let (signal, body) = client::request(signal, "exported", second * 1_000, &[0, 1]);
+        let outcome = Client::connect(transport, server.address(listener)).unwrap().export(signal, body).unwrap();
+        (format!("signal {signal} over {transport:?}"), transport, outcome)
+    };
+    transports.into_iter().flat_map(|by| (0..3).map(move |signal| export(by, signal))).collect()
+}
+
+/// The sender is told to come again: UNAVAILABLE with RetryInfo, 503 with Retry-After.
+/// Source: OTLP specification, "Failures".
+fn is_retryable(transport: Transport, outcome: &Outcome) -> bool {
+    match transport {
+        Transport::Http => outcome.status == "503" && !outcome.details.is_empty(),
+        Transport::Grpc => {
+            let details = base64::engine::general_purpose::STANDARD_NO_PAD.decode(&outcome.details).unwrap();
+            outcome.status == "14" && String::from_utf8_lossy(&details).contains("google.rpc.RetryInfo")
+        }
+    }
+}
+
 #[test]
 fn the_volume_never_fills_because_of_us_and_a_full_one_loses_nothing() {
     let home = tempfile::tempdir().unwrap();
@@ -172,6 +199,10 @@ fn the_volume_never_fills_because_of_us_and_a_full_one_loses_nothing() {
         // How long depends on what ran out first: the disk, or the memory of requests that wait for it.
         assert_eq!((status, head.contains("retry-after: ")), (503, true), "{name}: {head}");
     }
+    for (name, transport, outcome) in every_transport(&server, second) {
+        let said = format!("{name}: {} {}", outcome.status, outcome.details);
+        assert!(!outcome.is_taken && is_retryable(transport, &outcome), "{said}");
+    }
     let kept = count(&server, "full", base, second);
     assert!(kept >= of_newest, "reads go on");
     assert_eq!(server.get("prometheus", "/ready").status, 200);
@@ -189,10 +220,15 @@ fn the_volume_never_fills_because_of_us_and_a_full_one_loses_nothing() {
     for (name, status, head) in every_protocol(&server, second) {
         assert!([200, 204].contains(&status), "{name}: {head}");
     }
+    for (name, _, outcome) in every_transport(&server, second) {
+        assert!(outcome.is_taken, "{name}: {} {}", outcome.status, outcome.details);
+    }
     assert_eq!(count(&server, "full", second, second + 1), LINES);
     server.kill9();
     let server = Server::start(home.path(), &["--disk", "20GiB"]);
     assert_eq!(count(&server, "full", second, second + 1), LINES);
+    // Two records, which came by two ways and are the same.
+    assert_eq!(count(&server, "exported", second, second + 1), 2);
     assert!(server.stop().success());
     let verified = Command::new(env!("CARGO_BIN_EXE_monocle")).args(["verify", "--data"]).arg(&volume.0).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));

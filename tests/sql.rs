@@ -281,3 +281,21 @@ fn the_examples_of_the_documentation_run() {
     let rows = examples.iter().map(|example| sql(&server, example).as_array().unwrap().len());
     assert!(rows.filter(|rows| *rows > 0).count() * 4 >= examples.len() * 3, "most have an answer");
 }
+
+/// As browsers and most libraries ask: an answer that is compressed ends as it should.
+#[test]
+fn an_answer_may_be_compressed() {
+    use std::io::{Read as _, Write as _};
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    let mut stream = std::net::TcpStream::connect(server.address("prometheus")).unwrap();
+    let request = "GET /sql?q=select+1+as+one HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    assert!(answer.ends_with(b"\r\n0\r\n\r\n"), "the last chunk is there: {head}; {}", server.log());
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    assert!(server.stop().success());
+}

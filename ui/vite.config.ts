@@ -18,5 +18,5 @@ export default defineConfig({
     },
   },
   // `npm run dev` beside a running monocle.
-  server: { proxy: Object.fromEntries(["/api", "/loki", "/otlp", "/-", "/v1"].map((path) => [path, { target: "http://127.0.0.1:3000", ws: true }])) },
+  server: { proxy: Object.fromEntries(["/api", "/loki", "/otlp", "/-", "/v1", "/sql"].map((path) => [path, { target: "http://127.0.0.1:3000", ws: true }])) },
 });

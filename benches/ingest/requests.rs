@@ -160,24 +160,61 @@ fn record(n: u64, time: u64) -> LogRecord {
 pub fn metrics(count: u64, now: u64, pods: u64) -> Requests {
     let one = |n: u64| {
         let (pod, round, rounds) = (n % pods, n / pods, count.div_ceil(pods));
-        let (time, started) = (now - (rounds - round) * 15 * SECOND, now - 86_400 * SECOND);
-        let metrics = (0..POINTS / 50).map(|m| metric(pod, m, round, time, started)).collect();
-        let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
-        let resource_metrics = ResourceMetrics { resource: resource(pod), scope_metrics, ..ResourceMetrics::default() };
-        ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }
+        report_of(pod, round, now - (rounds - round) * 15 * SECOND, now - 86_400 * SECOND)
     };
     Requests { signal: "samples", path: "/v1/metrics", items: count * POINTS, bodies: bodies(count, one) }
+}
+
+fn report_of(pod: u64, round: u64, time: u64, started: u64) -> ExportMetricsServiceRequest {
+    let metrics = (0..POINTS / 50).map(|m| metric(pod, m, round, time, started)).collect();
+    let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
+    let resource_metrics = ResourceMetrics { resource: resource(pod), scope_metrics, ..ResourceMetrics::default() };
+    ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }
+}
+
+/// What one pod reports in one round: 1,000 series. Its counters began at `started`.
+#[allow(dead_code, reason = "not every benchmark sends single reports")]
+pub fn report(pod: u64, round: u64, time: u64, started: u64) -> Bytes {
+    report_of(pod, round, time, started).encode_to_vec().into()
+}
+
+/// The same as names with labels, and values.
+#[allow(dead_code, reason = "not every benchmark sends single reports")]
+pub fn report_series(pod: u64, round: u64) -> impl Iterator<Item = (Vec<(String, String)>, f64)> {
+    let of_pod: Vec<(String, String)> = resource(pod)
+        .into_iter()
+        .flat_map(|r| r.attributes)
+        .filter_map(|a| match a.value?.value? {
+            Value::StringValue(text) => Some((a.key.replace('.', "_"), text)),
+            _ => None,
+        })
+        .collect();
+    (0..POINTS).map(move |n| {
+        let (m, series) = (n / 50, n % 50);
+        let mut labels = of_pod.clone();
+        labels.push(("__name__".into(), format!("app_metric_{m}")));
+        labels.push(("http_route".into(), format!("/api/{series}")));
+        labels.push(("http_request_method".into(), "GET".into()));
+        (labels, value(pod, m, series, round))
+    })
+}
+
+/// Of metrics with even numbers, which are counters, a whole number.
+fn value(pod: u64, m: u64, series: u64, round: u64) -> f64 {
+    let random = scatter("point", (pod * 20 + m) * 50 + series);
+    if m.is_multiple_of(2) {
+        (round * (random % 100) + random % 7) as f64
+    } else {
+        ((random ^ scatter("value", round)) % 10_000) as f64 / 100.0
+    }
 }
 
 /// One metric with fifty series.
 fn metric(pod: u64, m: u64, round: u64, time: u64, started: u64) -> Metric {
     let point = |series: u64| {
-        let random = scatter("point", (pod * 20 + m) * 50 + series);
-        let value = if m.is_multiple_of(2) {
-            number_data_point::Value::AsInt((round * (random % 100) + random % 7) as i64)
-        } else {
-            number_data_point::Value::AsDouble(((random ^ scatter("value", round)) % 10_000) as f64 / 100.0)
-        };
+        let value = value(pod, m, series, round);
+        let value =
+            if m.is_multiple_of(2) { number_data_point::Value::AsInt(value as i64) } else { number_data_point::Value::AsDouble(value) };
         let attributes = vec![text("http.route", format!("/api/{series}")), text("http.request.method", "GET")];
         NumberDataPoint {
             attributes,

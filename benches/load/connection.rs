@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 pub struct Export {
     path: &'static str,
     grpc_path: &'static str,
+    content_type: &'static str,
 }
 
 /// The answer to an export, as far as it matters here.
@@ -43,15 +44,18 @@ enum Sender {
 }
 
 impl Export {
-    /// `path` is that of OTLP/HTTP.
+    /// `path` is that of OTLP/HTTP, or of remote write, of which version 2.0 is sent.
     pub fn to(path: &'static str) -> Result<Export> {
+        if path == "/api/v1/write" {
+            return Ok(Export { path, grpc_path: "", content_type: "application/x-protobuf;proto=io.prometheus.write.v2.Request" });
+        }
         let grpc_path = match path {
             "/v1/traces" => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             "/v1/logs" => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
             "/v1/metrics" => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
             _ => return Err(format!("no gRPC service for {path}").into()),
         };
-        Ok(Export { path, grpc_path })
+        Ok(Export { path, grpc_path, content_type: "application/x-protobuf" })
     }
 }
 
@@ -101,7 +105,7 @@ impl Connection {
 
     async fn export_http(&mut self, to: Export, body: &Bytes) -> Result<Outcome> {
         let path = format!("{}{}", self.prefix, to.path);
-        let request = Request::post(path).header("host", &self.authority).header("content-type", "application/x-protobuf");
+        let request = Request::post(path).header("host", &self.authority).header("content-type", to.content_type);
         let Answer { status, headers, body } = self.send(request.body(Full::new(body.clone()))?).await?;
         match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

@@ -46,9 +46,18 @@ impl Target {
 
     /// A monocle on free ports and an empty directory, ready.
     pub fn start(transport: Transport, flags: &[String]) -> Result<Target> {
+        Target::start_on(None, transport, flags)
+    }
+
+    /// As [`Target::start`], with only these cores, as `taskset -c` takes them.
+    pub fn start_on(cores: Option<&str>, transport: Transport, flags: &[String]) -> Result<Target> {
         let home = tempfile::tempdir()?;
         let data = home.path().join("data");
-        let child = Command::new(env!("CARGO_BIN_EXE_monocle"))
+        let mut command = Command::new(if cores.is_some() { "taskset" } else { env!("CARGO_BIN_EXE_monocle") });
+        if let Some(cores) = cores {
+            command.args(["-c", cores, env!("CARGO_BIN_EXE_monocle")]);
+        }
+        let child = command
             .args(["serve", "--listen", "127.0.0.1", "--log", "warn", "--data"])
             .arg(&data)
             .args(["--otlp-grpc", "--otlp-http", "--prometheus", "--loki", "--tempo", "--web"].iter().flat_map(|flag| [*flag, "0"]))

@@ -20,11 +20,39 @@ pub struct Config {
     pub targets: Vec<Target>,
 }
 
+/// What a target speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// OTLP/HTTP, protobuf or JSON, as it came.
+    Http,
+    HttpProtobuf,
+    Grpc,
+}
+
+impl Protocol {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http | Protocol::HttpProtobuf => "OTLP/HTTP",
+            Protocol::Grpc => "OTLP/gRPC",
+        }
+    }
+}
+
+/// How bodies are compressed for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+}
+
 /// Where one signal goes.
 #[derive(Clone)]
 pub struct Target {
     pub signal: Signal,
+    pub protocol: Protocol,
     pub url: Url,
+    /// As it came, if nothing is said.
+    pub compression: Option<Compression>,
     pub headers: HeaderMap,
     pub timeout: Duration,
     pub tls: Tls,
@@ -53,24 +81,15 @@ impl Config {
     /// From the variables whose names begin with [`PREFIX`]. Those of one signal go before the common ones, as a whole; an
     /// empty one counts as none.
     pub fn read(variables: &BTreeMap<String, String>, mistakes: &mut Vec<String>, warnings: &mut Vec<String>) -> Config {
-        let mut reader = Reader { variables, mistakes };
-        let targets: Vec<Target> = Signal::ALL.into_iter().filter_map(|signal| reader.target(signal)).collect();
-        for target in &targets {
-            if let Some((name, "grpc")) = reader.said(target.signal, "PROTOCOL") {
-                warnings.push(format!(
-                    "{name}=grpc: {} are sent on as OTLP/HTTP, to {}; name the HTTP port there (usually 4318) if that is the one for gRPC",
-                    target.signal,
-                    target.place()
-                ));
-            }
-        }
-        Config { targets }
+        let mut reader = Reader { variables, mistakes, warnings };
+        Config { targets: Signal::ALL.into_iter().filter_map(|signal| reader.target(signal)).collect() }
     }
 }
 
 struct Reader<'a> {
     variables: &'a BTreeMap<String, String>,
     mistakes: &'a mut Vec<String>,
+    warnings: &'a mut Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -87,26 +106,91 @@ impl<'a> Reader<'a> {
 
     fn target(&mut self, signal: Signal) -> Option<Target> {
         let (name, said) = self.said(signal, "ENDPOINT")?;
-        let url = match Url::parse(said) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-            _ => {
-                self.mistake(format!("{name}: expected http://HOST:PORT or https://…, got {said:?}"));
-                return None;
-            }
+        let protocol = self.protocol(signal);
+        let url = match protocol {
+            Protocol::Grpc => self.grpc_url(signal, &name, said)?,
+            _ => signal_url(self.url(&name, said)?, signal, name == format!("{PREFIX}ENDPOINT")),
         };
-        let url = signal_url(url, signal, name == format!("{PREFIX}ENDPOINT"));
+        self.doubt_port(&name, &url, protocol);
         let mut headers = self.headers(signal);
         if let Some(credentials) = credentials(&url) {
             headers.entry(http::header::AUTHORIZATION).or_insert(credentials);
         }
-        let timeout = self.timeout(signal);
+        let (timeout, compression) = (self.timeout(signal), self.compression(signal));
         let file = |what: &str| self.said(signal, what).map(|(_, path)| path.into());
         let tls =
             Tls { ca_file: file("CERTIFICATE"), cert_file: file("CLIENT_CERTIFICATE"), key_file: file("CLIENT_KEY"), ..Tls::default() };
         if tls.cert_file.is_some() != tls.key_file.is_some() {
             self.mistake(format!("{PREFIX}CLIENT_CERTIFICATE and {PREFIX}CLIENT_KEY need each other"));
         }
-        Some(Target { signal, url, headers, timeout, tls })
+        Some(Target { signal, protocol, url, compression, headers, timeout, tls })
+    }
+
+    fn protocol(&mut self, signal: Signal) -> Protocol {
+        match self.said(signal, "PROTOCOL") {
+            // Whoever takes JSON over HTTP has to take protobuf, too.
+            None | Some((_, "http/json")) => Protocol::Http,
+            Some((_, "http/protobuf")) => Protocol::HttpProtobuf,
+            Some((_, "grpc")) => Protocol::Grpc,
+            Some((name, other)) => {
+                self.mistake(format!("{name}: expected grpc, http/protobuf or http/json, got {other:?}"));
+                Protocol::Http
+            }
+        }
+    }
+
+    fn url(&mut self, name: &str, said: &str) -> Option<Url> {
+        match Url::parse(said) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            _ => {
+                self.mistake(format!("{name}: expected http://HOST:PORT or https://…, got {said:?}"));
+                None
+            }
+        }
+    }
+
+    /// Exporters over gRPC take `HOST:PORT`, too: with TLS, unless `INSECURE` says otherwise. A path means nothing to them.
+    fn grpc_url(&mut self, signal: Signal, name: &str, said: &str) -> Option<Url> {
+        let mut url = if said.contains("://") {
+            self.url(name, said)?
+        } else {
+            let insecure = self.said(signal, "INSECURE").is_some_and(|(_, said)| said.eq_ignore_ascii_case("true"));
+            self.url(name, &format!("{}://{said}", if insecure { "http" } else { "https" }))?
+        };
+        if !matches!(url.path(), "" | "/") {
+            self.warning(format!("{name}: the path {:?} is not used, since gRPC has its own", url.path()));
+        }
+        let (package, service) = match signal {
+            Signal::Metrics => ("metrics", "Metrics"),
+            Signal::Logs => ("logs", "Logs"),
+            Signal::Traces => ("trace", "Trace"),
+        };
+        url.set_path(&format!("/opentelemetry.proto.collector.{package}.v1.{service}Service/Export"));
+        Some(url)
+    }
+
+    /// The commonest mistake with these variables.
+    fn doubt_port(&mut self, name: &str, url: &Url, protocol: Protocol) {
+        match (url.port(), protocol) {
+            (Some(4317), Protocol::Http | Protocol::HttpProtobuf) => self.warning(format!(
+                "{name}: OTLP/HTTP is sent to port 4317, which usually is the one for gRPC: set {PREFIX}PROTOCOL=grpc, or the port to 4318"
+            )),
+            (Some(4318), Protocol::Grpc) => self.warning(format!(
+                "{name}: OTLP/gRPC is sent to port 4318, which usually is the one for HTTP: set {PREFIX}PROTOCOL=http/protobuf, or the port to 4317"
+            )),
+            _ => {}
+        }
+    }
+
+    fn compression(&mut self, signal: Signal) -> Option<Compression> {
+        match self.said(signal, "COMPRESSION")? {
+            (_, "gzip") => Some(Compression::Gzip),
+            (_, "none") => Some(Compression::None),
+            (name, other) => {
+                self.mistake(format!("{name}: expected gzip or none, got {other:?}"));
+                None
+            }
+        }
     }
 
     /// `name=value,name=value`, values percent-encoded. A value is never shown: it is a key, most likely.
@@ -147,6 +231,12 @@ impl<'a> Reader<'a> {
     fn mistake(&mut self, text: String) {
         if !self.mistakes.contains(&text) {
             self.mistakes.push(text);
+        }
+    }
+
+    fn warning(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
         }
     }
 }
@@ -239,14 +329,48 @@ mod tests {
             assert!(text.contains(word), "{word} in {text}");
         }
         assert!(!text.contains("s3cret"));
-        let (_, _, warnings) = read(&[("ENDPOINT", "http://v:4317"), ("PROTOCOL", "grpc")]);
-        assert!(warnings.len() == 3 && warnings[0].contains("OTEL_EXPORTER_OTLP_PROTOCOL=grpc"));
+        let (_, mistakes, _) = read(&[("ENDPOINT", "http://v"), ("PROTOCOL", "http"), ("LOGS_COMPRESSION", "zstd")]);
+        assert!(mistakes.len() == 2 && mistakes[0].contains("got \"http\"") && mistakes[1].contains("gzip or none"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_port_that_usually_speaks_the_other_protocol_is_doubted_once() {
+        let warnings = |variables: &[(&str, &str)]| read(variables).2;
+        let [http, grpc] = [("ENDPOINT", "http://v:4317"), ("ENDPOINT", "http://v:4318")].map(|endpoint| {
+            let protocol = if endpoint.1.ends_with('7') { "http/protobuf" } else { "grpc" };
+            warnings(&[endpoint, ("PROTOCOL", protocol)])
+        });
+        assert!(http.len() == 1 && http[0].contains("OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "{http:?}");
+        assert!(grpc.len() == 1 && grpc[0].contains("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"), "{grpc:?}");
+        assert!(warnings(&[("ENDPOINT", "http://v:4318")]).is_empty());
+        assert!(warnings(&[("ENDPOINT", "http://v:4317"), ("PROTOCOL", "grpc")]).is_empty());
+    }
+
+    #[test]
+    fn grpc_has_paths_of_its_own_and_needs_no_scheme() {
+        let all = |base: &str| {
+            [("metrics", "Metrics"), ("logs", "Logs"), ("trace", "Trace")]
+                .map(|(package, name)| format!("{base}/opentelemetry.proto.collector.{package}.v1.{name}Service/Export"))
+        };
+        let grpc = ("PROTOCOL", "grpc");
+        assert_eq!(urls(&[grpc, ("ENDPOINT", "http://vendor:4317")]), all("http://vendor:4317"));
+        assert_eq!(urls(&[grpc, ("ENDPOINT", "vendor:443")]), all("https://vendor"));
+        assert_eq!(urls(&[grpc, ("ENDPOINT", "[::1]:4317"), ("INSECURE", "true")]), all("http://[::1]:4317"));
+        let (config, _, warnings) =
+            read(&[("ENDPOINT", "https://vendor/otlp"), ("TRACES_PROTOCOL", "grpc"), ("TRACES_COMPRESSION", "gzip")]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let spoken: Vec<_> = config.targets.iter().map(|t| (t.protocol, t.compression, t.url.path())).collect();
+        assert_eq!(spoken[..2], [(Protocol::Http, None, "/otlp/v1/metrics"), (Protocol::Http, None, "/otlp/v1/logs")]);
+        assert_eq!((spoken[2].0, spoken[2].1), (Protocol::Grpc, Some(Compression::Gzip)));
+        let (_, mistakes, _) = read(&[grpc, ("ENDPOINT", "ftp://vendor:1")]);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     }
 
     proptest! {
         #[test]
         fn no_text_is_too_strange(endpoint in ".{0,40}", headers in ".{0,40}", timeout in ".{0,8}") {
             let (config, _, _) = read(&[("ENDPOINT", &format!("http://{endpoint}")), ("HEADERS", &headers), ("TIMEOUT", &timeout)]);
+            let (_, _, _) = read(&[("ENDPOINT", &endpoint), ("PROTOCOL", "grpc")]);
             for target in config.targets {
                 let is_signals = target.url.path().ends_with(&format!("/v1/{}", target.signal));
                 prop_assert!(is_signals);

@@ -1,20 +1,17 @@
 //! One signal on its way to one place: the queue, and those that empty it.
-//!
-//! Which answers are worth another try, and how long to wait for it: opentelemetry-proto `docs/specification.md`, OTLP/HTTP.
 
 use super::Target;
+use super::call::{Caller, Tried};
+use super::packed::pack;
 use crate::ingest::{Fed, Feed, feed};
 use crate::model::Signal;
 use crate::runtime::{Clock, Shutdown, random_u128};
 use crate::telemetry::ForwardMetrics;
-use crate::web::{Export, HttpClient, OtlpFormat, cause, http_client};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use crate::web::Export;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 /// The first wait before another try; each further one is twice as long.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
@@ -25,9 +22,6 @@ const TRIED_FOR_MAX: Duration = Duration::from_secs(300);
 
 /// What an item takes in the queue besides its body.
 const ITEM_BYTES: u64 = 256;
-
-/// Of an answer, which is read so that its connection can be used again.
-const ANSWER_MAX_BYTES: usize = 64 << 10;
 
 /// Drops are told at most so often.
 const SAID_EVERY: i64 = 30_000_000_000;
@@ -42,8 +36,9 @@ pub struct Lane {
 /// The way out.
 pub(super) struct Sender {
     fed: Mutex<Fed<Export>>,
-    client: HttpClient<Full<Bytes>>,
-    headers: HeaderMap,
+    caller: Caller,
+    /// Bodies that have to be changed take turns.
+    turn: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -64,15 +59,13 @@ pub(super) fn new(
     clock: Arc<dyn Clock>,
     metrics: ForwardMetrics,
     queue_max_bytes: u64,
+    turn: Arc<Semaphore>,
 ) -> Result<(Lane, Sender), String> {
-    let client = http_client(&target.tls).map_err(|e| format!("OTEL_EXPORTER_OTLP_…CERTIFICATE or …KEY: {e}"))?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("monocle/", env!("CARGO_PKG_VERSION"))));
-    headers.extend(target.headers.clone());
+    let caller = Caller::new(target.clone(), name, clock.clone())?;
     let (feed, fed) = feed(queue_max_bytes);
     let (failing, said) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
     let shared = Arc::new(Shared { target, name: name.to_owned(), metrics, clock, failing, said });
-    Ok((Lane { feed, shared: shared.clone() }, Sender { fed: Mutex::new(fed), client, headers, shared }))
+    Ok((Lane { feed, shared: shared.clone() }, Sender { fed: Mutex::new(fed), caller, turn, shared }))
 }
 
 impl Lane {
@@ -120,14 +113,6 @@ impl Shared {
     }
 }
 
-/// What came of one try.
-enum Tried {
-    Sent,
-    /// And perhaps when to come again.
-    Later(String, Option<Duration>),
-    Refused(String),
-}
-
 impl Sender {
     pub async fn work(self: Arc<Sender>, shutdown: Shutdown) {
         loop {
@@ -150,9 +135,13 @@ impl Sender {
     async fn deliver(&self, export: &Export, shutdown: &Shutdown) {
         let started = Instant::now();
         let mut wait = WAIT_FIRST;
+        let packed = match pack(&self.shared.target, export, &self.turn).await {
+            Ok(packed) => packed,
+            Err(why) => return self.shared.drop_one("refused", &why),
+        };
         loop {
-            let (why, asked) = match self.try_once(export).await {
-                Tried::Sent => return self.shared.sent(export.body.len() as u64),
+            let (why, asked) = match self.caller.call(&packed).await {
+                Tried::Sent => return self.shared.sent(packed.body.len() as u64),
                 Tried::Refused(why) => return self.shared.drop_one("refused", &why),
                 Tried::Later(why, asked) => (why, asked),
             };
@@ -173,88 +162,5 @@ impl Sender {
             }
             wait = (wait * 2).min(WAIT_MAX);
         }
-    }
-
-    async fn try_once(&self, export: &Export) -> Tried {
-        let request = match self.request(export) {
-            Ok(request) => request,
-            Err(error) => return Tried::Refused(error.to_string()),
-        };
-        let work = async {
-            let (head, body) = self.client.request(request).await.map_err(|e| cause(&e))?.into_parts();
-            let body = Limited::new(body, ANSWER_MAX_BYTES).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-            Ok::<_, String>((head, body))
-        };
-        let (head, body) = match tokio::time::timeout(self.shared.target.timeout, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(why)) => return Tried::Later(why, None),
-            Err(_) => return Tried::Later(format!("no answer in {:?}", self.shared.target.timeout), None),
-        };
-        match head.status {
-            status if status.is_success() => Tried::Sent,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                Tried::Later(format!("it answers {}", head.status), retry_after(&head.headers, self.shared.clock.now()))
-            }
-            status => Tried::Refused(format!("it answers {status}{}", said(&body))),
-        }
-    }
-
-    fn request(&self, export: &Export) -> Result<Request<Full<Bytes>>, http::Error> {
-        let mut request = Request::post(self.shared.target.url.as_str()).body(Full::new(export.body.clone()))?;
-        let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
-        let kind = match export.format {
-            OtlpFormat::Protobuf => "application/x-protobuf",
-            OtlpFormat::Json => "application/json",
-        };
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        if let Some(encoding) = &export.encoding {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_str(encoding)?);
-        }
-        let before = export.via.as_ref().and_then(|via| via.to_str().ok()).map_or_else(String::new, |via| format!("{via}, "));
-        headers.insert(header::VIA, HeaderValue::from_str(&format!("{before}1.1 {}", self.shared.name))?);
-        Ok(request)
-    }
-}
-
-/// The beginning of what it says, if it is text.
-fn said(body: &Bytes) -> String {
-    const SHOWN_MAX: usize = 200;
-    match std::str::from_utf8(body) {
-        Ok(text) if !text.is_empty() && !text.contains('\0') => format!(": {}", text.chars().take(SHOWN_MAX).collect::<String>()),
-        _ => String::new(),
-    }
-}
-
-/// `Retry-After`: seconds, or a date of HTTP. `now` is in nanoseconds since the epoch.
-fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
-    let said = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = said.parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let date = chrono::DateTime::parse_from_rfc2822(said).ok()?.timestamp_nanos_opt()?;
-    Some(Duration::from_nanos(u64::try_from(date.saturating_sub(now)).unwrap_or(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_that_is_asked_for_is_kept() {
-        let after = |said: &'static str| {
-            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(said))]);
-            retry_after(&headers, 1_773_144_000_000_000_000)
-        };
-        assert_eq!(after("17"), Some(Duration::from_secs(17)));
-        assert_eq!(after("Tue, 10 Mar 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(after("Tue, 10 Mar 2026 11:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!((after("soon"), after("-1")), (None, None));
-    }
-
-    #[test]
-    fn of_an_answer_text_is_shown_and_nothing_else() {
-        assert_eq!(said(&Bytes::from_static(b"no such key")), ": no such key");
-        assert_eq!(said(&Bytes::from_static(b"\xff\xfe")) + &said(&Bytes::new()), "");
     }
 }

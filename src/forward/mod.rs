@@ -1,11 +1,13 @@
-//! Sends accepted OTLP requests on to another place that takes OTLP/HTTP, as they came: what the OpenTelemetry Collector of
-//! otel-lgtm does where `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Nothing here holds up a request: what does not fit into the
-//! queue, or is not taken in time, is dropped and counted. What waits is in memory only, so a crash loses it for the other
-//! place; monocle's own copy is durable.
+//! Sends accepted OTLP requests on to another place that takes OTLP over HTTP or gRPC, as they came where it takes that: what
+//! the OpenTelemetry Collector of otel-lgtm does where `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Nothing here holds up a request:
+//! what does not fit into the queue, or is not taken in time, is dropped and counted. What waits is in memory only, so a crash
+//! loses it for the other place; monocle's own copy is durable.
 
+mod call;
 mod config;
 mod lane;
 mod own;
+mod packed;
 
 pub use config::{Config, PREFIX, Target};
 pub use lane::Lane;
@@ -16,6 +18,7 @@ use crate::telemetry::ForwardMetrics;
 use lane::Sender;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Requests of one signal that are under way at the same time.
 const UNDER_WAY_MAX: usize = 8;
@@ -36,6 +39,7 @@ impl Forwarder {
         queue_max_bytes: u64,
     ) -> Result<Forwarder, String> {
         let name = format!("monocle-{:08x}", random_u128() as u32);
+        let turn = Arc::new(Semaphore::new(1));
         let mut forwarder = Forwarder { lanes: Vec::new(), senders: Vec::new() };
         for target in config.targets {
             let (signal, to) = (target.signal, target.place());
@@ -43,8 +47,8 @@ impl Forwarder {
                 tracing::warn!(%signal, %to, "not forwarded: that is this monocle itself (OTEL_EXPORTER_OTLP_… is set for it; unset it, or --forward off)");
                 continue;
             }
-            tracing::info!(%signal, %to, "forwarding what OTLP brings, as OTLP/HTTP");
-            let (lane, sender) = lane::new(target, &name, clock.clone(), metrics.clone(), queue_max_bytes)?;
+            tracing::info!(%signal, %to, over = target.protocol.as_str(), "forwarding what OTLP brings");
+            let (lane, sender) = lane::new(target, &name, clock.clone(), metrics.clone(), queue_max_bytes, turn.clone())?;
             forwarder.lanes.push((signal, lane));
             forwarder.senders.push(Arc::new(sender));
         }

@@ -126,6 +126,12 @@ impl<'a> Message<'a> {
         Message { rest: bytes, depth: DEPTH_MAX }
     }
 
+    /// The message after its length, and what follows it: as messages stand in a stream of them.
+    pub fn delimited(mut bytes: &'a [u8]) -> Result<(Message<'a>, &'a [u8]), WireError> {
+        let message = delimited(&mut bytes)?;
+        Ok((Message::new(message), bytes))
+    }
+
     /// What is not read yet.
     pub fn bytes(&self) -> &'a [u8] {
         self.rest
@@ -255,6 +261,11 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
+    /// `repeated double`, packed or one of several.
+    pub fn each_double(self, mut each: impl FnMut(f64)) -> Result<(), WireError> {
+        self.each_fixed64(|bits| each(f64::from_bits(bits)))
+    }
+
     /// `repeated` of a number that is a varint, packed or one of several.
     pub fn each_varint(self, mut each: impl FnMut(u64)) -> Result<(), WireError> {
         match self.value {
@@ -331,6 +342,14 @@ mod tests {
         let last = message.field().unwrap().unwrap();
         assert_eq!(last.message().unwrap_err(), WireError::Depth);
         assert_eq!(last.unknown(), Err(WireError::Depth));
+    }
+
+    #[test]
+    fn messages_of_a_stream_follow_each_other() {
+        let (first, rest) = Message::delimited(b"\x02\x08\x07\x00").unwrap();
+        assert_eq!((first.bytes(), rest), (&b"\x08\x07"[..], &b"\x00"[..]));
+        assert!(Message::delimited(rest).unwrap().1.is_empty());
+        assert_eq!(Message::delimited(b"\x02\x08").unwrap_err(), WireError::Truncated);
     }
 
     #[test]

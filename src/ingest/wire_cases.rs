@@ -13,6 +13,10 @@ const SECONDS: f64 = 3.0;
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Varint,
+    /// One of these, as a varint.
+    Number(&'static [u64]),
+    /// One of these lists of varints, packed or one by one.
+    Numbers(&'static [&'static [u64]]),
     Fixed64,
     Fixed32,
     Text,
@@ -138,6 +142,23 @@ impl Cases<'_> {
                 } else {
                     key(tag, 0, out);
                     out.extend(self.varint());
+                }
+            }
+            Kind::Number(numbers) => {
+                key(tag, 0, out);
+                varint(numbers[self.below(numbers.len() as u64) as usize], out);
+            }
+            Kind::Numbers(lists) => {
+                let list = lists[self.below(lists.len() as u64) as usize];
+                if self.below(2) == 0 {
+                    let mut packed = Vec::new();
+                    list.iter().for_each(|number| varint(*number, &mut packed));
+                    delimited(tag, &packed, out);
+                } else {
+                    for number in list {
+                        key(tag, 0, out);
+                        varint(*number, out);
+                    }
                 }
             }
             Kind::Fixed64 => {

@@ -1,20 +1,23 @@
 //! Collects one request's rows. The order of its calls numbers the items, so that replay numbers them alike.
 
-use super::rows::{Exemplar, Metadata, MetricRows, RowExemplar, RowSeries, Sample, Value};
+use super::rows::{Exemplar, Metadata, MetricRows, RowExemplar, RowSeries, Sample, SeriesKey, Value};
 use crate::model::{Labels, Reason};
 use crate::storage::Refusals;
-use std::collections::HashMap;
+use hashbrown::HashTable;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Both are hashes already.
+fn spread(key: SeriesKey) -> u64 {
+    (key.id.cast_unsigned() ^ key.second).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 /// A label set is stored once.
 #[derive(Default)]
 pub struct RowsBuilder {
     rows: MetricRows,
-    /// By their ids.
-    known: HashMap<i64, u32>,
-    /// Those whose id another series has.
-    others: HashMap<Labels, u32>,
+    /// Positions of series by their keys.
+    known: HashTable<u32>,
     refusals: Refusals,
     next_item: u32,
     /// Samples that nobody sent; numbered after everything that was.
@@ -36,25 +39,24 @@ impl RowsBuilder {
     }
 
     pub fn series(&mut self, labels: Labels, metadata: Option<&Arc<Metadata>>) -> u32 {
-        let id = labels.stable_id();
-        self.known_series(labels, id, metadata)
+        let key = SeriesKey::of(&labels);
+        self.known_series(&labels, key, metadata)
     }
 
-    /// As [`RowsBuilder::series`], of labels whose id is known.
-    pub fn known_series(&mut self, labels: Labels, id: i64, metadata: Option<&Arc<Metadata>>) -> u32 {
-        let next = u32::try_from(self.rows.series.len()).unwrap_or(u32::MAX);
-        let mut at = *self.known.entry(id).or_insert(next);
-        if at != next && self.rows.series[at as usize].labels != labels {
-            at = *self.others.entry(labels.clone()).or_insert(next);
+    /// As [`RowsBuilder::series`], of labels whose key is known.
+    pub fn known_series(&mut self, labels: &Labels, key: SeriesKey, metadata: Option<&Arc<Metadata>>) -> u32 {
+        let all = &mut self.rows.series;
+        let known = self.known.find(spread(key), |at| all[*at as usize].key == key);
+        if let Some(at) = known {
+            let series = &mut all[*at as usize];
+            if series.metadata.is_none() {
+                series.metadata = metadata.cloned();
+            }
+            return *at;
         }
-        if at == next {
-            self.rows.series.push(RowSeries { id, labels, metadata: metadata.cloned() });
-            return at;
-        }
-        let series = &mut self.rows.series[at as usize];
-        if series.metadata.is_none() {
-            series.metadata = metadata.cloned();
-        }
+        let at = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        all.push(RowSeries { key, labels: labels.clone(), reference: None, metadata: metadata.cloned() });
+        self.known.insert_unique(spread(key), at, |at| spread(all[*at as usize].key));
         at
     }
 

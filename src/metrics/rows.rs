@@ -41,8 +41,8 @@ impl MetricType {
     }
 
     /// From its number in remote write; one that is not known is `unknown`.
-    pub fn from_number(number: u64) -> MetricType {
-        MetricType::ALL.into_iter().find(|t| *t as u64 == number).unwrap_or_default()
+    pub fn from_number(number: i32) -> MetricType {
+        MetricType::ALL.into_iter().find(|t| *t as i32 == number).unwrap_or_default()
     }
 
     /// The family that a series of this type and name belongs to: without the suffix that tells the parts of a histogram or
@@ -88,11 +88,28 @@ impl Value {
     }
 }
 
+/// What tells label sets apart: the two hashes of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesKey {
+    /// [`Labels::stable_id`]
+    pub id: i64,
+    /// [`Labels::second_hash`]
+    pub second: u64,
+}
+
+impl SeriesKey {
+    pub fn of(labels: &Labels) -> SeriesKey {
+        SeriesKey { id: labels.stable_id(), second: labels.second_hash() }
+    }
+}
+
 /// A series that a request names, once.
 #[derive(Debug, Clone)]
 pub struct RowSeries {
     pub labels: Labels,
-    pub id: i64,
+    pub key: SeriesKey,
+    /// Its reference in the registry, where admission saw it: it is looked at before the id is searched for.
+    pub reference: Option<u32>,
     pub metadata: Option<Arc<Metadata>>,
 }
 

@@ -71,16 +71,19 @@ pub enum Pressure {
 
 /// Sixteenths of the budget that may be allocated before the next thing happens. What is left is for what the allocator keeps
 /// (a tenth of what is allocated, and what was freed within the last second), and for what is taken between two measurements.
-const HEADS_GO: u64 = 8;
-const CACHES_GO: u64 = 10;
-const WRITES_MAX: u64 = 11;
-const QUERIES_MAX: u64 = 13;
+const HEADS_GO: u64 = 7;
+const CACHES_GO: u64 = 9;
+const WRITES_MAX: u64 = 10;
+const QUERIES_MAX: u64 = 12;
 
 /// Sixteenths of the budget that may be resident before all of that happens, and queries wait, whatever is allocated.
 const RESIDENT_MAX: u64 = 14;
 
 /// Stacks, and what the allocator needs for itself.
 const FIXED: u64 = 8 << 20;
+
+/// Code counts for at most this part of the budget: a small one is for what is allocated, or it would take nothing.
+const MAPPED_SHARE: u64 = 8;
 
 /// Sixteenths of the budget that may be resident before freed memory goes back at once, if it is one sixteenth at least.
 const FREED_STAYS: u64 = 11;
@@ -192,11 +195,13 @@ impl Memory {
 
     /// What to do about it now.
     pub fn pressure(&self, now: MemoryUse) -> Pressure {
-        self.resident.store(now.resident, Ordering::Relaxed);
-        self.mapped.store(now.mapped, Ordering::Relaxed);
+        let mapped = now.mapped.min(self.max / MAPPED_SHARE);
+        let resident = now.resident.saturating_sub(now.mapped) + mapped;
+        self.resident.store(resident, Ordering::Relaxed);
+        self.mapped.store(mapped, Ordering::Relaxed);
         self.measure();
         let taken = self.taken();
-        if taken > self.part(WRITES_MAX) || now.resident > self.part(RESIDENT_MAX) {
+        if taken > self.part(WRITES_MAX) || resident > self.part(RESIDENT_MAX) {
             Pressure::Writes
         } else if taken > self.part(CACHES_GO) {
             Pressure::Caches
@@ -252,7 +257,7 @@ mod tests {
             later(&memory);
             memory.pressure(MemoryUse { resident, ..MemoryUse::default() })
         };
-        assert_eq!([7, 8, 10, 11].map(|part| at(part, 0)), [Pressure::None, Pressure::Heads, Pressure::Caches, Pressure::Writes]);
+        assert_eq!([6, 7, 9, 10].map(|part| at(part, 0)), [Pressure::None, Pressure::Heads, Pressure::Caches, Pressure::Writes]);
         assert_eq!(at(2, MAX), Pressure::Writes);
         assert!(!memory.take(1, Purpose::Write) && !memory.take(1, Purpose::Query), "the system's count is the last word");
         assert_eq!(at(2, 0), Pressure::None);

@@ -98,6 +98,7 @@ pub(super) fn what_to_do(error: &BucketError) -> &'static str {
         ("ExpiredToken", ". The credentials have expired: give new AWS_… variables"),
         ("AccessDenied", ". The key may not do this: it has to list, read, write and delete below the prefix"),
         ("redirect", ". The bucket may be in another region: --s3-region names it"),
+        ("invalid peer certificate", ". It is not from an authority that is known here: AWS_CA_BUNDLE names a file with others"),
         ("(Connect)", ". Nothing answers there: look at --s3-endpoint, and whether that server runs"),
         ("onnection refused", ". Nothing answers there: look at --s3-endpoint, and whether that server runs"),
     ];

@@ -17,6 +17,7 @@ const INDEX: &str = "monocle: metrics, logs and traces through one lens
 /api/v1/query          Prometheus API
 /loki/api/v1/query     Loki API
 /api/search            Tempo API
+/sql                   SQL over everything
 /metrics               monocle's own metrics
 /-/status              what it holds, as JSON
 /ready                 health

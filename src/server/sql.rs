@@ -188,7 +188,8 @@ impl Running {
                 }
             }
         });
-        once(ready(Ok(first))).chain(later)
+        // Whoever compresses it asks again after the end.
+        once(ready(Ok(first))).chain(later.fuse())
     }
 }
 

@@ -30,6 +30,6 @@ pub use merge::{Merge, MergeError, MergeInput, Merged, Pace, RowStream};
 pub use scan::{Predicate, Scan, Value};
 pub use spec::{BlockDraft, Head, HeadStats, Portion, Portions, ReplayError, Rows, Spec, TableDraft, TableOptions};
 pub use status::{BlockTotals, StoreStatus};
-pub use store::{AppendError, Appended, Store, StoreConfig};
+pub use store::{AppendError, Appended, Store, StoreConfig, Ticket};
 pub use tombstone::{Delete, Tombstone, TombstoneState};
 pub use view::{Missing, View};

@@ -3,8 +3,8 @@
 use super::columns::{Plan, write_events, write_links, write_spans, write_traces};
 use super::head::{Chunk, ChunkReader};
 use super::schema;
-use super::span_ref::SpanRef;
-use super::trace::{TraceRow, assemble, nested_sets, parts_of};
+use super::span_ref::{Node, SpanRef};
+use super::trace::{Nested, TraceRow, assemble, nested_sets, parts_of};
 use crate::model::{TraceId, time};
 use crate::storage::{BlockDraft, Portion, TableDraft, TableOptions};
 use arrow_array::RecordBatch;
@@ -137,6 +137,11 @@ fn sample<'a>(chunks: &Chunks, readers: &[ChunkReader<'a>], places: &[Place], da
     spans_of(chunks, readers, &chosen, days)
 }
 
+/// The nested-set numbers of whole traces.
+pub fn nested_of<N: Node>(spans: &[N]) -> Vec<Nested> {
+    spans.chunk_by(|a, b| a.trace_id() == b.trace_id()).flat_map(nested_sets).collect()
+}
+
 /// The tables of a block as they grow: whoever writes them takes the batches away.
 #[derive(Default)]
 pub struct TableBatches {
@@ -156,21 +161,26 @@ pub struct TableBatches {
 impl TableBatches {
     /// Appends whole traces, in order of their ids.
     pub fn add(&mut self, spans: &[SpanRef<'_>], plan: &Plan) -> Result<(), ArrowError> {
-        let parts = parts_of(spans, self.items, self.events_rows, self.links_rows);
-        let of_trace = || spans.chunk_by(|a, b| a.trace_id == b.trace_id);
-        let nested: Vec<_> = of_trace().flat_map(nested_sets).collect();
         let first_row = self.items.cast_signed();
-        self.spans.push(write_spans(spans, &nested, plan)?);
-        self.events.push(write_events(spans, first_row, plan)?);
-        self.links.push(write_links(spans, first_row, plan)?);
-        let rows: Vec<TraceRow> = parts.into_iter().zip(of_trace()).map(|(part, spans)| TraceRow::new(part, spans)).collect();
+        let of_spans = write_spans(spans, &nested_of(spans), plan)?;
+        self.push(spans, [of_spans, write_events(spans, first_row, plan)?, write_links(spans, first_row, plan)?])
+    }
+
+    /// Appends whole traces, in order of their ids, whose rows of spans, events and links these are.
+    pub fn push<N: Node>(&mut self, nodes: &[N], [spans, events, links]: [RecordBatch; 3]) -> Result<(), ArrowError> {
+        let parts = parts_of(nodes, self.items, self.events_rows, self.links_rows);
+        let traces = nodes.chunk_by(|a, b| a.trace_id() == b.trace_id());
+        let rows: Vec<TraceRow> = parts.into_iter().zip(traces).map(|(part, nodes)| TraceRow::new(part, nodes)).collect();
         self.traces.push(write_traces(&rows)?);
         let (low, high) = (rows.iter().map(|r| r.part.start).min(), rows.iter().map(|r| r.part.end).max());
         let (low, high) = (low.unwrap_or(0), high.unwrap_or(0));
         (self.min_time, self.max_time) = if self.items == 0 { (low, high) } else { (self.min_time.min(low), self.max_time.max(high)) };
-        self.items += spans.len() as u64;
-        self.events_rows += spans.iter().map(|s| s.events.len() as u64).sum::<u64>();
-        self.links_rows += spans.iter().map(|s| s.links.len() as u64).sum::<u64>();
+        self.items += spans.num_rows() as u64;
+        self.events_rows += events.num_rows() as u64;
+        self.links_rows += links.num_rows() as u64;
+        self.spans.push(spans);
+        self.events.push(events);
+        self.links.push(links);
         Ok(())
     }
 

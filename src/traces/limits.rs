@@ -58,24 +58,34 @@ impl TraceSizes {
     pub fn judge(&self, tenant: &TenantId, translated: &mut Translated<'_>, limits: &Limits) {
         let mut known = self.0.lock();
         let refusals = &mut translated.refusals;
-        translated.spans.retain(|span| {
-            let (index, trace_id) = (span.index, span.row.trace_id);
-            if index >= limits.request_max_spans {
-                refusals.refuse(index, Reason::TooMany, || format!("a request may have at most {} spans", limits.request_max_spans));
-                return false;
+        let mut taken = Vec::with_capacity(translated.spans.len());
+        // Spans of a trace mostly come one after the other.
+        for run in translated.spans.chunk_by(|a, b| a.row.trace_id == b.row.trace_id) {
+            let trace_id = run[0].row.trace_id;
+            // Positions ascend: where the first is beyond the limit, all are.
+            let mut size = (run[0].index < limits.request_max_spans).then(|| known.size((tenant.clone(), trace_id)));
+            for span in run {
+                let Some(size) = size.as_mut().filter(|_| span.index < limits.request_max_spans) else {
+                    refusals
+                        .refuse(span.index, Reason::TooMany, || format!("a request may have at most {} spans", limits.request_max_spans));
+                    taken.push(false);
+                    continue;
+                };
+                let is_full = size.bytes > limits.trace_max_bytes || size.spans > limits.trace_max_spans;
+                if is_full {
+                    refusals.refuse(span.index, Reason::TraceTooLarge, || {
+                        let (spans, bytes) = (limits.trace_max_spans, limits.trace_max_bytes);
+                        format!("trace {trace_id} exceeds the maximum size of {bytes} bytes or {spans} spans")
+                    });
+                } else {
+                    size.bytes += span.bytes.len() as u64;
+                    size.spans += 1;
+                }
+                taken.push(!is_full);
             }
-            let size = known.size((tenant.clone(), trace_id));
-            if size.bytes > limits.trace_max_bytes || size.spans > limits.trace_max_spans {
-                refusals.refuse(index, Reason::TraceTooLarge, || {
-                    let (spans, bytes) = (limits.trace_max_spans, limits.trace_max_bytes);
-                    format!("trace {trace_id} exceeds the maximum size of {bytes} bytes or {spans} spans")
-                });
-                return false;
-            }
-            size.bytes += span.bytes.len() as u64;
-            size.spans += 1;
-            true
-        });
+        }
+        let mut taken = taken.into_iter();
+        translated.spans.retain(|_| taken.next().unwrap_or(true));
     }
 }
 

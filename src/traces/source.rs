@@ -50,6 +50,11 @@ impl TraceRef {
         (size_of::<TraceRef>() + self.parts.len() * size_of::<(usize, Part)>()) as u64
     }
 
+    /// The places of its spans: the number of the source, and where in it.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, &Part)> {
+        self.parts.iter().map(|(source, part)| (*source, part))
+    }
+
     /// Its spans, duplicates included.
     pub fn spans(&self) -> u64 {
         self.parts.iter().map(|(_, part)| part.spans.end - part.spans.start).sum()

@@ -115,6 +115,15 @@ fn unframe(framed: Bytes) -> Result<(bool, Bytes), Failure> {
     Ok((head[0] == 1, framed.slice(5..)))
 }
 
+/// A message in its frame, of which the flag says whether the message is compressed.
+pub fn framed(compressed: bool, message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(5 + message.len());
+    framed.put_u8(compressed.into());
+    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    framed.put_slice(message);
+    framed.freeze()
+}
+
 /// `Export*ServiceResponse`: the same on the wire for the three signals.
 #[derive(Clone, PartialEq, Message)]
 struct ExportResponse {
@@ -224,7 +233,18 @@ impl Reply {
 fn retry_info(delay: Duration) -> Any {
     let delay = Delay { seconds: delay.as_secs().cast_signed(), nanos: delay.subsec_nanos().cast_signed() };
     let value = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
-    Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".into(), value }
+    Any { type_url: RETRY_INFO.into(), value }
+}
+
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// When to come again, from the value of `grpc-status-details-bin`. None if it says nothing of that, or is not what it has to be.
+pub fn retry_delay(details: &str) -> Option<Duration> {
+    let bytes = base64::engine::general_purpose::STANDARD_NO_PAD.decode(details.trim_end_matches('=')).ok()?;
+    let status = Status::decode(&bytes[..]).ok()?;
+    let info = status.details.iter().find(|any| any.type_url == RETRY_INFO)?;
+    let delay = RetryInfo::decode(&info.value[..]).ok()?.retry_delay?;
+    Some(Duration::new(u64::try_from(delay.seconds).ok()?, u32::try_from(delay.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?))
 }
 
 fn grpc_response(body: Body) -> Response {
@@ -234,12 +254,8 @@ fn grpc_response(body: Body) -> Response {
 }
 
 fn grpc_message(message: &[u8]) -> Response {
-    let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.put_slice(message);
     let trailers = HeaderMap::from_iter([(header::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
-    let body = Full::new(framed.freeze()).with_trailers(async move { Some(Ok(trailers)) });
+    let body = Full::new(framed(false, message)).with_trailers(async move { Some(Ok(trailers)) });
     grpc_response(Body::new(body))
 }
 
@@ -281,10 +297,10 @@ mod tests {
             reply.failure(&Failure { retry_after: Some(Duration::from_secs(5)), ..Failure::new(FailureKind::RateLimited, "50% é") });
         assert_eq!(response.headers()["grpc-status"], "8");
         assert_eq!(response.headers()["grpc-message"], "50%25 %C3%A9");
-        let details = base64::engine::general_purpose::STANDARD_NO_PAD.decode(&response.headers()["grpc-status-details-bin"]).unwrap();
-        let status = Status::decode(&details[..]).unwrap();
-        let info = RetryInfo::decode(&status.details[0].value[..]).unwrap();
-        assert_eq!(info.retry_delay.unwrap().seconds, 5);
+        let details = response.headers()["grpc-status-details-bin"].to_str().unwrap();
+        assert_eq!(retry_delay(details), Some(Duration::from_secs(5)));
+        assert_eq!(retry_delay(&format!("{details}==")), Some(Duration::from_secs(5)));
+        assert_eq!((retry_delay(""), retry_delay("%"), retry_delay("AAAA")), (None, None, None));
     }
 
     #[test]

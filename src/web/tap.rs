@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{Extensions, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -20,17 +20,34 @@ pub struct Export {
     pub body: Bytes,
 }
 
-/// Where [`OtlpRequest::read`](super::OtlpRequest::read) leaves what it has read.
+/// Where a request is left for whoever sends it on; in the extensions of each request to a [`tapped`] router.
 #[derive(Clone, Default)]
-pub(super) struct Tap(Arc<Mutex<Option<Export>>>);
+pub struct Tap(Arc<Mutex<Option<(Export, Settled)>>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// The status of the answer says whether it was accepted.
+    ByAnswer,
+    Accepted,
+}
 
 impl Tap {
-    pub fn fill(&self, export: Export) {
-        *self.0.lock() = Some(export);
+    pub fn of(extensions: &Extensions) -> Option<Tap> {
+        extensions.get().cloned()
+    }
+
+    /// Left by [`OtlpRequest::read`](super::OtlpRequest::read), before anybody knows what becomes of it.
+    pub(super) fn fill(&self, export: Export) {
+        *self.0.lock() = Some((export, Settled::ByAnswer));
+    }
+
+    /// `export` was accepted, in part or whole, whatever is answered: some protocols have a failure for a part.
+    pub fn accepted(&self, export: Export) {
+        *self.0.lock() = Some((export, Settled::Accepted));
     }
 }
 
-/// `router`, with `accepted` called for every export request that it has answered with success, in part or whole.
+/// `router`, with `accepted` called for every export request that was accepted, in part or whole.
 pub fn tapped(router: Router, accepted: impl Fn(Export) + Clone + Send + Sync + 'static) -> Router {
     router.layer(from_fn(move |mut request: Request, next: Next| {
         let (tap, accepted) = (Tap::default(), accepted.clone());
@@ -39,9 +56,11 @@ pub fn tapped(router: Router, accepted: impl Fn(Export) + Clone + Send + Sync + 
             let response = next.run(request).await;
             // A failure of gRPC stands in the headers; a success has it in the trailers.
             let failed = response.headers().get("grpc-status").is_some_and(|status| status != "0");
-            let export = tap.0.lock().take();
-            if response.status() == StatusCode::OK && !failed {
-                export.into_iter().for_each(accepted);
+            let answered_ok = response.status() == StatusCode::OK && !failed;
+            if let Some((export, settled)) = tap.0.lock().take()
+                && (answered_ok || settled == Settled::Accepted)
+            {
+                accepted(export);
             }
             response
         }

@@ -27,14 +27,26 @@ pub struct Tls {
     pub insecure_skip_verify: bool,
 }
 
-/// HTTP/1.1, with or without TLS.
+/// With or without TLS.
 pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
 
 /// Connections that nothing uses are closed after this.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// A connection of HTTP/2 is asked for a sign of life after this, while something waits for an answer: else each request would
+/// time out on one that is dead and that nobody closed.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// What is spoken; neither falls back to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    Http1,
+    /// Without asking first where there is no TLS, as gRPC has it.
+    Http2,
+}
+
 /// Fails for files that cannot be read as what they are for.
-pub fn http_client<B>(tls: &Tls) -> Result<HttpClient<B>, String>
+pub fn http_client<B>(tls: &Tls, version: HttpVersion) -> Result<HttpClient<B>, String>
 where
     B: Body + Send,
     B::Data: Send,
@@ -42,7 +54,10 @@ where
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    Ok(Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector(tls, tcp)?))
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+    builder.http2_only(version == HttpVersion::Http2).http2_keep_alive_interval(ALIVE_EVERY);
+    Ok(builder.build(connector(tls, tcp, version)?))
 }
 
 /// hyper's own words say little; what lies behind them says what happened.
@@ -59,7 +74,7 @@ pub fn cause(error: &Error) -> String {
     text
 }
 
-fn connector(settings: &Tls, tcp: HttpConnector) -> Result<HttpsConnector<HttpConnector>, String> {
+fn connector(settings: &Tls, tcp: HttpConnector, version: HttpVersion) -> Result<HttpsConnector<HttpConnector>, String> {
     let builder = HttpsConnectorBuilder::new().with_tls_config(config(settings)?).https_or_http();
     let named = match &settings.server_name {
         Some(name) => {
@@ -68,7 +83,10 @@ fn connector(settings: &Tls, tcp: HttpConnector) -> Result<HttpsConnector<HttpCo
         }
         None => builder,
     };
-    Ok(named.enable_http1().wrap_connector(tcp))
+    Ok(match version {
+        HttpVersion::Http1 => named.enable_http1().wrap_connector(tcp),
+        HttpVersion::Http2 => named.enable_http2().wrap_connector(tcp),
+    })
 }
 
 fn config(settings: &Tls) -> Result<ClientConfig, String> {

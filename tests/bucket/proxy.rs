@@ -27,11 +27,15 @@ pub enum Fault {
     SometimesWrongAnswers,
     /// Connections are closed at once.
     Refuse,
+    /// The server's clock stands at the beginning of 2020.
+    OldDates,
 }
 
 #[derive(Default)]
 struct State {
     fault: Mutex<Option<Fault>>,
+    /// Only the request before which this is 1 meets the fault.
+    countdown: Mutex<Option<usize>>,
     hits: AtomicUsize,
     seen: AtomicUsize,
     seen_of_blocks: AtomicUsize,
@@ -61,7 +65,14 @@ impl Proxy {
 
     pub fn set(&self, fault: Fault) {
         self.state.hits.store(0, Ordering::SeqCst);
+        *self.state.countdown.lock().unwrap() = None;
         *self.state.fault.lock().unwrap() = Some(fault);
+    }
+
+    /// Request `number` from now on, counted from 1, meets the fault, and no other.
+    pub fn strike(&self, fault: Fault, number: usize) {
+        self.set(fault);
+        *self.state.countdown.lock().unwrap() = Some(number);
     }
 
     /// How often the fault that is set now has struck.
@@ -73,6 +84,19 @@ impl Proxy {
     /// Requests that were answered in order so far.
     pub fn served(&self) -> usize {
         self.state.served.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    fn is_turn(&self) -> bool {
+        match &mut *self.countdown.lock().unwrap() {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                *left == 0
+            }
+        }
     }
 }
 
@@ -98,6 +122,13 @@ fn read_message(stream: &mut TcpStream, has_length: bool) -> io::Result<(Vec<u8>
     }
 }
 
+fn with_date(head: &[u8], date: &str) -> Vec<u8> {
+    let text = String::from_utf8_lossy(head).into_owned();
+    let is_date = |line: &str| line.to_ascii_lowercase().starts_with("date:");
+    let lines: Vec<String> = text.split("\r\n").map(|line| if is_date(line) { format!("Date: {date}") } else { line.to_owned() }).collect();
+    lines.join("\r\n").into_bytes()
+}
+
 fn change(body: &mut [u8]) {
     let middle = body.len() / 2;
     body[middle] ^= 0x55;
@@ -112,7 +143,7 @@ fn serve(mut client: TcpStream, server: &str, state: &State) -> io::Result<()> {
         return client.shutdown(Shutdown::Both);
     }
     let (head, mut body) = read_message(&mut client, true)?;
-    let now = fault();
+    let now = if state.is_turn() { fault() } else { Fault::None };
     let is_block = String::from_utf8_lossy(&head).lines().next().is_some_and(|line| line.contains(".parquet"));
     // Counted apart, so that of a file's requests every second or third is hit, whatever goes on beside them.
     let number = if is_block { &state.seen_of_blocks } else { &state.seen }.fetch_add(1, Ordering::SeqCst);
@@ -140,8 +171,12 @@ fn serve(mut client: TcpStream, server: &str, state: &State) -> io::Result<()> {
     let head = String::from_utf8_lossy(&head).trim_end().to_owned();
     write!(upstream, "{head}\r\nConnection: close\r\n\r\n")?;
     upstream.write_all(&body)?;
-    let (head, mut body) = read_message(&mut upstream, false)?;
+    let (mut head, mut body) = read_message(&mut upstream, false)?;
     match now {
+        Fault::OldDates => {
+            hit();
+            head = with_date(&head, "Wed, 01 Jan 2020 00:00:00 GMT");
+        }
         Fault::CutAnswers => {
             hit();
             return client.shutdown(Shutdown::Both);

@@ -1,7 +1,7 @@
 //! An OTLP client over gRPC or HTTP that says of each request whether it was acknowledged.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -38,6 +38,18 @@ pub struct Client {
 
 type Failed = Box<dyn Error + Send + Sync>;
 
+/// What became of a request.
+pub struct Outcome {
+    /// All of it was acknowledged.
+    pub is_taken: bool,
+    /// Of gRPC or of HTTP.
+    #[allow(dead_code, reason = "each test program has this module for itself, and not all look at the status")]
+    pub status: String,
+    /// `grpc-status-details-bin`, or the head's `retry-after`.
+    #[allow(dead_code, reason = "each test program has this module for itself, and not all look at the details")]
+    pub details: String,
+}
+
 /// Paths of the two transports for each signal: metrics, logs, traces.
 const PATHS: [(&str, &str); 3] = [
     ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", "/v1/metrics"),
@@ -66,8 +78,8 @@ impl Client {
         Ok(Client { runtime, sender, address: address.to_owned() })
     }
 
-    /// Whether the whole request was acknowledged; an error if the connection broke.
-    pub fn export(&mut self, signal: usize, body: Vec<u8>) -> Result<bool, Failed> {
+    /// An error if the connection broke.
+    pub fn export(&mut self, signal: usize, body: Vec<u8>) -> Result<Outcome, Failed> {
         let (grpc_path, http_path) = PATHS[signal];
         match &mut self.sender {
             Sender::Grpc(sender) => {
@@ -84,8 +96,10 @@ impl Client {
                     let response: Response<Incoming> = sender.send_request(request).await?;
                     let headers = response.headers().clone();
                     let collected = response.into_body().collect().await?;
-                    let status = collected.trailers().and_then(|t| t.get("grpc-status")).or_else(|| headers.get("grpc-status")).cloned();
-                    Ok(status.is_some_and(|s| s == "0") && is_whole(collected.to_bytes().get(5..)))
+                    let trailers = collected.trailers().cloned().unwrap_or_default();
+                    let said = |name| text_of(trailers.get(name).or_else(|| headers.get(name)));
+                    let (status, details) = (said("grpc-status"), said("grpc-status-details-bin"));
+                    Ok(Outcome { is_taken: status == "0" && is_whole(collected.to_bytes().get(5..)), status, details })
                 })
             }
             Sender::Http(sender) => {
@@ -96,13 +110,17 @@ impl Client {
                 self.runtime.block_on(async {
                     sender.ready().await?;
                     let response: Response<Incoming> = sender.send_request(request).await?;
-                    let status = response.status();
+                    let (status, details) = (response.status().as_str().to_owned(), text_of(response.headers().get("retry-after")));
                     let body = response.into_body().collect().await?.to_bytes();
-                    Ok(status == 200 && is_whole(Some(&body)))
+                    Ok(Outcome { is_taken: status == "200" && is_whole(Some(&body)), status, details })
                 })
             }
         }
     }
+}
+
+fn text_of(value: Option<&HeaderValue>) -> String {
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// An empty response message: nothing was refused.

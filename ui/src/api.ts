@@ -150,3 +150,62 @@ export function hexId(id: string | undefined): string {
   if (/^[0-9a-f]{16}$|^[0-9a-f]{32}$/i.test(id)) return id.toLowerCase();
   return Array.from(atob(id), (char) => char.charCodeAt(0).toString(16).padStart(2, "0")).join("");
 }
+
+// ---- SQL ------------------------------------------------------------------------------------------------------------
+
+export type Row = Record<string, unknown>;
+
+export interface Rows {
+  rows: Row[];
+  /** Whether the answer ended here. */
+  whole: boolean;
+  warnings: string[];
+}
+
+/** Integers beyond those that a number holds exactly stay texts, where the browser tells how they were written. */
+function rowOf(line: string): Row {
+  return JSON.parse(line, function (_key: string, value: unknown, written?: { source?: string }) {
+    return typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? (written?.source ?? value) : value;
+  });
+}
+
+/** Reads no more than `most` rows or `bytes` of the answer, which may be far larger than a page can hold. */
+export async function sqlRows(text: string, most: number, bytes: number, signal: AbortSignal): Promise<Rows> {
+  const response = await request("/sql", { method: "POST", headers: { accept: "application/x-ndjson" }, body: text, signal });
+  const warnings = [response.headers.get("x-monocle-warning")].filter((warning) => warning !== null);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  const rows: Row[] = [];
+  let [pending, taken] = ["", 0];
+  while (rows.length < most && taken < bytes) {
+    const { value, done } = await reader.read().catch((error) => {
+      if (signal.aborted) throw error;
+      throw new ApiError("the answer ends early: what went wrong is in monocle's log");
+    });
+    if (done) {
+      if (pending) rows.push(rowOf(pending));
+      return { rows, whole: true, warnings };
+    }
+    taken += value.length;
+    const lines = (pending + value).split("\n");
+    pending = lines.pop()!;
+    for (const line of lines) if (line) rows.push(rowOf(line));
+  }
+  // What is left may be nothing: only then was it the whole.
+  const whole = taken < bytes && rows.length === most && pending === "" && (await reader.read()).done;
+  await reader.cancel().catch(() => {});
+  return { rows: rows.slice(0, most), whole, warnings };
+}
+
+export interface Table {
+  name: string;
+  columns: string[];
+}
+
+export async function sqlTables(signal: AbortSignal): Promise<Table[]> {
+  const text = "select table_name, column_name from information_schema.columns where table_schema = 'public' order by table_name, ordinal_position";
+  const found = new Map<string, string[]>();
+  for (const { table_name, column_name } of (await sqlRows(text, 10_000, 1 << 20, signal)).rows) {
+    found.set(String(table_name), [...(found.get(String(table_name)) ?? []), String(column_name)]);
+  }
+  return Array.from(found, ([name, columns]) => ({ name, columns }));
+}

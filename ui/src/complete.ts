@@ -1,7 +1,8 @@
-// Completion of LogQL and TraceQL from what the server knows. PromQL's comes with its own package.
+// Completion of LogQL, TraceQL and SQL from what the server knows. PromQL's comes with its own package.
 
 import type { Completion, CompletionContext, CompletionResult } from "@codemirror/autocomplete";
-import { get } from "./api";
+import { PostgreSQL, schemaCompletionSource } from "@codemirror/lang-sql";
+import { get, sqlTables } from "./api";
 import { range } from "./route";
 
 const nanos = () => {
@@ -95,4 +96,19 @@ export async function completeTraceql(context: CompletionContext): Promise<Compl
   }
   if (/\|\s*[\w]*$/.test(before)) return { from: word?.from ?? context.pos, options: options(TRACE_STAGES, "function"), validFor: /^[\w.]*$/ };
   return null;
+}
+
+/** Tables and their columns do not change while monocle runs. */
+let known: ReturnType<typeof sqlTables> | undefined;
+
+export async function completeSql(context: CompletionContext): Promise<CompletionResult | null> {
+  known ??= sqlTables(new AbortController().signal).catch(() => ((known = undefined), []));
+  const tables = await known;
+  // Columns of the tables that the statement names come without their names, too.
+  const named = tables.filter(({ name }) => new RegExp(`\\b${name}\\b`, "i").test(context.state.doc.toString()));
+  const schema = Object.fromEntries(tables.map(({ name, columns }) => [name, columns]));
+  const found = await schemaCompletionSource({ dialect: PostgreSQL, schema })(context);
+  const columns = Array.from(new Set(named.flatMap(({ columns }) => columns)));
+  if (!found || /\.\w*$/.test(context.state.sliceDoc(0, context.pos))) return found;
+  return { ...found, options: [...found.options, ...options(columns, "property")] };
 }

@@ -10,7 +10,7 @@ import { range, route, update } from "./route";
 
 const CodeEditor = lazy(() => import("./editor"));
 
-const RANGES: [string, string][] = [["-5m", "5 minutes"], ["-15m", "15 minutes"], ["-1h", "1 hour"], ["-3h", "3 hours"], ["-12h", "12 hours"], ["-1d", "1 day"], ["-7d", "7 days"], ["-30d", "30 days"]];
+const RANGES: [string, string][] = [["-5m", "5 minutes"], ["-15m", "15 minutes"], ["-1h", "hour"], ["-3h", "3 hours"], ["-12h", "12 hours"], ["-1d", "day"], ["-7d", "7 days"], ["-30d", "30 days"]];
 
 export function TimeRange() {
   const params = route.value.params;
@@ -34,11 +34,13 @@ interface QueryProps {
   language: Language;
   hint: string;
   examples: string[];
+  /** Asks for no range of time. */
+  timeless?: boolean;
   children?: ComponentChildren;
 }
 
 /** The query lives in `q` of the URL. */
-export function Query({ language, hint, examples, children }: QueryProps) {
+export function Query({ language, hint, examples, timeless, children }: QueryProps) {
   const value = route.value.params.get("q") ?? "";
   const run = (q: string) => update({ q });
   return (
@@ -49,7 +51,7 @@ export function Query({ language, hint, examples, children }: QueryProps) {
         </Suspense>
         <div class="query-tools">
           {children}
-          <TimeRange />
+          {!timeless && <TimeRange />}
           <button class="primary" onClick={() => update({})} title="Run the query again (Enter in the field runs what is typed)">
             Run
           </button>
@@ -66,6 +68,15 @@ export function Query({ language, hint, examples, children }: QueryProps) {
         </p>
       )}
     </section>
+  );
+}
+
+/** A table that may be wider than the screen, which has to be reachable by keyboard then. */
+export function Scroll({ label, class: name = "", children }: { label: string; class?: string; children: ComponentChildren }) {
+  return (
+    <div class={`scroll ${name}`} tabIndex={0} role="region" aria-label={label}>
+      {children}
+    </div>
   );
 }
 

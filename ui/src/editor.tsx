@@ -1,8 +1,9 @@
-// A query editor for the three languages. Enter runs the query, Shift-Enter breaks the line.
+// A query editor for the four languages. Enter runs the query, Shift-Enter breaks the line.
 
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type CompletionContext, type CompletionResult } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { HighlightStyle, LRLanguage, LanguageSupport, bracketMatching, syntaxHighlighting } from "@codemirror/language";
+import { PostgreSQL, sql } from "@codemirror/lang-sql";
 import { EditorState, Prec } from "@codemirror/state";
 import { EditorView, keymap, placeholder } from "@codemirror/view";
 import { parser as logqlParser } from "@grafana/lezer-logql";
@@ -10,9 +11,9 @@ import { parser as traceqlParser } from "@grafana/lezer-traceql";
 import { styleTags, tags } from "@lezer/highlight";
 import { PromQLExtension } from "@prometheus-io/codemirror-promql";
 import { useEffect, useRef } from "preact/hooks";
-import { completeLogql, completeTraceql } from "./complete";
+import { completeLogql, completeSql, completeTraceql } from "./complete";
 
-export type Language = "promql" | "logql" | "traceql";
+export type Language = "promql" | "logql" | "traceql" | "sql";
 
 const logql = LRLanguage.define({
   parser: logqlParser.configure({
@@ -64,6 +65,7 @@ const theme = EditorView.theme({
   ".cm-content": { fontFamily: "var(--mono)", padding: "8px 4px", caretColor: "var(--text)" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
   "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "1px" },
+  ".cm-placeholder": { color: "var(--muted)" },
   ".cm-tooltip": { backgroundColor: "var(--panel)", color: "var(--text)", border: "1px solid var(--line)" },
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent)", color: "#fff" },
   ".cm-selectionBackground, &.cm-focused .cm-selectionBackground": { backgroundColor: "var(--selection) !important" },
@@ -79,6 +81,8 @@ function languageOf(language: Language) {
       return completing(logql, completeLogql);
     case "traceql":
       return completing(traceql, completeTraceql);
+    case "sql":
+      return [sql({ dialect: PostgreSQL }), PostgreSQL.language.data.of({ autocomplete: completeSql })];
   }
 }
 

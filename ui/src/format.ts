@@ -22,16 +22,17 @@ export function percent(share: number): string {
   return Number.isFinite(share) ? `${Number((100 * share).toPrecision(3))} %` : "–";
 }
 
-/** A number of things a second; a minute where they are rare. */
+/** A number of things a second; a minute or an hour where they are rare. */
 export function rate(perSecond: number): string {
+  if (perSecond > 0 && perSecond < 0.1 / 60) return `${Number((3600 * perSecond).toPrecision(2))}/h`;
   return perSecond === 0 || perSecond >= 0.1 ? `${count(perSecond)}/s` : `${Number((60 * perSecond).toPrecision(2))}/min`;
 }
 
 /** Nanoseconds as the nearest unit. */
-export function duration(nanos: number): string {
+export function duration(nanos: number, digits = 3): string {
   const units: [number, string][] = [[86400e9, "d"], [3600e9, "h"], [60e9, "m"], [1e9, "s"], [1e6, "ms"], [1e3, "µs"]];
   for (const [size, unit] of units) {
-    if (nanos >= size) return `${Number((nanos / size).toPrecision(3))} ${unit}`;
+    if (nanos >= size) return `${Number((nanos / size).toPrecision(digits))} ${unit}`;
   }
   return nanos === 0 ? "0" : `${Math.round(nanos)} ns`;
 }
@@ -51,7 +52,7 @@ export function clock(millis: number): string {
 
 /** How long ago, in the largest unit. */
 export function ago(millis: number): string {
-  return `${duration(Math.max(0, Date.now() - millis) * 1e6)} ago`;
+  return `${duration(Math.max(0, Date.now() - millis) * 1e6, 2)} ago`;
 }
 
 /** `name{a="b"}` as the language writes it. */

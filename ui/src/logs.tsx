@@ -5,7 +5,7 @@ import { get, lokiStreams, type Labels, type LokiAnswer, type LokiStream, type S
 import { Answer, Query, Warnings, useAnswer } from "./controls";
 import { clock, count, seriesName, time } from "./format";
 import { LEVELS, Lines, levelColor, linesOf, type LogLine } from "./lines";
-import Plot, { type Line } from "./plot";
+import Plot, { Legend, type Line } from "./plot";
 import { link, range, route, stepSeconds, update, type Range } from "./route";
 
 const EXAMPLES = ['{service_name=~".+"}', '{service_name=~".+"} | detected_level="error"', 'sum by (service_name) (count_over_time({service_name=~".+"}[1m]))'];
@@ -76,7 +76,14 @@ export default function Logs() {
         <>
           {query && selects(query) && !levels.error && (
             <div class="volume">
-              <Answer answer={levels}>{({ asked, lines }) => <Plot lines={lines} range={asked} height={110} kind="bars" onZoom={zoom} />}</Answer>
+              <Answer answer={levels}>
+                {({ asked, lines }) => (
+                  <>
+                    <Plot lines={lines} range={asked} height={110} kind="bars" onZoom={zoom} />
+                    <Legend lines={lines} />
+                  </>
+                )}
+              </Answer>
             </div>
           )}
           <Answer answer={answer}>
@@ -84,6 +91,7 @@ export default function Logs() {
               <>
                 <Warnings texts={result.warnings} />
                 {result.series && <Plot lines={result.series} range={result.asked} onZoom={zoom} />}
+                {result.series && (result.series.length ? <Legend lines={result.series} /> : <p class="muted">No series in this range of time.</p>)}
                 {result.lines && <Found key={`${query} ${result.asked.to}`} query={query} asked={result.asked} newest={result.lines} />}
               </>
             )}
@@ -157,9 +165,9 @@ function Fields({ lines }: { lines: LogLine[] }) {
       <summary>Fields</summary>
       {fields.map(({ key, total, top }) => (
         <section key={key}>
-          <h3>
+          <h2>
             {key} <span class="muted">{count(total)}</span>
-          </h3>
+          </h2>
           {top.map(([value, times]) => (
             <button key={value} class="bar" onClick={() => add(key, value)} title={`Only lines with ${key} = ${value}`} style={{ "--share": `${(100 * times) / lines.length}%` }}>
               <span>{value}</span>

@@ -11,6 +11,7 @@ const PAGES = [
   { page: "logs", title: "Logs", key: "l", view: lazy(() => import("./logs")) },
   { page: "traces", title: "Traces", key: "t", view: lazy(() => import("./traces")) },
   { page: "map", title: "Map", key: "p", view: lazy(() => import("./map")) },
+  { page: "sql", title: "SQL", key: "q", view: lazy(() => import("./sql")) },
   { page: "storage", title: "Storage", key: "o", view: lazy(() => import("./storage")) },
 ];
 

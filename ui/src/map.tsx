@@ -2,7 +2,7 @@
 
 import { useMemo } from "preact/hooks";
 import { get, type PromAnswer, type Series } from "./api";
-import { Answer, TimeRange, useAnswer } from "./controls";
+import { Answer, Scroll, TimeRange, useAnswer } from "./controls";
 import { colorOf, duration, percent, rate as perTime } from "./format";
 import { link, range, route } from "./route";
 
@@ -90,7 +90,7 @@ function Drawn({ edges }: { edges: Edge[] }) {
   return (
     <>
       <div class="map scroll">
-        <svg viewBox={`-4 -4 ${width + 8} ${height + 8}`} width={width + 8} height={height + 8} role="img" aria-label="Services and their calls">
+        <svg viewBox={`-4 -4 ${width + 8} ${height + 8}`} width={width + 8} height={height + 8} role="group" aria-label="Services and their calls">
           {edges.map(({ client, server, failed, rate }) => {
             const [a, b] = [places.get(client)!, places.get(server)!];
             const [x1, y1, x2, y2] = [a.x + WIDTH, a.y + HEIGHT / 2, b.x, b.y + HEIGHT / 2];
@@ -120,7 +120,7 @@ function Drawn({ edges }: { edges: Edge[] }) {
           })}
         </svg>
       </div>
-      <div class="scroll">
+      <Scroll label="Calls between services">
         <table>
           <thead>
             <tr>
@@ -145,7 +145,7 @@ function Drawn({ edges }: { edges: Edge[] }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </>
   );
 }

@@ -14,6 +14,8 @@ const LINES_MAX = 50;
 /** Rows of the table. */
 const ROWS_MAX = 500;
 const POINTS = 300;
+/** Exemplars that are drawn: more of them hide the lines and each other. */
+const DOTS_MAX = 200;
 
 interface Result {
   asked: Range;
@@ -40,8 +42,11 @@ async function ask(query: string, instant: boolean, signal: AbortSignal): Promis
 /** Exemplars are put on the line when they lie within its values; otherwise, as with the rate of a counter, at mid-height. */
 function dotsOf(exemplars: Exemplars[], lines: Line[]): Dot[] {
   const top = Math.max(0, ...lines.flatMap((line) => line.points.map(([, value]) => (Number.isFinite(value) ? value : 0))));
+  const total = exemplars.reduce((sum, { exemplars }) => sum + exemplars.length, 0);
+  const every = Math.max(1, Math.ceil(total / DOTS_MAX));
   return exemplars.flatMap(({ exemplars }) =>
-    exemplars.slice(-100).flatMap(({ labels, value, timestamp }) => {
+    // The slowest of its neighbours is the one that is asked for.
+    Array.from({ length: Math.ceil(exemplars.length / every) }, (_, at) => exemplars.slice(at * every, (at + 1) * every).reduce((most, one) => (Number(one.value) > Number(most.value) ? one : most))).flatMap(({ labels, value, timestamp }) => {
       const trace = labels.trace_id ?? labels.traceID;
       if (!trace) return [];
       const height = Number(value);
@@ -60,7 +65,7 @@ function linesOf(series: Series[]): Line[] {
 
 function last(series: Series): string {
   const sample = series.value ?? series.values?.at(-1);
-  if (sample) return sample[1];
+  if (sample) return Number.isFinite(Number(sample[1])) ? String(Number(Number(sample[1]).toPrecision(12))) : sample[1];
   const histogram = series.histogram ?? series.histograms?.at(-1);
   return histogram ? `count ${histogram[1].count}, sum ${histogram[1].sum}` : "";
 }

@@ -32,13 +32,15 @@ interface Props {
   onZoom?: (range: Range) => void;
 }
 
-/** All lines on one axis of time; where a line has no point there is a gap. */
+/** All lines on one axis of time; where a line has no point and others have, there is a gap (`null`), but not at a dot (`undefined`). */
 function align(lines: Line[], dots: Dot[], stacked: boolean): uPlot.AlignedData {
   const times = Array.from(new Set([...lines.flatMap((line) => line.points.map(([time]) => time)), ...dots.map((dot) => dot.time)])).sort((a, b) => a - b);
   const at = new Map(times.map((time, index) => [time, index]));
   const base = new Array<number>(times.length).fill(0);
+  const steps = new Set(lines.flatMap((line) => line.points.map(([time]) => time)));
+  const nothing: (number | null | undefined)[] = times.map((time) => (stacked ? 0 : steps.has(time) ? null : undefined));
   const columns = lines.map((line) => {
-    const column = new Array<number | null>(times.length).fill(stacked ? 0 : null);
+    const column = [...nothing];
     for (const [time, value] of line.points) column[at.get(time)!] = Number.isFinite(value) ? value : null;
     return stacked ? column.map((value, index) => (base[index] += value ?? 0)) : column;
   });
@@ -54,6 +56,20 @@ const TIMES: uPlot.Axis.DynamicValues | (string | number | null)[][] = [
   [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
   [0.001, ":{ss}.{fff}", "\n{YYYY}-{MM}-{DD} {HH}:{mm}", null, "\n{MM}-{DD} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
 ];
+
+/** Names of the lines, with their colours. */
+export function Legend({ lines }: { lines: Line[] }) {
+  return (
+    <ul class="legend">
+      {lines.slice(0, 50).map((line, index) => (
+        <li key={line.name}>
+          <span class="swatch" style={{ background: line.color ?? color(index) }} />
+          {line.name}
+        </li>
+      ))}
+    </ul>
+  );
+}
 
 function css(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -74,8 +90,9 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
         ? { label: line.name, stroke, fill: stroke, width: 0, paths: bars, points: { show: false } }
         : { label: line.name, stroke, width: 1.5, spanGaps: false, points: { size: 4 } };
     });
-    if (dots.length) series.push({ label: "exemplars", stroke: css("--exemplar"), paths: () => null, points: { show: true, size: 9, fill: css("--exemplar"), width: 1 } });
-    const order = stacked ? series.map((_, index) => index).reverse() : series.map((_, index) => index);
+    if (dots.length) series.push({ label: "exemplars", stroke: css("--exemplar"), paths: () => null, points: { show: true, size: 7, fill: css("--exemplar"), width: 1 } });
+    // What is drawn last is on top: a bar's lower parts, and lines above their exemplars.
+    const order = series.map((_, index) => index).reverse();
     const nearest = (plot: uPlot): Dot | undefined => {
       const { left = -1, top = -1 } = plot.cursor;
       let found: Dot | undefined;

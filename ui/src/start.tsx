@@ -115,7 +115,9 @@ function Services() {
               <th>Service</th>
               <th class="number">Spans</th>
               <th class="number">Lines</th>
-              <th />
+              <th>
+                <span class="visually-hidden">Open</span>
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -158,11 +160,12 @@ function Instructions({ status }: { status: Status }) {
   const body = '{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"curl"}}]},"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hello"}}]}]}]}';
   const ways: [string, string][] = [
     ["Any OpenTelemetry SDK", `export OTEL_EXPORTER_OTLP_ENDPOINT=${http}\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nexport OTEL_SERVICE_NAME=my-service`],
-    ["OpenTelemetry Collector", `exporters:\n  otlp:\n    endpoint: ${grpc}\n    tls:\n      insecure: true`],
+    ["OpenTelemetry Collector", `receivers:\n  otlp:\n    protocols:\n      grpc:\n\nexporters:\n  otlp:\n    endpoint: ${grpc}\n    tls:\n      insecure: true\n\nservice:\n  pipelines:\n    metrics: { receivers: [otlp], exporters: [otlp] }\n    logs: { receivers: [otlp], exporters: [otlp] }\n    traces: { receivers: [otlp], exporters: [otlp] }`],
     ["Grafana Alloy", `otelcol.exporter.otlp "monocle" {\n  client {\n    endpoint = "${grpc}"\n    tls { insecure = true }\n  }\n}\n\nloki.write "monocle" {\n  endpoint { url = "${loki}/loki/api/v1/push" }\n}\n\nprometheus.remote_write "monocle" {\n  endpoint { url = "${prometheus}/api/v1/write" }\n}`],
     ["Prometheus", `remote_write:\n  - url: ${prometheus}/api/v1/write`],
     ["Docker's logs", `docker plugin install grafana/loki-docker-driver:latest --alias loki --grant-all-permissions\ndocker run --log-driver=loki --log-opt loki-url="${loki}/loki/api/v1/push" …`],
-    ["curl", `curl ${http}/v1/logs -H 'Content-Type: application/json' -d '${body}'`],
+    ["curl, a log line", `curl ${http}/v1/logs -H 'Content-Type: application/json' -d '${body}'`],
+    ["curl, a question in SQL", `curl ${prometheus}/sql -d "select ts, line from logs order by ts desc limit 10"`],
     ["Grafana data sources", `Prometheus  ${prometheus}\nLoki        ${loki}\nTempo       http://${HOST}:${port("tempo", 3200)}`],
   ];
   return (

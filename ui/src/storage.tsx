@@ -1,7 +1,7 @@
 // How full it is, what was refused, what takes the room.
 
 import { get, type PromAnswer, type Series } from "./api";
-import { Answer, useAnswer } from "./controls";
+import { Answer, Scroll, useAnswer } from "./controls";
 import { ago, bytes, count, duration, percent } from "./format";
 import { link } from "./route";
 import { useStatus, type SignalStatus, type Status } from "./status";
@@ -42,7 +42,7 @@ function Shown({ status }: { status: Status }) {
             <span key={signal.signal} class={`part part-${index}`} style={{ width: `${(100 * (blockBytes(signal) + signal.wal_bytes)) / status.disk_budget_bytes}%` }} />
           ))}
         </div>
-        <div class="scroll">
+        <Scroll label="Signals">
           <table>
             <thead>
               <tr>
@@ -77,7 +77,7 @@ function Shown({ status }: { status: Status }) {
               })}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       </section>
       <Refused status={status} />
       <Slow status={status} />
@@ -114,7 +114,7 @@ function Refused({ status }: { status: Status }) {
   );
 }
 
-const PAGE_OF: Record<string, string> = { prometheus: "metrics", loki: "logs", tempo: "traces" };
+const PAGE_OF: Record<string, string> = { prometheus: "metrics", loki: "logs", tempo: "traces", sql: "sql" };
 
 function Slow({ status }: { status: Status }) {
   return (
@@ -123,7 +123,7 @@ function Slow({ status }: { status: Status }) {
       {status.slow_queries.length === 0 ? (
         <p class="muted">None took long.</p>
       ) : (
-        <div class="scroll">
+        <Scroll label="Slowest queries">
           <table>
             <tbody>
               {status.slow_queries.map(({ api, query, took_ms, at, outcome }) => (
@@ -140,7 +140,7 @@ function Slow({ status }: { status: Status }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </section>
   );
@@ -237,7 +237,7 @@ function Blocks({ status }: { status: Status }) {
   return (
     <section>
       <h2>Blocks by day and level</h2>
-      <div class="scroll">
+      <Scroll label="Blocks">
         <table>
           <thead>
             <tr>
@@ -264,7 +264,7 @@ function Blocks({ status }: { status: Status }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

@@ -144,7 +144,9 @@ function Waterfall({ trace }: { trace: Trace }) {
                 class="extent"
                 style={{ left: `${trace.length ? (100 * span.start) / trace.length : 0}%`, width: `${trace.length ? Math.max((100 * span.length) / trace.length, 0.2) : 100}%`, background: colorOf(span.service) }}
               />
-              <Length end={trace.length ? (100 * (span.start + span.length)) / trace.length : 100}>{duration(span.length)}</Length>
+              <Length start={trace.length ? (100 * span.start) / trace.length : 0} end={trace.length ? (100 * (span.start + span.length)) / trace.length : 100}>
+                {duration(span.length)}
+              </Length>
             </span>
           </div>
         ))}
@@ -155,14 +157,11 @@ function Waterfall({ trace }: { trace: Trace }) {
   );
 }
 
-/** Behind the bar, or on it where there is no room behind. Percent of the width. */
-function Length({ end, children }: { end: number; children: string }) {
-  return end > 88 ? (
-    <span class="length inside" style={{ right: `${100 - end}%` }}>
-      {children}
-    </span>
-  ) : (
-    <span class="length" style={{ left: `${end}%` }}>
+/** Behind the bar; where there is no room behind it, on it, or before a short one. Percent of the width. */
+function Length({ start, end, children }: { start: number; end: number; children: string }) {
+  const [place, style] = end <= 72 ? ["length", { left: `${end}%` }] : end - start >= 30 ? ["length inside", { right: `${100 - end}%` }] : ["length before", { right: `${100 - start}%` }];
+  return (
+    <span class={place} style={style}>
       {children}
     </span>
   );

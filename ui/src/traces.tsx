@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { get, type Labels, type TraceSummary } from "./api";
 import { Answer, Query, useAnswer } from "./controls";
 import { colorOf, count, duration, seriesName, time } from "./format";
-import Plot, { type Line } from "./plot";
+import Plot, { Legend, type Line } from "./plot";
 import { link, range, route, stepSeconds, update, type Range } from "./route";
 
 const EXAMPLES = ["{ }", "{ status = error }", "{ duration > 500ms }", "{ } | rate() by (resource.service.name)"];
@@ -75,16 +75,6 @@ function TraceId() {
     <form onSubmit={open}>
       <input name="id" placeholder="Trace ID" aria-label="Open a trace by its ID" size={16} />
     </form>
-  );
-}
-
-function Legend({ lines }: { lines: Line[] }) {
-  return (
-    <ul class="legend">
-      {lines.slice(0, 50).map((line) => (
-        <li key={line.name}>{line.name}</li>
-      ))}
-    </ul>
   );
 }
 

@@ -1,10 +1,12 @@
 // The page in a real browser, against a running monocle: `node browser.mjs BASE_URL SCREENSHOTS [CHROMIUM]`.
 // Empty at first: it is asked what it shows then, and filled through the page's own button and by `load` below.
-// Every check that fails is told; so is every error on the console.
+// Every check that fails is told; so is every error on the console, and what axe-core finds serious for people who do not see
+// or do not point.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
@@ -17,6 +19,8 @@ const assets = new URL("../dist/assets/", import.meta.url);
 const compressed = readdirSync(assets).reduce((sum, name) => sum + gzipSync(readFileSync(new URL(name, assets))).length, 0);
 console.log(`# the page's files take ${Math.round(compressed / 1000)} kB compressed`);
 assert.ok(compressed < 400_000);
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
@@ -34,12 +38,21 @@ page.on("request", (request) => {
   if (!request.url().startsWith(base) && !/^(data|ws):/.test(request.url())) complaints.push(`a request to ${request.url()}`);
 });
 
+/** What is serious for WCAG 2.1 AA, in one line each. */
+async function barriers() {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  return serious.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html, any, all }) => `${id}: ${html.slice(0, 120)} (${(any[0] ?? all[0])?.message})`));
+}
+
 let failed = 0;
 async function check(name, body) {
   const before = complaints.length;
   try {
     await body();
     await page.screenshot({ path: join(shots, `${name.replaceAll(/\W+/g, "-")}.png`) });
+    assert.deepEqual(await barriers(), [], "nothing stands in the way of keyboards and screen readers");
     assert.deepEqual(complaints.slice(before), [], "the console is clean");
     console.log(`ok - ${name}`);
   } catch (error) {
@@ -180,22 +193,28 @@ await check("ten thousand lines scroll smoothly", async () => {
     const before = shown;
     while ((shown = await rows()) === before) await page.waitForTimeout(20);
   }
-  const { gaps, most } = await page.locator(".lines").evaluate(async (box) => {
-    const gaps = [];
-    let [last, most] = [performance.now(), 0];
-    for (let frame = 0; frame < 120; frame++) {
-      box.scrollTop += 1_500;
-      const now = await new Promise(requestAnimationFrame);
-      gaps.push(now - last);
-      last = now;
-      most = Math.max(most, box.querySelectorAll(".line").length);
-    }
-    return { gaps: gaps.sort((a, b) => a - b), most };
+  const { still, gaps, most } = await page.locator(".lines").evaluate(async (box) => {
+    let most = 0;
+    const frames = async (count, each) => {
+      const gaps = [];
+      let last = await new Promise(requestAnimationFrame);
+      for (let frame = 0; frame < count; frame++) {
+        each();
+        const now = await new Promise(requestAnimationFrame);
+        gaps.push(now - last);
+        last = now;
+        most = Math.max(most, box.querySelectorAll(".line").length);
+      }
+      return gaps.sort((a, b) => a - b);
+    };
+    // What the machine has left for frames that change nothing.
+    const still = await frames(60, () => {});
+    return { still, gaps: await frames(120, () => (box.scrollTop += 1_500)), most };
   });
-  const [median, late] = [gaps[60], gaps[114]];
-  console.log(`# scrolling 10,000 lines: a frame takes ${median.toFixed(1)} ms (median), ${late.toFixed(1)} ms (p95), at most ${most} lines in the page`);
+  const [idle, median, late] = [still[30], gaps[60], gaps[114]];
+  console.log(`# scrolling 10,000 lines: a frame takes ${median.toFixed(1)} ms (median; ${idle.toFixed(1)} without scrolling), ${late.toFixed(1)} ms (p95), at most ${most} lines in the page`);
   assert.ok(most < 200, "only lines in sight are in the page");
-  assert.ok(median < 50, `a frame takes ${median} ms`);
+  assert.ok(median < idle + 34, `a frame takes ${median} ms, ${idle} without scrolling`);
 });
 
 await check("a log line leads to its trace", async () => {
@@ -238,6 +257,39 @@ await check("a wrong query says where", async () => {
   refused = false;
 });
 
+await check("SQL", async () => {
+  await open("sql");
+  await page.locator("dt", { hasText: "spans" }).waitFor();
+  await page.locator(".cm-content").click();
+  await page.keyboard.type("select trace_id, name, duration_ns from spans where status = 'error' limit 5");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Enter");
+  await page.getByText("5 rows").waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 5);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "All as CSV" }).click()]);
+  const lines = readFileSync(await download.path(), "utf8").trim().split("\n");
+  assert.deepEqual([lines[0], lines.length], ["trace_id,name,duration_ns", 6]);
+  await page.locator("tbody a").first().click();
+  await page.locator(".span").first().waitFor();
+});
+
+await check("SQL, more rows than a page holds", async () => {
+  await open(`sql?${query({ q: "select trace_id, start, duration_ns from spans" })}`);
+  await page.getByText("The first 1000 rows; there are more").waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 1000);
+});
+
+await check("SQL, completion of columns and a mistake", async () => {
+  refused = true;
+  await open("sql");
+  await page.locator(".cm-content").click();
+  await page.keyboard.type("select count(*) from traces where root_serv");
+  await page.locator(".cm-tooltip-autocomplete li", { hasText: "root_service" }).first().waitFor();
+  await open(`sql?${query({ q: "select * from nothing" })}`);
+  await page.getByRole("alert").filter({ hasText: "not found" }).waitFor();
+  refused = false;
+});
+
 await check("service map", async () => {
   await open("map");
   await page.locator(".map .node, main .muted").first().waitFor();
@@ -265,6 +317,7 @@ for (const [name, fragment] of [
   ["metrics", `metrics?${query({ q: "up" })}`],
   ["logs", `logs?${query({ q: '{service_name=~".+"}' })}`],
   ["traces", `traces?${query({ q: "{ }" })}`],
+  ["sql", `sql?${query({ q: "select * from spans limit 3" })}`],
   ["storage", "storage"],
 ]) {
   await check(`narrow ${name}`, async () => {

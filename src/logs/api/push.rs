@@ -6,7 +6,7 @@ use crate::logs::push::NO_STREAMS;
 use crate::logs::spec::FrameKind;
 use crate::model::{Failure, FailureKind, Reason};
 use crate::storage::{Refusals, Rows as _};
-use crate::web::{http_status, read_body, rpc_status, text_response};
+use crate::web::{Export, OtlpFormat, Tap, http_status, read_body, rpc_status, text_response};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -99,9 +99,9 @@ pub async fn otlp(State(api): State<Api>, request: Request) -> Response {
 async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
     let (parts, body) = request.into_parts();
     let tenant = api.tenancy.tenant(&parts.headers)?;
-    let kind = match text(&parts.headers, "content-type") {
-        "application/x-protobuf" => FrameKind::OtlpProtobuf,
-        "application/json" => FrameKind::OtlpJson,
+    let (kind, format) = match text(&parts.headers, "content-type") {
+        "application/x-protobuf" => (FrameKind::OtlpProtobuf, OtlpFormat::Protobuf),
+        "application/json" => (FrameKind::OtlpJson, OtlpFormat::Json),
         other => return Err(Failure::invalid(format!("content type: {other} is not supported"))),
     };
     let encoding = match text(&parts.headers, "content-encoding") {
@@ -112,6 +112,8 @@ async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
         }
     };
     let body = read_body(body, api.door.limits().wire_max_bytes).await?;
+    let name = Some(text(&parts.headers, "content-encoding").to_owned()).filter(|name| !name.is_empty());
+    let export = Export { format, encoding: name, via: parts.headers.get(header::VIA).cloned(), body: body.clone() };
     let translator = api.door.store().spec().translator().clone();
     let translate = move |body: &Bytes, received_at: i64| {
         let (rows, refusals) = translator.live(kind, body, received_at)?;
@@ -120,5 +122,9 @@ async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
         }
         Ok((rows, refusals))
     };
-    api.door.accept(tenant, kind as u8, encoding, body, translate).await
+    let outcome = api.door.accept(tenant, kind as u8, encoding, body, translate).await?;
+    if let Some(tap) = Tap::of(&parts.extensions).filter(|_| outcome.accepted > 0) {
+        tap.accepted(export);
+    }
+    Ok(outcome)
 }

@@ -8,6 +8,7 @@ use crate::model::Reason;
 use crate::model::time::MILLI;
 use crate::storage::Refusals;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::time::Duration;
 
 /// What is decided of one sample.
@@ -18,23 +19,31 @@ enum Verdict {
     Older,
     /// Already there.
     Same,
-    Refused {
-        reason: Reason,
-        message: String,
-    },
+}
+
+/// Why a sample is refused, and with it its item.
+struct Refused {
+    item: u32,
+    /// Position of its series.
+    series: usize,
+    reason: Reason,
+    message: String,
 }
 
 /// Removes from `rows` the items that are refused, and the samples and exemplars that are already there.
 pub fn admit(registry: &Registry, config: &Config, now: i64, rows: &mut MetricRows, refusals: &mut Refusals) {
     let bounds = Bounds::new(config, now);
     registry.with_newest(|newest| {
-        let mut judge = Judge { bounds: &bounds, newest, rows, refusals, drop: HashSet::new(), undo: Vec::new(), sums: Vec::new() };
+        let mut judge = Judge::new(&bounds, newest, rows, refusals);
         judge.samples();
-        let (drop, undo, sums) = (judge.drop, judge.undo, judge.sums);
+        let Judge { drop, undo, sums, seen, .. } = judge;
+        for (series, reference) in rows.series.iter_mut().zip(seen) {
+            series.reference = reference;
+        }
         // A sender at the limit would lose the series that it has, too.
         if rows.all_or_nothing && refusals.are_other_than(Reason::TooManySeries) {
-            for (series, before) in undo.into_iter().rev() {
-                newest.restore(&rows.series[series as usize], before);
+            for (reference, before) in undo.into_iter().rev() {
+                newest.restore(reference, before);
             }
             rows.clear();
             return;
@@ -43,11 +52,13 @@ pub fn admit(registry: &Registry, config: &Config, now: i64, rows: &mut MetricRo
             rows.samples[at].start = start;
             rows.samples[at].value = value;
         }
-        let mut at = 0;
-        rows.samples.retain(|_| {
-            at += 1;
-            !drop.contains(&(at - 1))
-        });
+        if !drop.is_empty() {
+            let mut at = 0;
+            rows.samples.retain(|_| {
+                at += 1;
+                !drop.contains(&(at - 1))
+            });
+        }
         exemplars(&bounds, newest, rows, refusals);
     });
 }
@@ -60,13 +71,20 @@ struct Judge<'a, 'b> {
     refusals: &'a mut Refusals,
     /// Positions of samples that are not to be stored.
     drop: HashSet<usize>,
-    /// What the newest samples were, by position of the series: only for requests that are stored as a whole or not.
+    /// References of the series, by their positions, as far as samples were judged.
+    seen: Vec<Option<u32>>,
+    /// What the newest samples were, by reference: only for requests that are stored as a whole or not.
     undo: Vec<(u32, Option<Newest>)>,
     /// Positions of delta samples, with the start and value of the sums that take their place.
     sums: Vec<(usize, i64, Value)>,
 }
 
-impl Judge<'_, '_> {
+impl<'a, 'b> Judge<'a, 'b> {
+    fn new(bounds: &'a Bounds, newest: &'a mut NewestSamples<'b>, rows: &'a MetricRows, refusals: &'a mut Refusals) -> Judge<'a, 'b> {
+        let seen = vec![None; rows.series.len()];
+        Judge { bounds, newest, rows, refusals, drop: HashSet::new(), seen, undo: Vec::new(), sums: Vec::new() }
+    }
+
     fn samples(&mut self) {
         let samples = &self.rows.samples;
         let mut from = 0;
@@ -79,43 +97,62 @@ impl Judge<'_, '_> {
     }
 
     /// All samples of an item are accepted, or none.
-    fn item(&mut self, range: std::ops::Range<usize>) {
-        let mut verdicts = Vec::with_capacity(range.len());
-        for sample in &self.rows.samples[range.clone()] {
-            let series = &self.rows.series[sample.series as usize];
-            let verdict = match self.newest.get(series) {
-                Ok(None) if let Some(max) = self.newest.refuses(series) => too_many_series(max),
-                Ok(newest) => self.bounds.judge(sample, newest),
-                Err(other) => Verdict::Refused {
-                    reason: Reason::IdCollision,
-                    message: format!("series {} has the same id as {other}", series.labels),
-                },
-            };
-            if let Verdict::Refused { reason, message } = verdict {
-                refuse(self.rows, self.refusals, sample.item, reason, || format!("{message} for series {}", series.labels));
-                self.drop.extend(range);
-                return;
+    fn item(&mut self, range: Range<usize>) {
+        if range.len() == 1 {
+            // What almost all items are.
+            match self.judge(range.start) {
+                Ok(verdict) => self.accept(range.start, verdict),
+                Err(refused) => self.refuse(range, refused),
             }
-            verdicts.push(verdict);
+            return;
         }
-        for (at, verdict) in range.zip(verdicts) {
-            let sample = &self.rows.samples[at];
-            match verdict {
-                Verdict::Newer => self.advance(at, sample),
-                Verdict::Same => {
-                    self.drop.insert(at);
-                }
-                Verdict::Older | Verdict::Refused { .. } => {}
-            }
+        let verdicts: Result<Vec<Verdict>, Refused> = range.clone().map(|at| self.judge(at)).collect();
+        match verdicts {
+            Ok(verdicts) => range.zip(verdicts).for_each(|(at, verdict)| self.accept(at, verdict)),
+            Err(refused) => self.refuse(range, refused),
         }
     }
 
-    fn advance(&mut self, at: usize, sample: &Sample) {
-        let series = &self.rows.series[sample.series as usize];
-        let before = self.newest.get(series).ok().flatten();
-        if self.rows.all_or_nothing {
-            self.undo.push((sample.series, before.cloned()));
+    fn judge(&mut self, at: usize) -> Result<Verdict, Refused> {
+        let sample = &self.rows.samples[at];
+        let position = sample.series as usize;
+        let series = &self.rows.series[position];
+        let found = self.seen[position].map_or_else(|| self.newest.find(series), |seen| Ok(Some(seen)));
+        let judged = match found {
+            Ok(reference) => {
+                self.seen[position] = reference;
+                match reference.and_then(|r| self.newest.get(r)) {
+                    None if let Some(max) = self.newest.refuses(series) => Err(too_many_series(max)),
+                    newest => self.bounds.judge(sample, newest),
+                }
+            }
+            Err(other) => Err((Reason::IdCollision, format!("series {} has the same id as {other}", series.labels))),
+        };
+        judged.map_err(|(reason, message)| Refused { item: sample.item, series: position, reason, message })
+    }
+
+    fn refuse(&mut self, range: Range<usize>, refused: Refused) {
+        let Refused { item, series, reason, message } = refused;
+        refuse(self.rows, self.refusals, item, reason, || format!("{message} for series {}", self.rows.series[series].labels));
+        self.drop.extend(range);
+    }
+
+    fn accept(&mut self, at: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::Newer => self.advance(at),
+            Verdict::Same => {
+                self.drop.insert(at);
+            }
+            Verdict::Older => {}
         }
+    }
+
+    fn advance(&mut self, at: usize) {
+        let sample = &self.rows.samples[at];
+        let position = sample.series as usize;
+        let reference = self.seen[position];
+        let before = reference.and_then(|r| self.newest.get(r));
+        let undo = self.rows.all_or_nothing.then(|| before.cloned());
         let newest = if sample.delta {
             let (start, value) = delta::sum(before, sample);
             self.sums.push((at, start, value.clone()));
@@ -123,7 +160,9 @@ impl Judge<'_, '_> {
         } else {
             Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }
         };
-        self.newest.set(series, newest, self.bounds.now);
+        let reference = self.newest.set(reference, &self.rows.series[position], newest, self.bounds.now);
+        self.seen[position] = Some(reference);
+        self.undo.extend(undo.map(|before| (reference, before)));
     }
 }
 
@@ -132,25 +171,26 @@ pub fn replay_sums(registry: &Registry, now: i64, rows: &mut MetricRows) {
     registry.with_newest(|newest| {
         for sample in &mut rows.samples {
             let series = &rows.series[sample.series as usize];
-            let Ok(before) = newest.get(series) else { continue };
+            let Ok(reference) = newest.find(series) else { continue };
+            let before = reference.and_then(|r| newest.get(r));
             if before.is_some_and(|b| b.ts >= sample.ts) {
                 continue;
             }
             if sample.delta {
                 (sample.start, sample.value) = delta::sum(before, sample);
             }
-            newest.set(series, Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }, now);
+            newest.set(reference, series, Newest { ts: sample.ts, start: sample.start, value: sample.value.clone() }, now);
         }
     });
 }
 
 /// Mimir's words (contracts/prometheus.md 1.7): people search for its ids.
-fn too_many_series(max: u64) -> Verdict {
+fn too_many_series(max: u64) -> (Reason, String) {
     let message = format!(
         "per-user series limit of {max} exceeded (err-mimir-max-series-per-user). To adjust the related per-tenant limit, \
          configure --tenant-series, or contact your service administrator"
     );
-    Verdict::Refused { reason: Reason::TooManySeries, message }
+    (Reason::TooManySeries, message)
 }
 
 /// Tells the sender, unless the item is one whose refusal is not told.
@@ -168,19 +208,19 @@ fn exemplars(bounds: &Bounds, newest: &mut NewestSamples<'_>, rows: &mut MetricR
     let exemplars = std::mem::take(&mut rows.exemplars);
     for exemplar in exemplars {
         let series = &rows.series[exemplar.series as usize];
-        let known = newest.get(series).is_ok_and(|n| n.is_some());
+        let known = newest.find(series).ok().flatten().filter(|r| newest.get(*r).is_some());
         let (item, new) = (exemplar.item, &exemplar.exemplar);
-        if !known || !bounds.contains(new.ts) || exemplar.of.is_some_and(|of| refusals.contains(of)) {
+        let Some(reference) = known.filter(|_| bounds.contains(new.ts) && !exemplar.of.is_some_and(|of| refusals.contains(of))) else {
             refusals.pass_over(item, Reason::OutOfOrder);
             continue;
-        }
-        match newest.exemplar(series) {
+        };
+        match newest.exemplar(reference) {
             Some(last) if last == new => {}
             Some(last) if (new.ts, new.value) < (last.ts, last.value) => {
                 refuse(rows, refusals, item, Reason::OutOfOrder, || format!("out of order exemplar for series {}", series.labels));
             }
             _ => {
-                newest.set_exemplar(series, new);
+                newest.set_exemplar(reference, new);
                 rows.exemplars.push(exemplar);
             }
         }
@@ -211,29 +251,29 @@ impl Bounds {
         (self.oldest..=self.latest).contains(&ts)
     }
 
-    fn judge(&self, sample: &Sample, newest: Option<&Newest>) -> Verdict {
-        let refused = |reason, message: &str| Verdict::Refused { reason, message: message.to_owned() };
+    fn judge(&self, sample: &Sample, newest: Option<&Newest>) -> Result<Verdict, (Reason, String)> {
+        let refused = |reason, message: &str| Err((reason, message.to_owned()));
         if sample.ts > self.latest {
             return refused(Reason::TooFarAhead, "out of bounds: sample is too far in the future");
         }
         if sample.ts < self.oldest {
             return refused(Reason::TooOld, "out of bounds: sample is older than the retention");
         }
-        let Some(newest) = newest else { return Verdict::Newer };
+        let Some(newest) = newest else { return Ok(Verdict::Newer) };
         if sample.ts > newest.ts {
-            return Verdict::Newer;
+            return Ok(Verdict::Newer);
         }
         if sample.delta {
             return refused(Reason::OutOfOrder, "out of order delta: its time is not after the newest sample");
         }
         if sample.ts == newest.ts {
             return match sample.value.same(&newest.value) {
-                true => Verdict::Same,
+                true => Ok(Verdict::Same),
                 false => refused(Reason::Duplicate, "duplicate sample for timestamp"),
             };
         }
         if newest.ts.saturating_sub(sample.ts) <= self.window {
-            return Verdict::Older;
+            return Ok(Verdict::Older);
         }
         refused(Reason::OutOfOrder, if self.window == 0 { "out of order sample" } else { "too old sample" })
     }

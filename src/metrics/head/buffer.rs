@@ -179,12 +179,32 @@ fn known(all: &mut HashSet<Arc<Metadata>>, metadata: &Arc<Metadata>) -> Arc<Meta
     metadata.clone()
 }
 
+/// The metadata that came last in a request, and the same as it is kept: a family's series follow each other, and share
+/// theirs.
+#[derive(Default)]
+struct Described(Option<(Arc<Metadata>, Arc<Metadata>)>);
+
+impl Described {
+    fn put(&mut self, metadata: &Arc<Metadata>, all: &mut HashSet<Arc<Metadata>>, to: &mut Option<Arc<Metadata>>) {
+        let (_, kept) = match &self.0 {
+            Some(last) if Arc::ptr_eq(&last.0, metadata) => last,
+            _ => {
+                let kept = known(all, metadata);
+                self.0.insert((metadata.clone(), kept))
+            }
+        };
+        if to.as_ref().is_none_or(|now| !Arc::ptr_eq(now, kept)) {
+            *to = Some(kept.clone());
+        }
+    }
+}
+
 impl Buffers {
     /// Appends one request's rows as one batch. `references` gives what the registry says of each series of
     /// `rows`: its reference, and when it was created.
     /// Returns those that are new here.
     pub fn append(&mut self, references: &[Option<(u32, i64)>], rows: MetricRows) -> Vec<u32> {
-        let mut new = Vec::new();
+        let (mut new, mut described) = (Vec::new(), Described::default());
         let batch = self.batches;
         self.rows += rows.samples.len() as u64;
         for sample in rows.samples {
@@ -193,8 +213,8 @@ impl Buffers {
             let Some(series) = references[sample.series as usize] else { continue };
             let position = self.position(series, &mut new);
             let Some(stored) = self.series.get_mut(position) else { continue };
-            if named.metadata.is_some() && stored.metadata != named.metadata {
-                stored.metadata = named.metadata.as_ref().map(|m| known(&mut self.metadata, m));
+            if let Some(metadata) = &named.metadata {
+                described.put(metadata, &mut self.metadata, &mut stored.metadata);
             }
             stored.push(batch, sample.ts, sample.start, sample.value);
         }

@@ -11,7 +11,7 @@ use crate::model::time::{DAY, MILLI};
 use crate::storage::{BlockDraft, Portion};
 use arrow_schema::ArrowError;
 use parking_lot::RwLock;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Blocks a cut makes for days of their own.
@@ -44,9 +44,21 @@ pub(super) fn cut(
     // A series that a head holds is not forgotten.
     let named = registry.named(&references);
     let mut order: Vec<Named> = references.into_iter().zip(named).filter_map(|(r, n)| Some((r, n?))).collect();
-    order.sort_by(|(_, (_, a)), (_, (_, b))| (a.value(METRIC_NAME), a).cmp(&(b.value(METRIC_NAME), b)));
+    sort(&mut order);
     let (registry, buffers, order) = (registry.clone(), buffers.clone(), Arc::new(order));
     spans(&days).into_iter().filter_map(move |span| Steps::new(&registry, &buffers, &order, span).draft().transpose())
+}
+
+/// By metric name, then by labels. Names are looked up once a series, and compared once a name: a head may have a million
+/// series.
+fn sort(order: &mut Vec<Named>) {
+    let names: BTreeSet<&str> = order.iter().map(|(_, (_, labels))| labels.value(METRIC_NAME)).collect();
+    let places: HashMap<&str, usize> = names.into_iter().enumerate().map(|(place, name)| (name, place)).collect();
+    let place = |named: &Named| places.get(named.1.1.value(METRIC_NAME)).copied().unwrap_or(0);
+    let places: Vec<usize> = order.iter().map(place).collect();
+    let mut placed: Vec<(usize, Named)> = places.into_iter().zip(std::mem::take(order)).collect();
+    placed.sort_by(|(a, (_, (_, left))), (b, (_, (_, right)))| a.cmp(b).then_with(|| left.cmp(right)));
+    *order = placed.into_iter().map(|(_, named)| named).collect();
 }
 
 /// The rows of a block, a few series at a time.

@@ -1,7 +1,7 @@
 use super::chunked::Chunked;
 use super::ids::Ids;
 use super::index::Index;
-use crate::metrics::rows::{Exemplar, Metadata, MetricRows, RowSeries, Value};
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, RowSeries, SeriesKey, Value};
 use crate::metrics::select::block_newest;
 use crate::model::time::SECOND;
 use crate::model::{Labels, Matcher};
@@ -21,9 +21,7 @@ pub struct Newest {
 
 #[derive(Debug)]
 struct Entry {
-    id: i64,
-    /// With the id it tells label sets apart.
-    second_hash: u64,
+    key: SeriesKey,
     /// Numbers of its pairs in the index, in the order of its labels; none once it is forgotten.
     pairs: Box<[u32]>,
     newest: Option<Newest>,
@@ -36,12 +34,6 @@ struct Entry {
     /// Whether blocks were asked for the newest sample.
     learned: bool,
     live: bool,
-}
-
-impl Entry {
-    fn is(&self, labels: &Labels) -> bool {
-        self.second_hash == labels.second_hash()
-    }
 }
 
 fn seconds(now: i64) -> u32 {
@@ -82,13 +74,13 @@ struct Inner {
 }
 
 impl Inner {
-    fn insert(&mut self, labels: &Labels, id: i64, now: i64) -> u32 {
+    fn insert(&mut self, series: &RowSeries, now: i64) -> u32 {
         let now = seconds(now);
         let free = self.free.pop_front_if(|(_, since)| now.saturating_sub(*since) > IDLE).map(|f| f.0);
         let reference = free.unwrap_or(self.entries.len() as u32);
-        let pairs = self.index.insert(labels, reference);
-        let second_hash = labels.second_hash();
-        let entry = Entry { id, second_hash, pairs, newest: None, created: 0, touched: now, heads: 0, learned: false, live: true };
+        let pairs = self.index.insert(&series.labels, reference);
+        let key = series.key;
+        let entry = Entry { key, pairs, newest: None, created: 0, touched: now, heads: 0, learned: false, live: true };
         match free.and_then(|f| self.entries.get_mut(f)) {
             Some(slot) => *slot = entry,
             None => {
@@ -97,16 +89,22 @@ impl Inner {
         }
         self.live += 1;
         let entries = &self.entries;
-        self.ids.insert(id, reference, |r| entries.get(r).map_or(0, |e| e.id));
+        self.ids.insert(key.id, reference, |r| entries.get(r).map_or(0, |e| e.key.id));
         reference
     }
 
     fn reference(&self, id: i64) -> Option<u32> {
-        self.ids.find(id, |r| self.entries.get(r).is_some_and(|e| e.id == id))
+        self.ids.find(id, |r| self.entries.get(r).is_some_and(|e| e.key.id == id))
     }
 
     fn get(&self, id: i64) -> Option<&Entry> {
         self.entries.get(self.reference(id)?)
+    }
+
+    /// As [`Inner::reference`], which a series may know already.
+    fn reference_of(&self, series: &RowSeries) -> Option<u32> {
+        let known = series.reference.filter(|r| self.live(*r).is_some_and(|e| e.key.id == series.key.id));
+        known.or_else(|| self.reference(series.key.id))
     }
 
     fn of_id(&mut self, id: i64) -> Option<&mut Entry> {
@@ -134,13 +132,13 @@ impl Registry {
     pub fn learn_newest(&self, series: &[RowSeries], blocks: &[Arc<Block>], now: i64) {
         let unknown: Vec<&RowSeries> = {
             let inner = self.inner.read();
-            let learned = |s: &RowSeries| inner.get(s.id).is_some_and(|e| e.learned);
-            series.iter().filter(|s| !learned(s) && !inner.is_one_too_many(s.id)).collect()
+            let learned = |s: &RowSeries| inner.get(s.key.id).is_some_and(|e| e.learned);
+            series.iter().filter(|s| !learned(s) && !inner.is_one_too_many(s.key.id)).collect()
         };
         if unknown.is_empty() {
             return;
         }
-        let ids: HashSet<i64> = unknown.iter().map(|s| s.id).collect();
+        let ids: HashSet<i64> = unknown.iter().map(|s| s.key.id).collect();
         let mut found: HashMap<i64, Newest> = HashMap::new();
         for block in blocks {
             match block_newest(block, &ids) {
@@ -156,14 +154,14 @@ impl Registry {
         }
         let mut inner = self.inner.write();
         for series in unknown {
-            if inner.is_one_too_many(series.id) {
+            if inner.is_one_too_many(series.key.id) {
                 continue;
             }
-            if inner.reference(series.id).is_none() {
-                inner.insert(&series.labels, series.id, now);
+            if inner.reference(series.key.id).is_none() {
+                inner.insert(series, now);
             }
-            let newest = found.remove(&series.id);
-            let Some(entry) = inner.of_id(series.id) else { continue };
+            let newest = found.remove(&series.key.id);
+            let Some(entry) = inner.of_id(series.key.id) else { continue };
             entry.learned = true;
             entry.touched = seconds(now);
             if newest.as_ref().is_some_and(|n| entry.newest.as_ref().is_none_or(|e| e.ts < n.ts)) {
@@ -184,9 +182,9 @@ impl Registry {
         let mut inner = self.inner.write();
         let mut references = Vec::with_capacity(rows.series.len());
         for series in &rows.series {
-            let reference = inner.reference(series.id).unwrap_or_else(|| inner.insert(&series.labels, series.id, now));
+            let reference = inner.reference_of(series).unwrap_or_else(|| inner.insert(series, now));
             let next = inner.created.saturating_add(1).max(now);
-            let entry = inner.entries.get_mut(reference).filter(|e| e.is(&series.labels));
+            let entry = inner.entries.get_mut(reference).filter(|e| e.key == series.key);
             let known = entry.map(|entry| {
                 entry.touched = seconds(now);
                 if entry.created == 0 {
@@ -281,7 +279,7 @@ impl Registry {
                 let Some(entry) = inner.entries.get_mut(*reference).filter(|e| is_idle(e)) else { continue };
                 (entry.live, entry.newest) = (false, None);
                 pairs.append(&mut std::mem::take(&mut entry.pairs).into_vec());
-                let id = entry.id;
+                let id = entry.key.id;
                 inner.ids.remove(id, *reference);
                 inner.exemplars.remove(reference);
                 gone.insert(*reference);
@@ -309,7 +307,7 @@ impl Registry {
     /// Ids and labels of series; `None` for those that are forgotten.
     pub fn named(&self, references: &[u32]) -> Vec<Option<(i64, Labels)>> {
         let inner = self.inner.read();
-        references.iter().map(|r| inner.live(*r).map(|e| (e.id, inner.index.labels(&e.pairs)))).collect()
+        references.iter().map(|r| inner.live(*r).map(|e| (e.key.id, inner.index.labels(&e.pairs)))).collect()
     }
 }
 
@@ -323,44 +321,47 @@ pub struct NewestSamples<'a> {
 }
 
 impl NewestSamples<'_> {
-    /// `None` for a series without samples; an error if the id belongs to another label set.
-    pub fn get(&self, series: &RowSeries) -> Result<Option<&Newest>, Labels> {
-        match self.inner.get(series.id) {
-            Some(entry) if entry.is(&series.labels) => Ok(entry.newest.as_ref()),
-            Some(entry) => Err(self.inner.index.labels(&entry.pairs)),
-            None => Ok(None),
+    /// The reference of a series; `None` if it has none, and an error if its id belongs to another label set.
+    pub fn find(&self, series: &RowSeries) -> Result<Option<u32>, Labels> {
+        let Some(reference) = self.inner.reference_of(series) else { return Ok(None) };
+        match self.inner.entries.get(reference) {
+            Some(entry) if entry.key == series.key => Ok(Some(reference)),
+            entry => Err(entry.map_or_else(Labels::empty, |e| self.inner.index.labels(&e.pairs))),
         }
+    }
+
+    /// `None` for a series without samples.
+    pub fn get(&self, reference: u32) -> Option<&Newest> {
+        self.inner.entries.get(reference)?.newest.as_ref()
     }
 
     /// How many series there may be, if this one would be one more.
     pub fn refuses(&self, series: &RowSeries) -> Option<u64> {
-        self.inner.live_max.filter(|_| self.inner.is_one_too_many(series.id))
+        self.inner.live_max.filter(|_| self.inner.is_one_too_many(series.key.id))
     }
 
-    pub fn set(&mut self, series: &RowSeries, newest: Newest, now: i64) {
-        if self.inner.reference(series.id).is_none() {
-            self.inner.insert(&series.labels, series.id, now);
-        }
-        if let Some(entry) = self.inner.of_id(series.id) {
+    /// Of the series with this reference, or of one that has none yet; gives its reference.
+    pub fn set(&mut self, known: Option<u32>, series: &RowSeries, newest: Newest, now: i64) -> u32 {
+        let reference = known.or_else(|| self.inner.reference(series.key.id)).unwrap_or_else(|| self.inner.insert(series, now));
+        if let Some(entry) = self.inner.entries.get_mut(reference) {
             entry.touched = seconds(now);
             entry.newest = Some(newest);
         }
+        reference
     }
 
     /// Takes back what [`NewestSamples::set`] did.
-    pub fn restore(&mut self, series: &RowSeries, before: Option<Newest>) {
-        if let Some(entry) = self.inner.of_id(series.id) {
+    pub fn restore(&mut self, reference: u32, before: Option<Newest>) {
+        if let Some(entry) = self.inner.entries.get_mut(reference) {
             entry.newest = before;
         }
     }
 
-    pub fn exemplar(&self, series: &RowSeries) -> Option<&Exemplar> {
-        self.inner.exemplars.get(&self.inner.reference(series.id)?)
+    pub fn exemplar(&self, reference: u32) -> Option<&Exemplar> {
+        self.inner.exemplars.get(&reference)
     }
 
-    pub fn set_exemplar(&mut self, series: &RowSeries, exemplar: &Exemplar) {
-        if let Some(reference) = self.inner.reference(series.id) {
-            self.inner.exemplars.insert(reference, exemplar.clone());
-        }
+    pub fn set_exemplar(&mut self, reference: u32, exemplar: &Exemplar) {
+        self.inner.exemplars.insert(reference, exemplar.clone());
     }
 }

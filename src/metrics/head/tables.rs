@@ -106,23 +106,31 @@ pub fn samples(parts: &[SeriesBuffer], with_start: bool) -> Result<RecordBatch, 
 pub struct LabelCounts {
     names: BTreeMap<String, usize>,
     series: usize,
+    /// Names of the series that came last, and how many such came one after the other: they are mostly the same.
+    last: Vec<String>,
+    run: usize,
 }
 
 impl LabelCounts {
     pub fn add(&mut self, labels: &Labels) {
         self.series += 1;
-        for (name, _) in labels.iter() {
-            match self.names.get_mut(name) {
-                Some(count) => *count += 1,
-                None => {
-                    self.names.insert(name.to_owned(), 1);
-                }
-            }
+        if !labels.iter().map(|(name, _)| name).eq(self.last.iter().map(String::as_str)) {
+            self.end_run();
+            self.last = labels.iter().map(|(name, _)| name.to_owned()).collect();
         }
+        self.run += 1;
+    }
+
+    fn end_run(&mut self) {
+        for name in self.last.drain(..) {
+            *self.names.entry(name).or_default() += self.run;
+        }
+        self.run = 0;
     }
 
     /// Labels that enough series have, most frequent first, then by name; as many as a block may have.
-    pub fn dense(self) -> Vec<String> {
+    pub fn dense(mut self) -> Vec<String> {
+        self.end_run();
         let mut dense: Vec<(String, usize)> = self.names.into_iter().filter(|(_, n)| n * schema::DENSE_SHARE >= self.series).collect();
         dense.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         dense.truncate(schema::DENSE_MAX);

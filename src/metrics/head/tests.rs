@@ -1,5 +1,5 @@
 use super::*;
-use crate::metrics::rows::{RowSeries, Sample, Value};
+use crate::metrics::rows::{RowSeries, Sample, SeriesKey, Value};
 use crate::model::Labels;
 use crate::model::time::MILLI;
 use crate::runtime::ManualClock;
@@ -17,7 +17,7 @@ fn rows(samples: &[(&str, i64, f64)]) -> MetricRows {
     for (item, (name, ts, value)) in samples.iter().enumerate() {
         let labels = Labels::from_pairs([("__name__", *name)]);
         let series = rows.series.iter().position(|s| s.labels == labels).unwrap_or_else(|| {
-            rows.series.push(RowSeries { id: labels.stable_id(), labels, metadata: None });
+            rows.series.push(RowSeries { key: SeriesKey::of(&labels), labels, reference: None, metadata: None });
             rows.series.len() - 1
         });
         rows.samples.push(Sample {
@@ -101,7 +101,7 @@ fn another_label_set_with_a_live_id_is_refused() {
     let head = head();
     write(&head, &[("a", 0, 1.0)]);
     let mut rows = rows(&[("b", 0, 1.0)]);
-    rows.series[0].id = Labels::from_pairs([("__name__", "a")]).stable_id();
+    rows.series[0].key.id = Labels::from_pairs([("__name__", "a")]).stable_id();
     let mut refusals = Refusals::default();
     head.prepare(&rows, &[]);
     head.admit(&mut rows, &mut refusals);

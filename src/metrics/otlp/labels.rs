@@ -85,21 +85,14 @@ impl ResourceLabels {
         ResourceLabels { job, instance: attribute_text(attributes, "service.instance.id"), promoted }
     }
 
-    pub(super) fn add_promoted(&self, labels: &mut LabelsBuilder) {
-        for (name, value) in &self.promoted {
-            if labels.get(name).is_none() {
-                labels.set(name, value);
-            }
-        }
+    /// Labels that give way to those of a data point.
+    pub(super) fn promoted(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.promoted.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    pub(super) fn add_identity(&self, labels: &mut LabelsBuilder) {
-        if let Some(job) = &self.job {
-            labels.set("job", job);
-        }
-        if let Some(instance) = &self.instance {
-            labels.set("instance", instance);
-        }
+    /// Labels that replace those of a data point.
+    pub(super) fn identity(&self) -> impl Iterator<Item = (&str, &str)> {
+        [("job", &self.job), ("instance", &self.instance)].into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 }
 
@@ -142,13 +135,8 @@ mod tests {
         let attributes =
             [text("service.namespace", "shop"), text("service.name", "cart"), text("service.instance.id", "c-1"), text("os.type", "linux")];
         let resource = ResourceLabels::new(&attributes, &TranslationConfig::default());
-        let mut labels = LabelsBuilder::default();
-        labels.set("service_name", "mine");
-        resource.add_promoted(&mut labels);
-        resource.add_identity(&mut labels);
-        assert_eq!(
-            labels.build().to_string(),
-            r#"{instance="c-1", job="shop/cart", service_instance_id="c-1", service_name="mine", service_namespace="shop"}"#
-        );
+        let promoted = [("service_instance_id", "c-1"), ("service_name", "cart"), ("service_namespace", "shop")];
+        assert_eq!(resource.promoted().collect::<Vec<_>>(), promoted);
+        assert_eq!(resource.identity().collect::<Vec<_>>(), [("job", "shop/cart"), ("instance", "c-1")]);
     }
 }

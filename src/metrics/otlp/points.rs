@@ -6,7 +6,7 @@ use super::request::Number;
 use super::{TranslationConfig, decode};
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
-use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
+use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, SeriesKey, Value};
 use crate::metrics::{METRIC_NAME, STALE_NAN};
 use crate::model::number::plain_float;
 use crate::model::time::MILLI;
@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1 as otlp;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{exemplar, number_data_point};
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -175,16 +176,16 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// A point with the labels and the id of its series, or why it has none.
-    pub(super) fn number(&mut self, family: &Family<'_>, number: Number, series: Result<(Labels, i64), String>) {
+    /// A point with the labels and the key of its series, or why it has none.
+    pub(super) fn number(&mut self, family: &Family<'_>, number: Number, series: Result<(&Labels, SeriesKey), String>) {
         let Some(item) = self.item(family, family.temporality) else { return };
-        let (labels, id) = match series {
+        let (labels, key) = match series {
             Ok(series) => series,
             Err(message) => return self.refuse_labels(item, family, &message),
         };
         let start = if family.is_sum { millis(number.start) } else { 0 };
         let value = if number.flags & NO_RECORDED_VALUE != 0 { f64::from_bits(STALE_NAN) } else { number.value };
-        let series = self.rows.known_series(labels, id, Some(&family.metadata));
+        let series = self.rows.known_series(labels, key, Some(&family.metadata));
         let times = (millis(number.time), start);
         if family.temporality == Temporality::Delta {
             self.rows.delta(series, item, times, Value::Float(value));
@@ -433,26 +434,30 @@ impl Family<'_> {
         self.name.is_ok()
     }
 
+    /// What a data point itself says.
     pub(super) fn labels(&self, attributes: &[Attribute]) -> Result<LabelsBuilder, String> {
         let mut labels = LabelsBuilder::default();
         add_attributes(&mut labels, attributes, self.config)?;
-        self.resource.add_promoted(&mut labels);
-        self.resource.add_identity(&mut labels);
-        for (name, value) in self.scope {
-            labels.set(name, value);
-        }
         Ok(labels)
     }
 
+    /// The labels of a point's series, with those that the resource and the scope give to all. Nothing is copied before all
+    /// is known: a histogram has many series, and a source may have a million.
     pub(super) fn series_labels(&self, point: &LabelsBuilder, suffix: &str, extra: Option<(&str, &str)>) -> Labels {
-        let mut labels = point.clone();
         // A point exists only if the family has a name.
         let name = self.name.as_deref().unwrap_or_default();
-        labels.set(METRIC_NAME, &format!("{name}{suffix}"));
-        if let Some((name, value)) = extra {
-            labels.set(name, value);
+        let name = if suffix.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{name}{suffix}")) };
+        // The later ones replace the earlier ones.
+        let scope = self.scope.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let all = self.resource.promoted().chain(point.iter()).chain(self.resource.identity()).chain(scope);
+        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(32);
+        for (name, value) in all.chain([(METRIC_NAME, &*name)]).chain(extra) {
+            match pairs.binary_search_by(|(known, _)| (*known).cmp(name)) {
+                Ok(at) => pairs[at].1 = value,
+                Err(at) => pairs.insert(at, (name, value)),
+            }
         }
-        labels.build()
+        Labels::from_sorted(pairs)
     }
 }
 

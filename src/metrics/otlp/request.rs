@@ -6,7 +6,7 @@ use super::points::{Family, Translation, millis};
 use super::series_cache::{Families, FamilyId};
 use super::{SeriesCache, target_info};
 use crate::ingest::{self, Field, Message, WireError, merge_resource, merge_scope, read_attribute};
-use crate::metrics::rows::Exemplar;
+use crate::metrics::rows::{Exemplar, SeriesKey};
 use crate::model::Attribute;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
@@ -241,8 +241,8 @@ fn number(
         }
     }
     translation.cover(millis(point.time));
-    if let Some((labels, id)) = known.and_then(|family| families.get(family, key)) {
-        translation.number(family, point, Ok((labels.clone(), id)));
+    if let Some(series) = known.and_then(|family| families.get(family, key)) {
+        translation.number(family, point, Ok(series));
         return Ok(());
     }
     let mut attributes = Vec::new();
@@ -254,13 +254,14 @@ fn number(
     }
     let labels = family.labels(&attributes).map(|labels| {
         let labels = family.series_labels(&labels, "", None);
-        let id = labels.stable_id();
-        (labels, id)
+        let key = SeriesKey::of(&labels);
+        (labels, key)
     });
-    if let (Some(family), Ok((labels, id))) = (known, &labels) {
-        families.insert(family, key, labels, *id);
+    if let (Some(family), Ok((labels, series))) = (known, &labels) {
+        families.insert(family, key, labels, *series);
     }
-    translation.number(family, point, labels);
+    let series = labels.as_ref().map(|(labels, key)| (labels, *key)).map_err(String::clone);
+    translation.number(family, point, series);
     Ok(())
 }
 

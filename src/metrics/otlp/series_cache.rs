@@ -1,10 +1,13 @@
 //! Series by the bytes of what names them: a data point whose resource, scope, metric and attributes came before, byte for
 //! byte, has its labels at the cost of one hash.
 
+use crate::metrics::rows::SeriesKey;
 use crate::model::Labels;
 use crate::runtime::Shrink;
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -13,7 +16,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 const BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of an entry beside its key, about: its place in a table, labels and id.
-const ENTRY_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 80;
 
 /// What is known of all tenants' series: labels follow from the bytes alone.
 pub struct SeriesCache {
@@ -46,14 +49,22 @@ pub struct Families {
 
 struct Family {
     key: Box<[u8]>,
-    hash: u64,
-    points: HashMap<u64, Point>,
+    seed: u64,
+    points: HashTable<Point>,
 }
 
 struct Point {
+    hash: u64,
     attributes: Box<[u8]>,
     labels: Labels,
-    id: i64,
+    key: SeriesKey,
+}
+
+impl Family {
+    /// The hash of a point's attributes. Nobody outside can choose attributes with equal ones.
+    fn hash_of(&self, attributes: &[u8]) -> u64 {
+        xxh3_64_with_seed(attributes, self.seed)
+    }
 }
 
 impl std::fmt::Debug for SeriesCache {
@@ -135,25 +146,26 @@ impl Families {
         let bytes = &mut self.bytes;
         let family = self.known.entry(hash).or_insert_with(|| {
             *bytes += key.len() + ENTRY_BYTES;
-            Family { key: key.into(), hash, points: HashMap::new() }
+            Family { key: key.into(), seed: RandomState::new().hash_one(hash), points: HashTable::new() }
         });
         (*family.key == *key).then_some(FamilyId(hash))
     }
 
-    /// Labels and id of the series with these attributes, if they are known.
-    pub fn get(&self, family: FamilyId, attributes: &[u8]) -> Option<(&Labels, i64)> {
+    /// Labels and key of the series with these attributes, if they are known.
+    pub fn get(&self, family: FamilyId, attributes: &[u8]) -> Option<(&Labels, SeriesKey)> {
         let family = self.known.get(&family.0)?;
-        let point = family.points.get(&xxh3_64_with_seed(attributes, family.hash))?;
-        (*point.attributes == *attributes).then_some((&point.labels, point.id))
+        let hash = family.hash_of(attributes);
+        let point = family.points.find(hash, |p| p.hash == hash && *p.attributes == *attributes)?;
+        Some((&point.labels, point.key))
     }
 
-    /// Remembers a series.
-    pub fn insert(&mut self, family: FamilyId, attributes: &[u8], labels: &Labels, id: i64) {
+    /// Remembers a series that is not known yet.
+    pub fn insert(&mut self, family: FamilyId, attributes: &[u8], labels: &Labels, key: SeriesKey) {
         let Some(family) = self.known.get_mut(&family.0) else { return };
-        let point = Point { attributes: attributes.into(), labels: labels.clone(), id };
-        if family.points.insert(xxh3_64_with_seed(attributes, family.hash), point).is_none() {
-            self.bytes += attributes.len() + labels.heap_bytes() + ENTRY_BYTES;
-        }
+        let hash = family.hash_of(attributes);
+        let point = Point { hash, attributes: attributes.into(), labels: labels.clone(), key };
+        family.points.insert_unique(hash, point, |p| p.hash);
+        self.bytes += attributes.len() + labels.heap_bytes() + ENTRY_BYTES;
     }
 }
 
@@ -168,11 +180,11 @@ mod tests {
         cache.with(b"resource", |families| {
             let family = families.family(b"metric").unwrap();
             assert!(families.get(family, b"x").is_none());
-            families.insert(family, b"x", &labels, 7);
+            families.insert(family, b"x", &labels, SeriesKey::of(&labels));
         });
         cache.with(b"resource", |families| {
             let (family, other) = (families.family(b"metric").unwrap(), families.family(b"other").unwrap());
-            assert_eq!(families.get(family, b"x"), Some((&labels, 7)));
+            assert_eq!(families.get(family, b"x"), Some((&labels, SeriesKey::of(&labels))));
             assert!(families.get(family, b"y").is_none() && families.get(other, b"x").is_none());
         });
         cache.with(b"resource 2", |families| assert!(families.known.is_empty()));
@@ -188,7 +200,7 @@ mod tests {
                     let family = families.family(b"m").unwrap();
                     if families.get(family, b"").is_none() {
                         assert!(key != [0; 4] || n == 0, "{n}");
-                        families.insert(family, b"", &labels, 1);
+                        families.insert(family, b"", &labels, SeriesKey::of(&labels));
                     }
                 });
             }

@@ -35,7 +35,9 @@ pub(super) fn add(
         // One without a usable name is left out, rather than all that is known of the resource.
         let _ = add_attributes(&mut labels, std::slice::from_ref(attribute), config);
     }
-    resource.add_identity(&mut labels);
+    for (name, value) in resource.identity() {
+        labels.set(name, value);
+    }
     labels.set(METRIC_NAME, "target_info");
     let metadata = Metadata { family: "target_info".into(), kind: MetricType::Gauge, unit: String::new(), help: "Target metadata".into() };
     let series = rows.series(labels.build(), Some(&Arc::new(metadata)));

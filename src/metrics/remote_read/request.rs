@@ -1,7 +1,7 @@
 //! `prometheus.ReadRequest`.
 
+use crate::ingest::{Message, WireError};
 use crate::metrics::promql::Interval;
-use crate::metrics::remote_write::wire::{Cursor, Malformed};
 use crate::model::{Failure, MatchOp, Matcher};
 
 /// A request, decompressed, at most. It holds matchers and nothing else.
@@ -46,21 +46,21 @@ impl ReadRequest {
     }
 }
 
-fn malformed(error: Malformed) -> Failure {
+fn malformed(error: WireError) -> Failure {
     Failure::invalid(format!("cannot decode remote read request: {error}"))
 }
 
 fn read(plain: &[u8]) -> Result<ReadRequest, Failure> {
     let (mut queries, mut accepted) = (Vec::new(), Vec::new());
-    let mut cursor = Cursor::new(plain);
-    while let Some((number, field)) = cursor.next().map_err(malformed)? {
-        match number {
+    let mut request = Message::new(plain);
+    while let Some(field) = request.field().map_err(malformed)? {
+        match field.tag {
             1 if queries.len() == QUERIES_MAX => {
                 return Err(Failure::invalid(format!("remote read request has more than {QUERIES_MAX} queries")));
             }
-            1 => queries.push(query(field.bytes().map_err(malformed)?)?),
+            1 => queries.push(query(field.message().map_err(malformed)?)?),
             2 => field.each_varint(|form| accepted.push(form)).map_err(malformed)?,
-            _ => {}
+            _ => field.unknown().map_err(malformed)?,
         }
     }
     // The client names forms in the order it likes them.
@@ -79,17 +79,16 @@ fn read(plain: &[u8]) -> Result<ReadRequest, Failure> {
 }
 
 /// Milliseconds, both inclusive; a hint is what the reader needs of the query's range.
-fn query(message: &[u8]) -> Result<Query, Failure> {
+fn query(mut message: Message<'_>) -> Result<Query, Failure> {
     let mut interval = Interval { from: 0, to: 0 };
     let (mut matchers, mut hints) = (Vec::new(), Hints::default());
-    let mut cursor = Cursor::new(message);
-    while let Some((number, field)) = cursor.next().map_err(malformed)? {
-        match number {
-            1 => interval.from = field.signed().map_err(malformed)?,
-            2 => interval.to = field.signed().map_err(malformed)?,
-            3 => matchers.push(matcher(field.bytes().map_err(malformed)?)?),
-            4 => hints = Hints::read(field.bytes().map_err(malformed)?).map_err(malformed)?,
-            _ => {}
+    while let Some(field) = message.field().map_err(malformed)? {
+        match field.tag {
+            1 => interval.from = field.int64().map_err(malformed)?,
+            2 => interval.to = field.int64().map_err(malformed)?,
+            3 => matchers.push(matcher(field.message().map_err(malformed)?)?),
+            4 => hints = Hints::read(field.message().map_err(malformed)?).map_err(malformed)?,
+            _ => field.unknown().map_err(malformed)?,
         }
     }
     if let Some(needed) = hints.interval {
@@ -106,15 +105,14 @@ struct Hints {
 
 impl Hints {
     /// Step, function, grouping and range say how the samples are used; every sample is answered whatever they are.
-    fn read(message: &[u8]) -> Result<Hints, Malformed> {
+    fn read(mut message: Message<'_>) -> Result<Hints, WireError> {
         let (mut from, mut to, mut function): (i64, i64, &[u8]) = (0, 0, &[]);
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
+        while let Some(field) = message.field()? {
+            match field.tag {
                 2 => function = field.bytes()?,
-                3 => from = field.signed()?,
-                4 => to = field.signed()?,
-                _ => {}
+                3 => from = field.int64()?,
+                4 => to = field.int64()?,
+                _ => field.unknown()?,
             }
         }
         // Neither is given where nothing is narrowed down.
@@ -123,15 +121,14 @@ impl Hints {
     }
 }
 
-fn matcher(message: &[u8]) -> Result<Matcher, Failure> {
-    let (mut kind, mut name, mut value): (u64, &[u8], &[u8]) = (0, &[], &[]);
-    let mut cursor = Cursor::new(message);
-    while let Some((number, field)) = cursor.next().map_err(malformed)? {
-        match number {
-            1 => kind = field.unsigned().map_err(malformed)?,
+fn matcher(mut message: Message<'_>) -> Result<Matcher, Failure> {
+    let (mut kind, mut name, mut value): (i32, &[u8], &[u8]) = (0, &[], &[]);
+    while let Some(field) = message.field().map_err(malformed)? {
+        match field.tag {
+            1 => kind = field.int32().map_err(malformed)?,
             2 => name = field.bytes().map_err(malformed)?,
             3 => value = field.bytes().map_err(malformed)?,
-            _ => {}
+            _ => field.unknown().map_err(malformed)?,
         }
     }
     let op = match kind {

@@ -4,6 +4,7 @@ use super::answer::{Samples, Stream};
 use super::bits::Bits;
 use super::chunk::{Encoding, chunks};
 use super::{Form, ReadRequest};
+use crate::ingest::Message;
 use crate::metrics::STALE_NAN;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, SeriesData};
@@ -356,23 +357,23 @@ fn a_long_series_is_told_in_several_frames_and_each_query_in_its_place() {
         assert_eq!(u64::from(crc32c::crc32c(message)), sum);
         assert!(length < 2 << 20);
         rest = &rest[reader.at / 8 + length..];
-        let mut cursor = crate::metrics::remote_write::wire::Cursor::new(message);
+        let mut cursor = Message::new(message);
         let mut query = 0;
-        while let Some((number, value)) = cursor.next().unwrap() {
-            if number == 2 {
-                query = value.unsigned().unwrap();
+        while let Some(value) = cursor.field().unwrap() {
+            if value.tag == 2 {
+                query = value.varint().unwrap();
                 continue;
             }
-            let mut series = crate::metrics::remote_write::wire::Cursor::new(value.bytes().unwrap());
+            let mut series = value.message().unwrap();
             let mut names = 0;
-            while let Some((number, value)) = series.next().unwrap() {
-                if number == 1 {
+            while let Some(value) = series.field().unwrap() {
+                if value.tag == 1 {
                     names += 1;
                     continue;
                 }
-                let mut chunk = crate::metrics::remote_write::wire::Cursor::new(value.bytes().unwrap());
-                while let Some((number, value)) = chunk.next().unwrap() {
-                    if number == 4 {
+                let mut chunk = value.message().unwrap();
+                while let Some(value) = chunk.field().unwrap() {
+                    if value.tag == 4 {
                         samples += floats(value.bytes().unwrap()).len();
                     }
                 }

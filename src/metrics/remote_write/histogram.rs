@@ -1,29 +1,29 @@
 //! The `Histogram` message, which both versions share, and what makes it valid (contracts/prometheus.md 2.1, 2.4).
 
-use super::wire::{Cursor, Field, Malformed, unzigzag};
+use crate::ingest::{self, Field, WireError, zigzag};
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, ResetHint, SCHEMA_MAX, SCHEMA_MIN};
 use crate::metrics::rows::HistogramSample;
 use std::sync::Arc;
 
 /// Schemas above 8 up to this one are legal on the wire, and are merged down to 8.
-const WIRE_SCHEMA_MAX: i64 = 52;
+const WIRE_SCHEMA_MAX: i32 = 52;
 
 /// One side's buckets as they stand in the message.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(in crate::metrics) struct Side {
     /// (gap before the span, its length)
-    pub spans: Vec<(i64, u64)>,
+    pub spans: Vec<(i32, u32)>,
     pub deltas: Vec<i64>,
     pub counts: Vec<f64>,
 }
 
 /// A histogram as it came.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(in crate::metrics) struct Message {
     pub count: Count,
     pub zero_count: Count,
     pub sum: f64,
-    pub schema: i64,
+    pub schema: i32,
     pub zero_threshold: f64,
     pub positive: Side,
     pub negative: Side,
@@ -34,7 +34,7 @@ pub(in crate::metrics) struct Message {
 }
 
 /// An integer makes the histogram one of integers.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::metrics) enum Count {
     Integer(u64),
     Float(f64),
@@ -55,72 +55,68 @@ impl Count {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Message, Malformed> {
+pub(super) fn read(mut fields: ingest::Message<'_>) -> Result<Message, WireError> {
     let mut message = Message::default();
-    let mut cursor = Cursor::new(bytes);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
-            1 => message.count = Count::Integer(field.unsigned()?),
+    while let Some(field) = fields.field()? {
+        match field.tag {
+            1 => message.count = Count::Integer(field.varint()?),
             2 => message.count = Count::Float(field.double()?),
             3 => message.sum = field.double()?,
-            4 => message.schema = field.zigzag()?,
+            4 => message.schema = field.sint32()?,
             5 => message.zero_threshold = field.double()?,
-            6 => message.zero_count = Count::Integer(field.unsigned()?),
+            6 => message.zero_count = Count::Integer(field.varint()?),
             7 => message.zero_count = Count::Float(field.double()?),
             8 => message.negative.spans.push(span(field)?),
-            9 => field.each_varint(|n| message.negative.deltas.push(unzigzag(n)))?,
+            9 => field.each_varint(|n| message.negative.deltas.push(zigzag(n)))?,
             10 => field.each_double(|n| message.negative.counts.push(n))?,
             11 => message.positive.spans.push(span(field)?),
-            12 => field.each_varint(|n| message.positive.deltas.push(unzigzag(n)))?,
+            12 => field.each_varint(|n| message.positive.deltas.push(zigzag(n)))?,
             13 => field.each_double(|n| message.positive.counts.push(n))?,
             14 => {
-                message.hint = match field.unsigned()? {
+                message.hint = match field.int32()? {
                     1 => ResetHint::Reset,
                     2 => ResetHint::NotReset,
                     3 => ResetHint::Gauge,
                     _ => ResetHint::Unknown,
                 };
             }
-            15 => message.ts = field.signed()?,
+            15 => message.ts = field.int64()?,
             16 => field.each_double(|n| message.custom.push(n))?,
-            17 => message.start = field.signed()?,
-            _ => {}
+            17 => message.start = field.int64()?,
+            _ => field.unknown()?,
         }
     }
     Ok(message)
 }
 
-pub(in crate::metrics) fn span(field: Field<'_>) -> Result<(i64, u64), Malformed> {
+pub(in crate::metrics) fn span(field: Field<'_>) -> Result<(i32, u32), WireError> {
     let (mut offset, mut length) = (0, 0);
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
-            1 => offset = field.zigzag()?,
-            2 => length = field.unsigned()?,
-            _ => {}
+    let mut fields = field.message()?;
+    while let Some(field) = fields.field()? {
+        match field.tag {
+            1 => offset = field.sint32()?,
+            2 => length = field.uint32()?,
+            _ => field.unknown()?,
         }
     }
     Ok((offset, length))
 }
 
 /// What a message holds: a histogram, or why it is none, with its time in milliseconds.
-pub(super) fn decode(bytes: &[u8]) -> Result<Result<HistogramSample, String>, Malformed> {
-    let message = read(bytes)?;
+pub(super) fn decode(message: ingest::Message<'_>) -> Result<Result<HistogramSample, String>, WireError> {
+    let message = read(message)?;
     let (ts, start) = (message.ts, message.start);
     Ok(histogram(message).map(|histogram| HistogramSample { ts, start, histogram: Arc::new(histogram) }))
 }
 
 /// The histogram, or why it is none.
 pub(in crate::metrics) fn histogram(message: Message) -> Result<Histogram, String> {
-    let schema = i32::try_from(message.schema).ok().filter(|s| {
-        *s == CUSTOM_SCHEMA || (SCHEMA_MIN..=SCHEMA_MAX).contains(s) || (i64::from(SCHEMA_MAX) + 1..=WIRE_SCHEMA_MAX).contains(&(*s).into())
-    });
-    let Some(schema) = schema else {
+    let schema = message.schema;
+    if schema != CUSTOM_SCHEMA && !(SCHEMA_MIN..=WIRE_SCHEMA_MAX).contains(&schema) {
         return Err(format!(
-            "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets or -53 for custom buckets, got schema {}",
-            message.schema
+            "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets or -53 for custom buckets, got schema {schema}"
         ));
-    };
+    }
     if message.zero_threshold.is_nan() || message.zero_threshold < 0.0 {
         return Err(format!("histogram has the zero threshold {}", message.zero_threshold));
     }
@@ -202,7 +198,7 @@ fn buckets(side: &Side, is_integer: bool, bounds: Option<usize>) -> Result<(Buck
         if at > 0 && *offset < 0 {
             return Err(format!("span number {} with offset {offset}: histogram has a span whose offset is negative", at + 1));
         }
-        needed = needed.saturating_add(*length);
+        needed = needed.saturating_add((*length).into());
     }
     if needed != given as u64 {
         return Err(format!(
@@ -212,7 +208,7 @@ fn buckets(side: &Side, is_integer: bool, bounds: Option<usize>) -> Result<(Buck
     let mut buckets = Buckets::new();
     let (mut index, mut position, mut count, mut observations) = (0i64, 0usize, 0i64, 0u128);
     for (offset, length) in &side.spans {
-        index = index.saturating_add(*offset);
+        index = index.saturating_add((*offset).into());
         for _ in 0..*length {
             let value = if is_integer {
                 count = count.checked_add(side.deltas[position]).ok_or("a bucket's count has more than 63 bits")?;

@@ -5,13 +5,16 @@
 //! The messages are read field by field from the bytes: a request of 100,000 series never exists as 100,000 structs.
 
 pub(in crate::metrics) mod body;
+#[cfg(test)]
+mod differential;
 pub(in crate::metrics) mod histogram;
 mod label_set;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;
 mod v1;
 mod v2;
-pub(in crate::metrics) mod wire;
 
 pub use body::{SeriesWrite, WriteBody};
 pub use v2::{Tally, Written};
@@ -20,6 +23,7 @@ use super::rows::MetricRows;
 use crate::model::Failure;
 use crate::storage::Refusals;
 use bytes::Bytes;
+use std::fmt;
 
 /// Translates a `prometheus.WriteRequest`. Every sample is an item, in the order of the message; exemplars follow them.
 /// One item that is refused refuses the request (2.2); series without a usable label set are skipped in silence.
@@ -37,7 +41,7 @@ pub fn translate_2(body: &Bytes) -> Result<(MetricRows, Refusals, Tally), Failur
     v2::translate(body).map_err(undecodable)
 }
 
-fn undecodable(error: wire::Malformed) -> Failure {
+fn undecodable(error: impl fmt::Display) -> Failure {
     Failure::invalid(format!("cannot decode remote write request: {error}"))
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ingest::Message;
 use crate::metrics::STALE_NAN;
 use crate::metrics::histogram::{CUSTOM_SCHEMA, Histogram, ResetHint};
 use crate::metrics::rows::{Exemplar, HistogramSample, Metadata, MetricType, Value};
@@ -101,7 +102,7 @@ fn version_2_refuses_what_is_faulty_and_counts_what_is_written() {
 fn integers(schema: u8, spans: &[(u8, u8)], deltas: &[u8], count: u8, more: &[u8]) -> Result<Histogram, String> {
     let spans = spans.iter().flat_map(|(offset, length)| field(11, &[8, *offset, 16, *length]));
     let bytes = [&[8, count, 32, schema][..], &spans.collect::<Vec<u8>>(), &field(12, deltas), &[120, 9], more].concat();
-    histogram::decode(&bytes).unwrap().map(|sample| (*sample.histogram).clone())
+    histogram::decode(Message::new(&bytes)).unwrap().map(|sample| (*sample.histogram).clone())
 }
 
 #[test]
@@ -184,7 +185,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = translate_1(&bytes.clone().into());
         let _ = translate_2(&bytes.clone().into());
-        let _ = histogram::decode(&bytes);
+        let _ = histogram::decode(Message::new(&bytes));
     }
 
     /// Messages of the right form with any numbers in them.
@@ -209,7 +210,7 @@ proptest! {
             varint(&mut span, length);
             bytes.extend(field(11, &span));
         }
-        if let Ok(Ok(sample)) = histogram::decode(&bytes) {
+        if let Ok(Ok(sample)) = histogram::decode(Message::new(&bytes)) {
             let mut sum = (*sample.histogram).clone();
             let _ = sum.add(&sample.histogram);
             let _ = sample.histogram.buckets();

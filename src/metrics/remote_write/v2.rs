@@ -2,9 +2,8 @@
 
 use super::label_set::{LabelFault, label_set, shown};
 use super::v1::sample;
-use super::wire::{Cursor, Field, Malformed};
 use super::{FloatSample, histogram};
-use crate::ingest::Limits;
+use crate::ingest::{Field, Limits, Message, WireError};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
@@ -63,27 +62,36 @@ impl Tally {
     }
 }
 
-pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Malformed> {
+/// Why a body is no request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undecodable {
+    #[error("{0}")]
+    Bytes(#[from] WireError),
+    #[error("the first symbol is not the empty string")]
+    FirstSymbol,
+}
+
+pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Undecodable> {
     // Series may stand before the symbols that they refer to.
     let mut symbols: Vec<Option<&str>> = Vec::new();
-    let mut cursor = Cursor::new(body);
+    let mut request = Message::new(body);
     let mut has_series = false;
-    while let Some((number, field)) = cursor.next()? {
-        match number {
+    while let Some(field) = request.field()? {
+        match field.tag {
             4 => symbols.push(std::str::from_utf8(field.bytes()?).ok()),
             5 => has_series = true,
-            _ => {}
+            _ => field.unknown()?,
         }
     }
     if has_series && symbols.first() != Some(&Some("")) {
-        return Err(Malformed("the first symbol is not the empty string"));
+        return Err(Undecodable::FirstSymbol);
     }
     let mut translation = Translation::new(symbols);
     let mut series = Series::default();
-    let mut cursor = Cursor::new(body);
-    while let Some((number, field)) = cursor.next()? {
-        if number == 5 {
-            series.read(field.bytes()?)?;
+    let mut request = Message::new(body);
+    while let Some(field) = request.field()? {
+        if field.tag == 5 {
+            series.read(field.message()?)?;
             translation.series(&series)?;
         }
     }
@@ -94,10 +102,10 @@ pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Ma
 /// One `TimeSeries`, in buffers that the next one uses again.
 #[derive(Default)]
 struct Series<'a> {
-    references: Vec<u64>,
+    references: Vec<u32>,
     samples: Vec<FloatSample>,
-    histograms: Vec<&'a [u8]>,
-    exemplars: Vec<&'a [u8]>,
+    histograms: Vec<Message<'a>>,
+    exemplars: Vec<Message<'a>>,
     metadata: MetadataReferences,
     /// Start of all samples that have none of their own: senders of a draft of 2.0.
     created: i64,
@@ -105,29 +113,29 @@ struct Series<'a> {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct MetadataReferences {
-    kind: u64,
-    help: u64,
-    unit: u64,
+    kind: i32,
+    help: u32,
+    unit: u32,
 }
 
 impl<'a> Series<'a> {
-    fn read(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+    fn read(&mut self, mut message: Message<'a>) -> Result<(), WireError> {
         self.references.clear();
         self.samples.clear();
         self.histograms.clear();
         self.exemplars.clear();
         self.metadata = MetadataReferences::default();
         self.created = 0;
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
-                1 => field.each_varint(|reference| self.references.push(reference))?,
-                2 => self.samples.push(sample(field.bytes()?)?),
-                3 => self.histograms.push(field.bytes()?),
-                4 => self.exemplars.push(field.bytes()?),
-                5 => self.metadata = metadata_references(field)?,
-                6 => self.created = field.signed()?,
-                _ => {}
+        while let Some(field) = message.field()? {
+            match field.tag {
+                // `uint32`: what does not fit is cut off.
+                1 => field.each_varint(|reference| self.references.push(reference as u32))?,
+                2 => self.samples.push(sample(field.message()?)?),
+                3 => self.histograms.push(field.message()?),
+                4 => self.exemplars.push(field.message()?),
+                5 => self.metadata.merge(field)?,
+                6 => self.created = field.int64()?,
+                _ => field.unknown()?,
             }
         }
         Ok(())
@@ -138,18 +146,20 @@ impl<'a> Series<'a> {
     }
 }
 
-fn metadata_references(field: Field<'_>) -> Result<MetadataReferences, Malformed> {
-    let mut references = MetadataReferences::default();
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
-            1 => references.kind = field.unsigned()?,
-            3 => references.help = field.unsigned()?,
-            4 => references.unit = field.unsigned()?,
-            _ => {}
+impl MetadataReferences {
+    /// Of a message that comes in parts, the last of each field counts.
+    fn merge(&mut self, field: Field<'_>) -> Result<(), WireError> {
+        let mut message = field.message()?;
+        while let Some(field) = message.field()? {
+            match field.tag {
+                1 => self.kind = field.int32()?,
+                3 => self.help = field.uint32()?,
+                4 => self.unit = field.uint32()?,
+                _ => field.unknown()?,
+            }
         }
+        Ok(())
     }
-    Ok(references)
 }
 
 struct Translation<'a> {
@@ -175,7 +185,7 @@ impl<'a> Translation<'a> {
         Translation { symbols, rows: RowsBuilder::default(), tally: Tally::default(), families: HashMap::new(), room }
     }
 
-    fn series(&mut self, message: &Series<'_>) -> Result<(), Malformed> {
+    fn series(&mut self, message: &Series<'_>) -> Result<(), WireError> {
         let parts = [message.samples.len(), message.histograms.len(), message.exemplars.len()];
         match self.named(message) {
             Ok((labels, metadata)) => self.items(message, parts, &labels, metadata.as_ref()),
@@ -185,7 +195,9 @@ impl<'a> Translation<'a> {
                 let items = self.rows.next_items(count);
                 self.tally.add(items.end, Kind::Nothing);
                 self.rows.refuse_all(items, fault.reason, || fault.message);
-                Ok(())
+                // A body is taken or refused whatever its series are called.
+                message.histograms.iter().try_for_each(|bytes| histogram::decode(*bytes).map(drop))?;
+                message.exemplars.iter().try_for_each(|bytes| self.exemplar(*bytes).map(drop))
             }
         }
     }
@@ -222,18 +234,18 @@ impl<'a> Translation<'a> {
         Ok((labels, metadata))
     }
 
-    fn symbol(&self, reference: u64, what: &str) -> Result<Option<&'a str>, String> {
+    fn symbol(&self, reference: u32, what: &str) -> Result<Option<&'a str>, String> {
         let found = usize::try_from(reference).ok().and_then(|at| self.symbols.get(at));
         let size = self.symbols.len();
         found.copied().ok_or_else(|| format!("{what} = {reference} outside of symbols table (size {size})"))
     }
 
     /// Names and values; `None` where one of them is not UTF-8.
-    fn pairs(&self, references: &[u64]) -> Result<Vec<Option<(&'a str, &'a str)>>, String> {
+    fn pairs(&self, references: &[u32]) -> Result<Vec<Option<(&'a str, &'a str)>>, String> {
         if !references.len().is_multiple_of(2) {
             return Err(format!("invalid labelRefs length {}", references.len()));
         }
-        let pair = |pair: &[u64]| Ok(self.symbol(pair[0], "labelRefs (name)")?.zip(self.symbol(pair[1], "labelRefs (value)")?));
+        let pair = |pair: &[u32]| Ok(self.symbol(pair[0], "labelRefs (name)")?.zip(self.symbol(pair[1], "labelRefs (value)")?));
         references.chunks_exact(2).map(pair).collect()
     }
 
@@ -258,7 +270,7 @@ impl<'a> Translation<'a> {
         parts: [usize; 3],
         labels: &Labels,
         metadata: Option<&Arc<Metadata>>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), WireError> {
         let series = self.rows.series(labels.clone(), metadata);
         let floats = self.rows.next_items(parts[0]);
         self.tally.add(floats.end, Kind::Float);
@@ -268,7 +280,7 @@ impl<'a> Translation<'a> {
         let histograms = self.rows.next_items(parts[1]);
         self.tally.add(histograms.end, Kind::Histogram);
         for (bytes, item) in message.histograms.iter().zip(histograms) {
-            match histogram::decode(bytes)? {
+            match histogram::decode(*bytes)? {
                 Ok(sample) => {
                     let times = (sample.ts, message.start(sample.start));
                     self.rows.sample(series, item, times, Value::Histogram(sample.histogram));
@@ -279,7 +291,7 @@ impl<'a> Translation<'a> {
         let exemplars = self.rows.next_items(parts[2]);
         self.tally.add(exemplars.end, Kind::Exemplar);
         for (bytes, item) in message.exemplars.iter().zip(exemplars) {
-            match self.exemplar(bytes)? {
+            match self.exemplar(*bytes)? {
                 Some(exemplar) => self.rows.told_exemplar(series, item, exemplar),
                 // Such a fault of an exemplar is not the request's.
                 None => self.rows.pass_over(item..item + 1, Reason::InvalidLabel),
@@ -289,16 +301,15 @@ impl<'a> Translation<'a> {
     }
 
     /// `None` for one whose labels cannot be taken.
-    fn exemplar(&self, message: &[u8]) -> Result<Option<Exemplar>, Malformed> {
+    fn exemplar(&self, mut message: Message<'_>) -> Result<Option<Exemplar>, WireError> {
         let mut references = Vec::new();
         let mut exemplar = Exemplar { ts: 0, value: 0.0, labels: Labels::empty() };
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
-                1 => field.each_varint(|reference| references.push(reference))?,
+        while let Some(field) = message.field()? {
+            match field.tag {
+                1 => field.each_varint(|reference| references.push(reference as u32))?,
                 2 => exemplar.value = field.double()?,
-                3 => exemplar.ts = field.signed()?,
-                _ => {}
+                3 => exemplar.ts = field.int64()?,
+                _ => field.unknown()?,
             }
         }
         let pairs: Option<Vec<(&str, &str)>> = self.pairs(&references).ok().and_then(|pairs| pairs.into_iter().collect());
@@ -308,7 +319,7 @@ impl<'a> Translation<'a> {
 }
 
 /// References as they are shown in messages, the first 32 of them.
-fn listed(references: &[u64]) -> String {
-    let words: Vec<String> = references.iter().take(32).map(u64::to_string).collect();
+fn listed(references: &[u32]) -> String {
+    let words: Vec<String> = references.iter().take(32).map(u32::to_string).collect();
     format!("[{}{}]", words.join(" "), if references.len() > 32 { " …" } else { "" })
 }

@@ -4,7 +4,7 @@ use super::config::{Auth, Client as Settings, Secret};
 use super::target::Target;
 use crate::ingest::Encoding;
 use crate::runtime::{Budget, Reservation, read_text};
-use crate::web::{HttpClient, cause, http_client};
+use crate::web::{HttpClient, HttpVersion, cause, http_client};
 use base64::Engine;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
@@ -45,7 +45,7 @@ pub struct Fetcher {
 impl Fetcher {
     /// Fails for certificates that cannot be read.
     pub fn new(settings: &Settings, accepted: &str, body_max_bytes: u64, budget: Arc<Budget>) -> Result<Fetcher, String> {
-        let client = http_client(&settings.tls)?;
+        let client = http_client(&settings.tls, HttpVersion::Http1)?;
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|e| format!("{text:?}: {e}"));
         headers.insert(ACCEPT, value(accepted)?);

@@ -114,7 +114,8 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 impl<'a> BlockWriter<'a> {
     /// `meta` says all but the facts and tables.
     pub fn create(world: &'a World, layout: &'a Layout, ids: &'a dyn FieldIds, meta: BlockMeta) -> Result<BlockWriter<'a>, WriteError> {
-        let writer = BlockWriter { world, layout, ids, meta, tables: Vec::new(), sidecars: Vec::new(), held_max: ROW_GROUP_BYTES, finished: false };
+        let writer =
+            BlockWriter { world, layout, ids, meta, tables: Vec::new(), sidecars: Vec::new(), held_max: ROW_GROUP_BYTES, finished: false };
         world.disk.create_dir_all(&layout.temporary(writer.meta.id))?;
         Ok(writer)
     }

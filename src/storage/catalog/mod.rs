@@ -126,33 +126,40 @@ impl Catalog {
     }
 
     pub fn commit(&self, edit: &CatalogEdit) -> Result<(), CatalogError> {
+        self.change(|connection| {
+            let transaction = connection.transaction()?;
+            for meta in &edit.add {
+                insert(&transaction, meta)?;
+            }
+            for id in &edit.remove {
+                transaction.execute("DELETE FROM blocks WHERE id = ?1", params![id.to_string()])?;
+                remote::removed(&transaction, *id)?;
+            }
+            for meta in &edit.uploaded {
+                remote::verified(&transaction, meta)?;
+            }
+            if let Some((signal, lsn)) = edit.floor {
+                transaction.execute(
+                    "INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2) ON CONFLICT (signal) DO UPDATE SET lsn = excluded.lsn",
+                    params![signal.as_str(), lsn.cast_signed()],
+                )?;
+            }
+            for tombstone in &edit.tombstones {
+                tombstones::apply(&transaction, tombstone)?;
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Every write goes through here. It is durable when this returns.
+    fn change<T>(&self, write: impl FnOnce(&mut Connection) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
         #[cfg(test)]
         self.before_commit()?;
         let mut connection = self.connection.lock();
-        let transaction = connection.transaction()?;
-        for meta in &edit.add {
-            insert(&transaction, meta)?;
-        }
-        for id in &edit.remove {
-            transaction.execute("DELETE FROM blocks WHERE id = ?1", params![id.to_string()])?;
-            remote::removed(&transaction, *id)?;
-        }
-        for meta in &edit.uploaded {
-            remote::verified(&transaction, meta)?;
-        }
-        if let Some((signal, lsn)) = edit.floor {
-            transaction.execute(
-                "INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2) ON CONFLICT (signal) DO UPDATE SET lsn = excluded.lsn",
-                params![signal.as_str(), lsn.cast_signed()],
-            )?;
-        }
-        for tombstone in &edit.tombstones {
-            tombstones::apply(&transaction, tombstone)?;
-        }
-        transaction.commit()?;
+        let written = write(&mut connection)?;
         #[cfg(test)]
         self.after_commit(&connection)?;
-        Ok(())
+        Ok(written)
     }
 
     /// Live blocks of a signal in order of their ids.
@@ -176,21 +183,15 @@ impl Catalog {
         if let Some(id) = known.get(&(signal, path.to_owned())) {
             return Ok(*id);
         }
-        #[cfg(test)]
-        self.before_commit()?;
-        let connection = self.connection.lock();
-        connection.execute(
-            "INSERT INTO columns (field_id, signal, path) SELECT max(coalesce(max(field_id), 0) + 1, ?1), ?2, ?3 FROM columns
-             WHERE true ON CONFLICT (signal, path) DO NOTHING",
-            params![FIRST_FIELD_ID, signal.as_str(), path],
-        )?;
-        let id = connection.query_row(
-            "SELECT field_id FROM columns WHERE signal = ?1 AND path = ?2",
-            params![signal.as_str(), path],
-            |row| row.get(0),
-        )?;
-        #[cfg(test)]
-        self.after_commit(&connection)?;
+        let id = self.change(|connection| {
+            connection.execute(
+                "INSERT INTO columns (field_id, signal, path) SELECT max(coalesce(max(field_id), 0) + 1, ?1), ?2, ?3 FROM columns
+                 WHERE true ON CONFLICT (signal, path) DO NOTHING",
+                params![FIRST_FIELD_ID, signal.as_str(), path],
+            )?;
+            let id = "SELECT field_id FROM columns WHERE signal = ?1 AND path = ?2";
+            Ok(connection.query_row(id, params![signal.as_str(), path], |row| row.get(0))?)
+        })?;
         known.insert((signal, path.to_owned()), id);
         Ok(id)
     }

@@ -83,18 +83,24 @@ impl Catalog {
     }
 
     pub fn bind(&self, binding: &Binding) -> Result<(), CatalogError> {
-        bind(&self.connection.lock(), binding)
+        self.change(|connection| bind(connection, binding))
     }
 
     /// Forgets a bucket to which nothing was written.
     pub fn unbind(&self) -> Result<(), CatalogError> {
-        self.connection.lock().execute("DELETE FROM bucket", [])?;
-        Ok(())
+        self.change(|connection| Ok(connection.execute("DELETE FROM bucket", []).map(drop)?))
     }
 
-    /// Before the first byte goes to the bucket, so that nothing of it is ever forgotten there.
-    pub fn upload_begins(&self, meta: &BlockMeta) -> Result<(), CatalogError> {
-        put(&self.connection.lock(), meta, RemoteState::Uploading)
+    /// Before the first byte goes to the bucket, so that nothing of it is ever forgotten there. `false` if the block is not live
+    /// any more: it must not go up, since nothing would take it away again.
+    pub fn upload_begins(&self, meta: &BlockMeta) -> Result<bool, CatalogError> {
+        self.change(|connection| {
+            let live = "SELECT count(*) FROM blocks WHERE id = ?1";
+            if connection.query_row(live, params![meta.id.to_string()], |row| row.get::<_, i64>(0))? == 0 {
+                return Ok(false);
+            }
+            put(connection, meta, RemoteState::Uploading).map(|()| true)
+        })
     }
 
     /// Blocks of a signal of which something may be in the bucket, in order of their ids.
@@ -111,9 +117,9 @@ impl Catalog {
 
     /// Nothing of the obsolete block is in the bucket any more.
     pub fn removed_from_bucket(&self, id: BlockId) -> Result<(), CatalogError> {
-        let state = RemoteState::Obsolete.as_str();
-        self.connection.lock().execute("DELETE FROM remote_blocks WHERE id = ?1 AND state = ?2", params![id.to_string(), state])?;
-        Ok(())
+        let gone = "DELETE FROM remote_blocks WHERE id = ?1 AND state = ?2";
+        let values = params![id.to_string(), RemoteState::Obsolete.as_str()];
+        self.change(|connection| Ok(connection.execute(gone, values).map(drop)?))
     }
 
     /// Field ids that a signal's blocks were given, by path.
@@ -140,35 +146,37 @@ impl Catalog {
 
     /// Fills an unused catalog, in one transaction.
     pub fn restore(&self, restored: &Restored) -> Result<(), CatalogError> {
-        let mut connection = self.connection.lock();
-        let transaction = connection.transaction()?;
-        for meta in &restored.blocks {
-            insert(&transaction, meta)?;
-            if restored.remote.contains(&meta.id) {
-                put(&transaction, meta, RemoteState::Verified)?;
-            }
-        }
-        for meta in &restored.obsolete {
-            put(&transaction, meta, RemoteState::Obsolete)?;
-        }
-        for (signal, lsn) in &restored.floors {
-            transaction.execute("INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2)", params![signal.as_str(), lsn.cast_signed()])?;
-        }
-        for (signal, columns) in &restored.columns {
-            for (path, id) in columns.iter().filter(|(_, id)| **id >= FIRST_FIELD_ID) {
-                let values = params![id, signal.as_str(), path];
-                transaction.execute("INSERT INTO columns (field_id, signal, path) VALUES (?1, ?2, ?3)", values)?;
-            }
-        }
-        for tombstone in &restored.tombstones {
-            tombstones::apply(&transaction, &TombstoneEdit::Add(tombstone.clone()))?;
-        }
-        if let Some(binding) = &restored.binding {
-            bind(&transaction, binding)?;
-        }
-        transaction.commit()?;
-        Ok(())
+        self.change(|connection| fill(connection, restored))
     }
+}
+
+fn fill(connection: &mut Connection, restored: &Restored) -> Result<(), CatalogError> {
+    let transaction = connection.transaction()?;
+    for meta in &restored.blocks {
+        insert(&transaction, meta)?;
+        if restored.remote.contains(&meta.id) {
+            put(&transaction, meta, RemoteState::Verified)?;
+        }
+    }
+    for meta in &restored.obsolete {
+        put(&transaction, meta, RemoteState::Obsolete)?;
+    }
+    for (signal, lsn) in &restored.floors {
+        transaction.execute("INSERT INTO wal_floors (signal, lsn) VALUES (?1, ?2)", params![signal.as_str(), lsn.cast_signed()])?;
+    }
+    for (signal, columns) in &restored.columns {
+        for (path, id) in columns.iter().filter(|(_, id)| **id >= FIRST_FIELD_ID) {
+            let values = params![id, signal.as_str(), path];
+            transaction.execute("INSERT INTO columns (field_id, signal, path) VALUES (?1, ?2, ?3)", values)?;
+        }
+    }
+    for tombstone in &restored.tombstones {
+        tombstones::apply(&transaction, &TombstoneEdit::Add(tombstone.clone()))?;
+    }
+    if let Some(binding) = &restored.binding {
+        bind(&transaction, binding)?;
+    }
+    Ok(transaction.commit()?)
 }
 
 fn bind(connection: &Connection, binding: &Binding) -> Result<(), CatalogError> {

@@ -1,4 +1,5 @@
 use super::MaintenanceError;
+use crate::runtime::{Behind, in_background};
 use crate::storage::block::{BlockMeta, WalRange, write_block};
 use crate::storage::catalog::{CatalogEdit, SignalFields};
 use crate::storage::head::Generation;
@@ -29,18 +30,18 @@ impl<S: Spec> Store<S> {
     /// Writes everything in the head to blocks. When it returns, what was acknowledged before the call is in blocks.
     pub fn cut(&self) -> Result<(), MaintenanceError> {
         let alone = self.cut_lock();
-        self.cut_under(&alone)
+        self.cut_under(&alone, Behind::Nobody)
     }
 
-    /// As [`Store::cut`], for who holds the lock already.
-    pub(super) fn cut_under(&self, _: &parking_lot::MutexGuard<'_, ()>) -> Result<(), MaintenanceError> {
+    /// As [`Store::cut`], for who holds the lock already, and behind other work.
+    pub(super) fn cut_under(&self, _: &parking_lot::MutexGuard<'_, ()>, behind: Behind) -> Result<(), MaintenanceError> {
         for (generation, end) in self.seal() {
-            self.cut_generation(&generation, end)?;
+            self.cut_generation(&generation, end, behind)?;
         }
         Ok(())
     }
 
-    fn cut_generation(&self, generation: &Arc<Generation<S>>, end: u64) -> Result<(), MaintenanceError> {
+    fn cut_generation(&self, generation: &Arc<Generation<S>>, end: u64, behind: Behind) -> Result<(), MaintenanceError> {
         if !generation.wait_applied(|| self.is_stalled()) {
             // The next cut takes it.
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the write-ahead log waits for room on the disk").into());
@@ -49,7 +50,8 @@ impl<S: Spec> Store<S> {
         let signal = self.signal_of();
         let wal = WalRange { from: generation.from, to: end };
         let mut edit = CatalogEdit { floor: Some((signal, end)), ..CatalogEdit::default() };
-        if let Err(error) = self.write_blocks(generation, wal, &mut edit.add) {
+        let written = in_background(behind, || self.write_blocks(generation, wal, &mut edit.add));
+        if let Err(error) = written.map_err(MaintenanceError::Io).flatten() {
             // The cut will be tried again and write them anew: those of every attempt would fill the disk.
             self.discard(&edit.add);
             return Err(error);

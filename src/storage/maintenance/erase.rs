@@ -2,7 +2,7 @@
 
 use super::MaintenanceError;
 use crate::model::TenantId;
-use crate::runtime::World;
+use crate::runtime::{Behind, World};
 use crate::storage::block::BlockId;
 use crate::storage::catalog::{CatalogEdit, CatalogError, TombstoneEdit};
 use crate::storage::layout::Layout;
@@ -45,7 +45,7 @@ impl<S: Spec> Store<S> {
         if self.view(tenant).tombstones().len() >= ACTIVE_MAX {
             return Err(DeleteError::TooMany);
         }
-        self.cut_under(&alone)?;
+        self.cut_under(&alone, Behind::Nobody)?;
         let tombstone = Tombstone::new(self.next_block_id(), tenant.clone(), self.signal_of(), delete, self.world().clock.now());
         let path = self.layout().tombstone(tenant, tombstone.id);
         let edit = CatalogEdit { tombstones: vec![TombstoneEdit::Add(tombstone.clone())], ..CatalogEdit::default() };

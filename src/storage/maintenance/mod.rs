@@ -11,7 +11,7 @@ mod room;
 use super::block::WriteError;
 use super::catalog::CatalogError;
 use super::{MergeError, Spec, Store};
-use crate::runtime::Shutdown;
+use crate::runtime::{Behind, Shutdown};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,7 +135,8 @@ impl<S: Spec> Store<S> {
             oldest: self.oldest_unflushed(),
         };
         if cut::plan(&state, self.world().clock.now(), config.cut_after) {
-            self.cut()?;
+            let alone = self.cut_lock();
+            self.cut_under(&alone, Behind::Little)?;
         }
         if expire {
             self.expire(config.retention)?;

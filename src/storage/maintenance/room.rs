@@ -254,9 +254,10 @@ impl<S: Spec> Holder for OnDisk<S> {
     fn let_go(&self, ids: &[BlockId]) -> Result<(), MaintenanceError> {
         let _until_committed = self.store.removal_lock();
         let mut remove = Vec::new();
-        for block in self.store.live_blocks().iter().filter(|b| ids.contains(&b.meta().id)) {
-            // The copy in the bucket is bound by retention alone.
-            if !self.store.tier().evict(block.meta())? {
+        let tier = self.store.tier();
+        // One that went from here meanwhile has nothing to give, and its copy in the bucket is bound by retention alone.
+        for block in self.store.live_blocks().iter().filter(|b| ids.contains(&b.meta().id) && tier.is_local(b.meta().id)) {
+            if !tier.evict(block.meta())? {
                 remove.push(block.meta().id);
             }
         }

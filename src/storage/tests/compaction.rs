@@ -89,7 +89,7 @@ fn copies_of_a_row_become_one_and_a_forced_merge_leaves_one_block_a_day() {
 fn a_mixed_block_is_split_into_its_days() {
     let dir = tempfile::tempdir().unwrap();
     let (process, _) = at(dir.path(), 100 * DAY);
-    let rows: Vec<String> = (0..40).map(|day| format!("{} old", day * DAY + 5)).collect();
+    let rows: Vec<String> = (0..40).map(|day| format!("{} mixed", day * DAY + 5)).collect();
     process.append("a", &rows.join("\n")).unwrap();
     process.store.cut().unwrap();
     let before = process.rows("a").0;

@@ -5,26 +5,56 @@ use super::*;
 use crate::runtime::ManualClock;
 use crate::runtime::memory_disk::Fault;
 use crate::storage::maintenance::{CompactConfig, find_blocks};
+use crate::storage::tier::testing::Objects;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const CONFIG: CompactConfig = CompactConfig { bytes_max: 1 << 30, inputs_max: 24 };
 const NOW: i64 = 2 * DAY + DAY / 2;
+const UNSYNCED: [Unsynced; 4] = [Unsynced::Lost, Unsynced::Torn, Unsynced::Garbled, Unsynced::Kept];
 
-/// Commits of the catalog, as steps among those of the disk.
+mod bucket;
+
+/// What the catalog and the bucket held when the disk had seen so many operations.
+struct Mark {
+    at: usize,
+    image: Arc<Vec<u8>>,
+    objects: Arc<Objects>,
+}
+
+/// Commits of the catalog and changes of the bucket, as steps among those of the disk.
 #[derive(Default)]
-struct Commits {
-    /// How many operations the disk had seen, and what the catalog held from then on.
-    done: Vec<(usize, Vec<u8>)>,
-    tried: usize,
-    /// The one that fails.
+struct Steps {
+    /// In order; the first one is how all began.
+    done: Vec<Mark>,
+    commits: usize,
+    /// The commit that fails.
     fail: Option<usize>,
+}
+
+impl Steps {
+    /// Of steps between two operations of the disk each may or may not have happened: the marks that a power loss behind
+    /// `count` operations may leave.
+    fn possible(&self, count: usize) -> impl Iterator<Item = (usize, &Mark)> {
+        let last = self.done.iter().rposition(|mark| mark.at < count).unwrap_or(0);
+        self.done.iter().enumerate().filter(move |(n, mark)| *n == last || mark.at == count)
+    }
+
+    fn committed(&mut self, at: usize, image: Vec<u8>) {
+        let objects = self.done.last().map(|mark| mark.objects.clone()).unwrap_or_default();
+        self.done.push(Mark { at, image: Arc::new(image), objects });
+    }
+
+    fn bucket_changed(&mut self, at: usize, objects: Arc<Objects>) {
+        let image = self.done.last().map(|mark| mark.image.clone()).unwrap_or_default();
+        self.done.push(Mark { at, image, objects });
+    }
 }
 
 struct Run {
     disk: MemoryDisk,
-    commits: Arc<Mutex<Commits>>,
+    steps: Arc<Mutex<Steps>>,
     process: Process,
     /// Words that were acknowledged, when (operations of the disk), and how often they were sent until then: where a signal
     /// drops copies of a row, the words here keep them.
@@ -38,36 +68,56 @@ fn layout() -> Layout {
     Layout::new("/data")
 }
 
+/// Where a catalog lies: in memory if possible, since its own durability is not what is asked here.
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn world_on(disk: &MemoryDisk) -> World {
+    World { clock: Arc::new(ManualClock::at(NOW)), disk: Arc::new(disk.clone()) }
+}
+
 /// A process on `disk`, with a catalog that lies elsewhere.
 fn process_on(disk: &MemoryDisk, catalog: Arc<Catalog>) -> Process {
-    let world = World { clock: Arc::new(ManualClock::at(NOW)), disk: Arc::new(disk.clone()) };
-    start_on(world, layout(), catalog)
+    start_on(world_on(disk), layout(), catalog)
+}
+
+/// The catalog as `image` has it.
+fn catalog_of(home: &tempfile::TempDir, image: &[u8]) -> Arc<Catalog> {
+    std::fs::write(Layout::new(home.path()).catalog(), image).unwrap();
+    Arc::new(Catalog::open(&World::real(), &Layout::new(home.path())).unwrap())
+}
+
+/// An empty disk, and an empty catalog whose changes become steps.
+fn begin(fail: Option<usize>) -> (tempfile::TempDir, MemoryDisk, Arc<Catalog>, Arc<Mutex<Steps>>) {
+    let (home, disk) = (home(), MemoryDisk::default());
+    disk.create_dir_all(layout().root()).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let catalog = Arc::new(Catalog::open(&World::real(), &Layout::new(home.path())).unwrap());
+    let steps = Arc::new(Mutex::new(Steps { fail, ..Steps::default() }));
+    steps.lock().committed(0, World::real().disk.read(&Layout::new(home.path()).catalog()).unwrap());
+    let (seen, of_disk) = (steps.clone(), disk.clone());
+    catalog.watch(Box::new(move |image| {
+        let at = of_disk.operations().len();
+        let mut steps = seen.lock();
+        match image {
+            Some(image) => steps.committed(at, image),
+            None => {
+                steps.commits += 1;
+                return steps.fail != Some(steps.commits - 1);
+            }
+        }
+        true
+    }));
+    (home, disk, catalog, steps)
 }
 
 impl Run {
     fn start(fail: Option<usize>, fault: Option<Fault>) -> Run {
-        let home = tempfile::tempdir().unwrap();
-        let disk = MemoryDisk::default();
-        disk.create_dir_all(layout().root()).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        let catalog = Arc::new(Catalog::open(&World::real(), &Layout::new(home.path())).unwrap());
-        let empty = World::real().disk.read(&Layout::new(home.path()).catalog()).unwrap();
-        let commits = Arc::new(Mutex::new(Commits { done: vec![(0, empty)], tried: 0, fail }));
-        let process = process_on(&disk, catalog.clone());
+        let (home, disk, catalog, steps) = begin(fail);
+        let process = process_on(&disk, catalog);
         disk.set_fault(fault);
-        let (seen, of_disk) = (commits.clone(), disk.clone());
-        catalog.watch(Box::new(move |image| {
-            let mut commits = seen.lock();
-            match image {
-                Some(image) => commits.done.push((of_disk.operations().len(), image)),
-                None => {
-                    commits.tried += 1;
-                    return commits.fail != Some(commits.tried - 1);
-                }
-            }
-            true
-        }));
-        Run { disk, commits, process, stored: Vec::new(), taken: Vec::new(), _home: home }
+        Run { disk, steps, process, stored: Vec::new(), taken: Vec::new(), _home: home }
     }
 
     fn append(&mut self, time: i64, word: &str) {
@@ -92,6 +142,20 @@ impl Run {
         }
     }
 
+    fn delete(&mut self, word: &'static str) {
+        let before = self.disk.operations().len();
+        let delete = || Delete { selector: word.into(), min_time: 0, max_time: NOW, cancel_within: Duration::ZERO };
+        self.step(|store| store.delete(&TenantId::parse("a").unwrap(), delete()).map(|_| ()).map_err(|e| e.to_string()));
+        self.taken.push((word, before, self.disk.operations().len()));
+    }
+
+    /// These words are all that is older than two days.
+    fn expire(&mut self, words: &[&'static str]) {
+        let before = self.disk.operations().len();
+        self.step(|store| store.expire(Some(Duration::from_secs(86_400 * 2))).map_err(|e| e.to_string()));
+        self.taken.extend(words.iter().map(|word| (*word, before, self.disk.operations().len())));
+    }
+
     fn script(mut self) -> Run {
         let (second, seconds) = (1_000_000_000, |n: i64| n * 1_000_000_000);
         for (day, words) in [(0, ["old-0", "old-1"]), (1, ["one-0", "one-1"]), (1, ["two-0", "two-1"])] {
@@ -101,16 +165,9 @@ impl Run {
             self.step(|store| store.cut().map_err(|e| e.to_string()));
         }
         self.append(DAY + seconds(200), "gone");
-        let before = self.disk.operations().len();
-        let delete = || Delete { selector: "gone".into(), min_time: 0, max_time: NOW, cancel_within: Duration::ZERO };
-        self.step(|store| store.delete(&TenantId::parse("a").unwrap(), delete()).map(|_| ()).map_err(|e| e.to_string()));
-        self.taken.push(("gone", before, self.disk.operations().len()));
+        self.delete("gone");
         self.step(|store| store.compact(&CONFIG).map_err(|e| e.to_string()));
-        let before = self.disk.operations().len();
-        self.step(|store| store.expire(Some(Duration::from_secs(86_400 * 2))).map_err(|e| e.to_string()));
-        for word in ["old-0", "old-1"] {
-            self.taken.push((word, before, self.disk.operations().len()));
-        }
+        self.expire(&["old-0", "old-1"]);
         for (at, word) in (0..).zip(["new-0", "new-1"]) {
             self.append(2 * DAY + at, word);
         }
@@ -119,9 +176,8 @@ impl Run {
 
     /// What a process finds that starts after a power loss behind `count` operations.
     fn reopen_and_check(&self, count: usize, unsynced: Unsynced, image: &[u8]) {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::write(Layout::new(home.path()).catalog(), image).unwrap();
-        let catalog = Arc::new(Catalog::open(&World::real(), &Layout::new(home.path())).unwrap());
+        let home = home();
+        let catalog = catalog_of(&home, image);
         let disk = self.disk.lose_power(count, unsynced);
         let process = process_on(&disk, catalog.clone());
         let what = format!("after {count} operations, {unsynced:?}");
@@ -169,23 +225,20 @@ fn is_worth_it(operations: &[Operation], number: usize) -> bool {
 fn a_power_loss_after_any_step_loses_and_doubles_nothing() {
     let run = Run::start(None, None).script();
     let total = run.disk.operations().len();
-    let commits = std::mem::take(&mut run.commits.lock().done);
+    let steps = std::mem::take(&mut *run.steps.lock());
     let mut points = 0;
     let operations = run.disk.operations();
     for count in (0..=total).filter(|count| is_worth_it(&operations, *count)) {
-        // Of commits between two operations each may or may not have happened.
-        let last = commits.iter().rposition(|(at, _)| *at < count).unwrap_or(0);
-        let possible = commits.iter().enumerate().filter(|(n, (at, _))| *n == last || *at == count);
-        for (_, (_, image)) in possible {
-            for unsynced in [Unsynced::Lost, Unsynced::Torn, Unsynced::Garbled, Unsynced::Kept] {
-                run.reopen_and_check(count, unsynced, image);
+        for (_, mark) in steps.possible(count) {
+            for unsynced in UNSYNCED {
+                run.reopen_and_check(count, unsynced, &mark.image);
                 points += 1;
             }
         }
     }
     run.end();
-    eprintln!("{total} operations and {} commits, {points} power losses", commits.len() - 1);
-    assert!(commits.len() > 6 && points > 400);
+    eprintln!("{total} operations and {} commits, {points} power losses", steps.commits);
+    assert!(steps.commits > 6 && points > 400);
 }
 
 #[test]
@@ -194,12 +247,12 @@ fn a_failure_of_any_step_loses_and_doubles_nothing() {
     let first = run.disk.tried();
     let run = run.script();
     let operations = run.disk.operations();
-    let commits = run.commits.lock().tried;
+    let commits = run.steps.lock().commits;
     run.end();
     let checked = |run: Run, what: &str| {
         let count = run.disk.operations().len();
         run.check(&run.process, count, what);
-        let image = run.commits.lock().done.last().unwrap().1.clone();
+        let image = run.steps.lock().done.last().unwrap().image.clone();
         run.reopen_and_check(count, Unsynced::Lost, &image);
         run.end();
     };

@@ -1,6 +1,6 @@
 //! A prefix of a bucket, for callers that block: every call runs on a thread of the bucket's own and has a bound.
 
-use super::http::Connector;
+use super::http::{Connector, ServerClock, trust, whole_text};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
@@ -8,11 +8,13 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
 use std::future::Future;
 use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Where the bucket is: `--s3` and what belongs to it. Keys and tokens come from the usual `AWS_…` variables.
+/// Where the bucket is: `--s3` and what belongs to it. Keys and tokens come from the usual `AWS_…` variables, and so does a
+/// file with authorities (AWS_CA_BUNDLE).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketConfig {
     pub bucket: String,
@@ -82,7 +84,7 @@ impl BucketError {
 /// A status page of a proxy may be long.
 fn brief(error: &Error) -> String {
     const LENGTH_MAX: usize = 300;
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LENGTH_MAX).collect()
+    whole_text(error).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LENGTH_MAX).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub struct ObjectInfo {
 }
 
 /// One part of an upload in parts; what is not larger goes in one request.
-pub const PART_BYTES: usize = 16 << 20;
+const PART_BYTES: usize = 16 << 20;
 
 /// The most that one request of a small object reads: `meta.json`, markers, tombstones.
 const SMALL_MAX_BYTES: u64 = 8 << 20;
@@ -119,6 +121,8 @@ pub struct Bucket {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
+    part_bytes: usize,
+    clock: Arc<ServerClock>,
     worker: Arc<Worker>,
 }
 
@@ -142,22 +146,40 @@ impl Bucket {
             max_retries: 8,
             retry_timeout: READ_MAX,
         };
+        let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let tls = if plain { None } else { Some(trust(bundle.as_deref())?) };
+        let clock = Arc::new(ServerClock::default());
         let objects = builder
             .with_allow_http(plain)
             .with_virtual_hosted_style_request(!path_style)
             .with_checksum_algorithm(Checksum::SHA256)
             .with_retry(retry)
-            .with_http_connector(Connector { tls: !plain })
+            .with_http_connector(Connector { tls, clock: clock.clone() })
             .build()
             .map_err(failed)?;
-        Bucket::over(Arc::new(objects), config)
+        Ok(Bucket { clock, ..Bucket::over(Arc::new(objects), config)? })
     }
 
     /// On any store of objects: one in memory, for tests.
     pub fn over(objects: Arc<dyn ObjectStore>, config: &BucketConfig) -> Result<Bucket, BucketError> {
         let prefix = Path::parse(&config.prefix).map_err(|e| BucketError::Local(e.to_string()))?;
         let worker = Worker::start().map_err(|e| BucketError::Local(e.to_string()))?;
-        Ok(Bucket { objects, prefix, url: config.url(), worker: Arc::new(worker) })
+        Ok(Bucket { objects, prefix, url: config.url(), part_bytes: PART_BYTES, clock: Arc::default(), worker: Arc::new(worker) })
+    }
+
+    /// What time it is there, as [`ServerClock::now`] has it.
+    pub fn time(&self) -> Option<i64> {
+        self.clock.now()
+    }
+
+    #[cfg(test)]
+    pub fn in_parts_of(self, part_bytes: usize) -> Bucket {
+        Bucket { part_bytes, ..self }
+    }
+
+    /// What is larger goes up in parts of so many bytes.
+    pub fn part_bytes(&self) -> usize {
+        self.part_bytes
     }
 
     /// As the user wrote it, for messages.
@@ -272,7 +294,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object of any size: `next` gives its parts in order, each of [`PART_BYTES`] but the last.
+    /// Writes an object of any size: `next` gives its parts in order, each of [`Bucket::part_bytes`] but the last.
     pub fn put_parts(&self, key: &str, mut next: impl FnMut() -> Result<Option<Bytes>, BucketError>) -> Result<(), BucketError> {
         let first = next()?.unwrap_or_default();
         let Some(mut part) = next()? else { return self.put(key, first) };

@@ -126,7 +126,7 @@ impl Tier {
     pub fn open(&self, meta: &BlockMeta, table: &TableMeta) -> io::Result<Arc<dyn ReadFile>> {
         let here = self.world.disk.open(&self.layout.block(meta).join(Layout::table_file(&table.name)));
         match (here, &self.remote) {
-            (Err(error), Some(remote)) if error.kind() == io::ErrorKind::NotFound && remote.verified.read().contains(&meta.id) => {
+            (Err(error), Some(remote)) if error.kind() == io::ErrorKind::NotFound && self.is_in_bucket(meta.id) => {
                 let key = Layout::remote_table(meta, &table.name);
                 Ok(Arc::new(RemoteFile::new(remote.reader.clone(), key, meta.id, table.clone())))
             }
@@ -139,9 +139,14 @@ impl Tier {
         self.remote.as_ref().is_none_or(|remote| !remote.evicted.read().contains(&id))
     }
 
-    /// Whether the bucket has the block, checked: the files here may be evicted.
+    /// Whether the bucket has the block, checked.
+    pub fn is_in_bucket(&self, id: BlockId) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.verified.read().contains(&id))
+    }
+
+    /// Whether the files here may be evicted.
     pub fn is_evictable(&self, id: BlockId) -> bool {
-        self.remote.as_ref().is_some_and(|remote| remote.verified.read().contains(&id) && !remote.evicted.read().contains(&id))
+        self.is_in_bucket(id) && self.is_local(id)
     }
 
     /// Whether the block can be read now, as far as is known: it is here, or the bucket answers.

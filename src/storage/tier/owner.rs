@@ -21,6 +21,9 @@ const WATCH: Duration = Duration::from_secs(25);
 /// One that old by our clock need not be watched.
 const LONG_GONE: Duration = Duration::from_secs(600);
 
+/// The clocks of this machine and of the bucket may differ so much.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Version of this record.
@@ -100,6 +103,7 @@ pub fn attach(world: &World, layout: &Layout, catalog: &Catalog, bucket: &Bucket
         Some(bound) => resume(catalog, bucket, bound),
         None => claim(world, layout, catalog, bucket, is_empty, shutdown),
     };
+    compare_clocks(world, bucket);
     match claimed {
         Ok(()) => Ok(Claim::Owned),
         // Ingest never waits for a bucket. An empty directory does: what it is to hold is known to the bucket alone.
@@ -108,6 +112,20 @@ pub fn attach(world: &World, layout: &Layout, catalog: &Catalog, bucket: &Bucket
             Ok(Claim::Later)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// S3 refuses requests that are signed with a time 15 minutes off: better to know earlier.
+/// Source: Amazon S3 API reference, "RequestTimeTooSkewed".
+fn compare_clocks(world: &World, bucket: &Bucket) {
+    let Some(ahead) = bucket.time().map(|there| world.clock.now().saturating_sub(there)) else { return };
+    if ahead.unsigned_abs() > CLOCK_TOLERANCE.as_nanos() as u64 {
+        let (seconds, side) = (ahead.unsigned_abs() / 1_000_000_000, if ahead > 0 { "ahead of" } else { "behind" });
+        tracing::warn!(
+            bucket = bucket.url(),
+            seconds,
+            "the clock of this machine is {side} the bucket's: it refuses requests from 15 minutes on (check `date` and the time service)"
+        );
     }
 }
 

@@ -22,26 +22,39 @@ const STRAYS_EVERY: Duration = Duration::from_secs(24 * 3600);
 const STRAY_AGE_NANOS: i64 = 24 * 3600 * 1_000_000_000;
 
 /// What one signal's loop remembers of the bucket between passes.
-#[derive(Default)]
 pub struct Sweep {
+    grace: Duration,
     obsolete_since: HashMap<BlockId, Instant>,
     strays_looked_for: Option<Instant>,
 }
 
+impl Default for Sweep {
+    fn default() -> Sweep {
+        Sweep::after(GRACE)
+    }
+}
+
+impl Sweep {
+    /// Obsolete blocks stay for `grace`.
+    pub fn after(grace: Duration) -> Sweep {
+        Sweep { grace, obsolete_since: HashMap::new(), strays_looked_for: None }
+    }
+}
+
 /// Obsolete blocks that may go now. None may while a live block that compaction made is not in the bucket: it may be the one
 /// that has their rows.
-fn plan(
-    obsolete: &[BlockMeta],
-    live: &[BlockMeta],
-    verified: &HashSet<BlockId>,
-    since: &HashMap<BlockId, Instant>,
-    now: Instant,
-) -> Vec<BlockMeta> {
+fn plan(sweep: &Sweep, obsolete: &[BlockMeta], live: &[BlockMeta], verified: &HashSet<BlockId>, now: Instant) -> Vec<BlockMeta> {
     if live.iter().any(|meta| !meta.parents.is_empty() && !verified.contains(&meta.id)) {
         return Vec::new();
     }
-    let is_due = |meta: &&BlockMeta| since.get(&meta.id).is_some_and(|since| now.duration_since(*since) >= GRACE);
-    obsolete.iter().filter(is_due).cloned().collect()
+    let since = &sweep.obsolete_since;
+    let is_due = |meta: &&BlockMeta| since.get(&meta.id).is_some_and(|since| now.duration_since(*since) >= sweep.grace);
+    let mut due: Vec<BlockMeta> = obsolete.iter().filter(is_due).cloned().collect();
+    // Without its parents, a block counts for whoever rebuilds from the bucket: one that stands for nothing goes before them,
+    // and one that another was made of goes after its own.
+    let parents: HashSet<BlockId> = obsolete.iter().chain(live).flat_map(|meta| meta.parents.iter().copied()).collect();
+    due.sort_by_key(|meta| (parents.contains(&meta.id), meta.id));
+    due
 }
 
 impl<S: Spec> Store<S> {
@@ -56,7 +69,7 @@ impl<S: Spec> Store<S> {
         for meta in &obsolete {
             sweep.obsolete_since.entry(meta.id).or_insert(now);
         }
-        for meta in plan(&obsolete, &self.block_metas(), &verified, &sweep.obsolete_since, now) {
+        for meta in plan(sweep, &obsolete, &self.block_metas(), &verified, now) {
             if shutdown.is_requested() || !remote.is_owned() {
                 return Ok(());
             }
@@ -104,5 +117,28 @@ impl<S: Spec> Store<S> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::tests::facts;
+
+    fn due(obsolete: &[BlockMeta], live: &[BlockMeta], verified: &[u64]) -> Vec<u64> {
+        let now = Instant::now();
+        let sweep = Sweep { obsolete_since: obsolete.iter().map(|meta| (meta.id, now)).collect(), ..Sweep::after(Duration::ZERO) };
+        let verified = verified.iter().map(|n| facts(*n, &[]).id).collect();
+        plan(&sweep, obsolete, live, &verified, now).iter().map(|meta| meta.id.0.timestamp_ms()).collect()
+    }
+
+    #[test]
+    fn what_a_rebuild_would_count_wrongly_goes_first_and_nothing_before_what_replaced_it_is_there() {
+        let line = [facts(1, &[]), facts(2, &[1]), facts(3, &[])];
+        assert_eq!(due(&line, &[facts(5, &[2, 3])], &[5]), [1, 2, 3], "from the first to the last of a line");
+        assert_eq!(due(&line, &[facts(5, &[2, 3])], &[]), [0; 0]);
+        let twice = [facts(1, &[]), facts(2, &[]), facts(4, &[1, 2])];
+        assert_eq!(due(&twice, &[facts(5, &[1, 2])], &[5]), [4, 1, 2], "two were made of the same, and the first one never counted");
+        assert_eq!(plan(&Sweep::default(), &line, &[], &HashSet::new(), Instant::now()).len(), 0, "the grace is not over");
     }
 }

@@ -1,7 +1,7 @@
 //! Blocks go up as soon as they are cut: files first, each checked, then `meta.json`, which makes the block exist in the
 //! bucket; and then the catalog is told.
 
-use super::bucket::{Bucket, BucketError, PART_BYTES};
+use super::bucket::{Bucket, BucketError};
 use super::{Remote, Tier, remove};
 use crate::runtime::{ReadFile, Shutdown};
 use crate::storage::block::{Block, BlockId, BlockMeta, TableMeta};
@@ -105,7 +105,9 @@ impl<S: Spec> Store<S> {
                 return Ok(());
             }
             let meta = block.meta();
-            self.catalog().upload_begins(meta)?;
+            if !self.catalog().upload_begins(meta)? {
+                continue;
+            }
             self.upload_columns(remote)?;
             // Held meanwhile, so its files stay here even if it is replaced.
             upload_block(self.tier(), &remote.reader.bucket, meta)?;
@@ -139,13 +141,13 @@ fn upload_block(tier: &Tier, bucket: &Bucket, meta: &BlockMeta) -> Result<(), Up
     for table in &meta.tables {
         let path = tier.layout.block(meta).join(Layout::table_file(&table.name));
         let file = tier.world.disk.open(&path)?;
-        let digests = Digests::of(file.as_ref(), table.bytes)?;
+        let digests = Digests::of(file.as_ref(), table.bytes, bucket.part_bytes())?;
         if digests.sha256 != table.sha256 {
             return Err(UploadError::Damaged { path: path.display().to_string() });
         }
         let key = Layout::remote_table(meta, &table.name);
         if !is_there(bucket, &key, table, &digests)? {
-            let mut parts = Parts { file: file.as_ref(), at: 0, length: table.bytes };
+            let mut parts = Parts { file: file.as_ref(), at: 0, length: table.bytes, part_bytes: bucket.part_bytes() };
             bucket.put_parts(&key, || parts.next_part())?;
             verify(bucket, &key, table, &digests)?;
         }
@@ -173,7 +175,7 @@ fn verify(bucket: &Bucket, key: &str, table: &TableMeta, digests: &Digests) -> R
     let mut hash = Sha256::new();
     let mut at = 0;
     while at < table.bytes {
-        let end = (at + PART_BYTES as u64).min(table.bytes);
+        let end = (at + bucket.part_bytes() as u64).min(table.bytes);
         hash.update(bucket.get_range(key, at..end)?);
         at = end;
     }
@@ -191,9 +193,9 @@ struct Digests {
 }
 
 impl Digests {
-    fn of(file: &dyn ReadFile, length: u64) -> io::Result<Digests> {
+    fn of(file: &dyn ReadFile, length: u64, part_bytes: usize) -> io::Result<Digests> {
         let (mut sha256, mut parts) = (Sha256::new(), Vec::new());
-        let mut reader = Parts { file, at: 0, length };
+        let mut reader = Parts { file, at: 0, length, part_bytes };
         while let Some(part) = reader.read()? {
             sha256.update(&part);
             parts.push(Md5::digest(&part));
@@ -220,11 +222,12 @@ struct Parts<'a> {
     file: &'a dyn ReadFile,
     at: u64,
     length: u64,
+    part_bytes: usize,
 }
 
 impl Parts<'_> {
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let count = (self.length - self.at).min(PART_BYTES as u64);
+        let count = (self.length - self.at).min(self.part_bytes as u64);
         if count == 0 {
             return Ok(None);
         }

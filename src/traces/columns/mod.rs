@@ -12,5 +12,5 @@ pub mod tests;
 
 pub use plan::Plan;
 pub use projection::{Keys, Projection};
-pub use read::{EventReader, LinkReader, SpanReader};
-pub use write::{write_events, write_links, write_spans, write_traces};
+pub use read::{EventReader, LinkReader, SpanReader, trace_rows};
+pub use write::{Structure, write_events, write_links, write_spans, write_traces};

@@ -1,6 +1,9 @@
 use crate::model::{AttributeRef, AttributeValue, ValueRef};
-use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, may_have_column};
+use crate::traces::schema::{
+    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, link_fields, may_have_column, span_fields,
+};
 use crate::traces::span_ref::SpanRef;
+use arrow_schema::Field;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Columns a scope has at most.
@@ -122,6 +125,26 @@ impl Plan {
 
     pub fn of(&self, scope: AttributeScope) -> &[(String, ColumnType)] {
         self.columns.get(&scope).map_or(&[], |c| c)
+    }
+
+    fn fields_of(&self, scope: AttributeScope) -> impl Iterator<Item = Field> {
+        self.of(scope).iter().map(move |(key, t)| Field::new(column_name(scope, key, *t), t.data_type(), true))
+    }
+
+    /// The columns of `spans`, in file order.
+    pub fn span_fields(&self) -> Vec<Field> {
+        let scopes = [AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation];
+        span_fields().into_iter().chain(scopes.into_iter().flat_map(|scope| self.fields_of(scope))).collect()
+    }
+
+    /// The columns of `events`.
+    pub fn event_fields(&self) -> Vec<Field> {
+        event_fields().into_iter().chain(self.fields_of(AttributeScope::Event)).collect()
+    }
+
+    /// The columns of `links`.
+    pub fn link_fields(&self) -> Vec<Field> {
+        link_fields().into_iter().chain(self.fields_of(AttributeScope::Link)).collect()
     }
 }
 

@@ -2,8 +2,10 @@ use super::projection::{Keys, Projection};
 use super::typed_json;
 use crate::model::{Attribute, AttributeRef, SpanId, TraceId, ValueRef};
 use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, parse_column};
+use crate::traces::source::parts_of_batch;
 use crate::traces::span::{Event, Link, Resource, Scope, Span};
 use crate::traces::span_ref::{EventRef, LinkRef, ResourceRef, ScopeRef, SpanRef};
+use crate::traces::trace::{ServiceCounts, TraceRow};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{
@@ -406,4 +408,29 @@ impl<'a> LinkReader<'a> {
         };
         (row_of_span(self.span_row, row), link)
     }
+}
+
+/// The rows of a batch of `traces`; `None` if it has another shape.
+pub fn trace_rows(batch: &RecordBatch) -> Option<Vec<TraceRow>> {
+    let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
+    let (root_service, root_name) = (text("root_service")?, text("root_name")?);
+    let services = batch.column_by_name("services")?.as_list_opt::<i32>()?;
+    let of_service = services.values().as_struct_opt()?;
+    let names = of_service.column_by_name("service")?.as_string_opt::<i32>()?;
+    let number = |name| of_service.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+    let (spans, errors) = (number("spans")?, number("errors")?);
+    let mut rows = Vec::with_capacity(batch.num_rows());
+    parts_of_batch(batch, &mut |part| {
+        let row = rows.len();
+        let entries = services.value_offsets()[row] as usize..services.value_offsets()[row + 1] as usize;
+        let counts = |at: usize| ServiceCounts { spans: spans.value(at).cast_unsigned(), errors: errors.value(at).cast_unsigned() };
+        let owned = |column: &StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
+        rows.push(TraceRow {
+            part,
+            root_service: owned(root_service),
+            root_name: owned(root_name),
+            services: entries.map(|at| (names.value(at).to_owned(), counts(at))).collect(),
+        });
+    })?;
+    Some(rows)
 }

@@ -1,18 +1,18 @@
 use super::plan::{Plan, column_type, text_of};
 use super::typed_json;
 use crate::model::{AttributeRef, ValueRef};
-use crate::traces::schema::{
-    AttributeScope, ColumnType, SERVICE_NAME_KEY, column_name, event_fields, link_fields, rest_entries, service_fields, span_fields,
-    timestamp, trace_fields,
-};
-use crate::traces::span_ref::SpanRef;
+use crate::traces::schema::{AttributeScope, ColumnType, SERVICE_NAME_KEY, rest_entries, service_fields, timestamp, trace_fields};
+use crate::traces::span_ref::{Node, ResourceRef, ScopeRef, SpanRef};
 use crate::traces::trace::{Nested, TraceRow};
 use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, ListBuilder, MapBuilder, MapFieldNames,
     StringBuilder, StructBuilder,
 };
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_select::take::take;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 type MapOfText = MapBuilder<StringBuilder, StringBuilder>;
@@ -26,6 +26,9 @@ struct AttributeColumns<'a> {
     text: String,
 }
 
+/// Bytes that a text has, about.
+const TEXT_BYTES: usize = 12;
+
 enum ColumnBuilder {
     String(StringBuilder),
     Int(Int64Builder),
@@ -34,12 +37,12 @@ enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    fn new(column_type: ColumnType) -> ColumnBuilder {
+    fn new(column_type: ColumnType, rows: usize) -> ColumnBuilder {
         match column_type {
-            ColumnType::String => ColumnBuilder::String(StringBuilder::new()),
-            ColumnType::Int => ColumnBuilder::Int(Int64Builder::new()),
-            ColumnType::Double => ColumnBuilder::Double(Float64Builder::new()),
-            ColumnType::Bool => ColumnBuilder::Bool(BooleanBuilder::new()),
+            ColumnType::String => ColumnBuilder::String(StringBuilder::with_capacity(rows, rows * TEXT_BYTES)),
+            ColumnType::Int => ColumnBuilder::Int(Int64Builder::with_capacity(rows)),
+            ColumnType::Double => ColumnBuilder::Double(Float64Builder::with_capacity(rows)),
+            ColumnType::Bool => ColumnBuilder::Bool(BooleanBuilder::with_capacity(rows)),
         }
     }
 
@@ -67,9 +70,10 @@ impl ColumnBuilder {
 }
 
 impl<'a> AttributeColumns<'a> {
-    fn new(scope: AttributeScope, plan: &'a Plan) -> AttributeColumns<'a> {
+    /// For about so many rows.
+    fn new(scope: AttributeScope, plan: &'a Plan, rows: usize) -> AttributeColumns<'a> {
         let chosen = plan.of(scope);
-        let columns = chosen.iter().map(|(_, t)| ColumnBuilder::new(*t)).collect();
+        let columns = chosen.iter().map(|(_, t)| ColumnBuilder::new(*t, rows)).collect();
         let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
         let entries = rest_entries();
         let rest = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
@@ -109,11 +113,10 @@ impl<'a> AttributeColumns<'a> {
         self.rest.append(true)
     }
 
-    fn finish(mut self) -> (ArrayRef, Vec<Field>, Vec<ArrayRef>) {
-        let field = |(key, t): &(String, ColumnType)| Field::new(column_name(self.scope, key, *t), t.data_type(), true);
-        let fields = self.chosen.iter().map(field).collect();
+    /// The rest map, and the columns of the plan.
+    fn finish(mut self) -> (ArrayRef, Vec<ArrayRef>) {
         let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
-        (Arc::new(self.rest.finish()), fields, arrays)
+        (Arc::new(self.rest.finish()), arrays)
     }
 }
 
@@ -152,20 +155,56 @@ fn batch(fields: Vec<Field>, arrays: Vec<ArrayRef>) -> Result<RecordBatch, Arrow
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }
 
+/// Columns of what many spans share: made of each once, and spread over the rows.
+struct Shared<'s, T> {
+    distinct: Vec<&'s T>,
+    rows: UInt32Array,
+}
+
+impl<'s, T> Shared<'s, T> {
+    fn of(values: impl ExactSizeIterator<Item = &'s Rc<T>>) -> Shared<'s, T> {
+        let mut known: HashMap<*const T, u32> = HashMap::new();
+        let mut distinct = Vec::new();
+        let mut last = (std::ptr::null(), 0);
+        let mut rows = Vec::with_capacity(values.len());
+        for value in values {
+            let own = Rc::as_ptr(value);
+            if last.0 != own {
+                let number = *known.entry(own).or_insert_with(|| {
+                    distinct.push(&**value);
+                    u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
+                });
+                last = (own, number);
+            }
+            rows.push(last.1);
+        }
+        Shared { distinct, rows: UInt32Array::from(rows) }
+    }
+
+    fn spread(&self, column: ArrayRef) -> Result<ArrayRef, ArrowError> {
+        take(&column, &self.rows, None)
+    }
+
+    fn spread_all(&self, columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>, ArrowError> {
+        columns.into_iter().map(|column| self.spread(column)).collect()
+    }
+}
+
 /// Rows of `spans`, with a nested-set number each.
 pub fn write_spans(spans: &[SpanRef<'_>], nested: &[Nested], plan: &Plan) -> Result<RecordBatch, ArrowError> {
-    let mut of_span = AttributeColumns::new(AttributeScope::Span, plan);
-    let mut of_resource = AttributeColumns::new(AttributeScope::Resource, plan);
-    let mut of_scope = AttributeColumns::new(AttributeScope::Instrumentation, plan);
-    for span in spans {
-        of_span.append(&span.attributes)?;
-        of_resource.append(&span.resource.attributes)?;
-        of_scope.append(&span.scope.attributes)?;
-    }
-    let (span_rest, span_fields_more, span_columns) = of_span.finish();
-    let (res_rest, res_fields, res_columns) = of_resource.finish();
-    let (scope_rest, scope_fields, scope_columns) = of_scope.finish();
+    let resources: Shared<'_, ResourceRef<'_>> = Shared::of(spans.iter().map(|s| &s.resource));
+    let scopes: Shared<'_, ScopeRef<'_>> = Shared::of(spans.iter().map(|s| &s.scope));
+    let mut of_span = AttributeColumns::new(AttributeScope::Span, plan, spans.len());
+    let mut of_resource = AttributeColumns::new(AttributeScope::Resource, plan, resources.distinct.len());
+    let mut of_scope = AttributeColumns::new(AttributeScope::Instrumentation, plan, scopes.distinct.len());
+    spans.iter().try_for_each(|span| of_span.append(&span.attributes))?;
+    resources.distinct.iter().try_for_each(|resource| of_resource.append(&resource.attributes))?;
+    scopes.distinct.iter().try_for_each(|scope| of_scope.append(&scope.attributes))?;
+    let (span_rest, span_columns) = of_span.finish();
+    let (res_rest, res_columns) = of_resource.finish();
+    let (scope_rest, scope_columns) = of_scope.finish();
     let each = || spans.iter();
+    let (each_resource, each_scope) = (|| resources.distinct.iter(), || scopes.distinct.iter());
     let mut arrays = vec![
         ids(16, each().map(|s| Some(&s.trace_id.0[..])))?,
         ids(8, each().map(|s| Some(&s.span_id.0[..])))?,
@@ -178,7 +217,7 @@ pub fn write_spans(spans: &[SpanRef<'_>], nested: &[Nested], plan: &Plan) -> Res
         small_integers(each().map(|s| s.kind)),
         small_integers(each().map(|s| s.status_code)),
         strings(each().map(|s| s.status_message)),
-        optional_strings(each().map(|s| s.resource.service_name())),
+        resources.spread(optional_strings(each_resource().map(|r| r.service_name())))?,
         timestamps(each().map(|s| s.start)),
         integers(each().map(|s| s.duration)),
         strings(each().map(|s| s.trace_state)),
@@ -186,29 +225,56 @@ pub fn write_spans(spans: &[SpanRef<'_>], nested: &[Nested], plan: &Plan) -> Res
         integers(each().map(|s| i64::from(s.dropped_attributes_count))),
         integers(each().map(|s| i64::from(s.dropped_events_count))),
         integers(each().map(|s| i64::from(s.dropped_links_count))),
-        strings(each().map(|s| s.scope.name)),
-        strings(each().map(|s| s.scope.version)),
-        strings(each().map(|s| s.scope.schema_url)),
-        integers(each().map(|s| i64::from(s.scope.dropped_attributes_count))),
-        strings(each().map(|s| s.resource.schema_url)),
-        integers(each().map(|s| i64::from(s.resource.dropped_attributes_count))),
+        scopes.spread(strings(each_scope().map(|s| s.name)))?,
+        scopes.spread(strings(each_scope().map(|s| s.version)))?,
+        scopes.spread(strings(each_scope().map(|s| s.schema_url)))?,
+        scopes.spread(integers(each_scope().map(|s| i64::from(s.dropped_attributes_count))))?,
+        resources.spread(strings(each_resource().map(|r| r.schema_url)))?,
+        resources.spread(integers(each_resource().map(|r| i64::from(r.dropped_attributes_count))))?,
         span_rest,
-        res_rest,
-        scope_rest,
+        resources.spread(res_rest)?,
+        scopes.spread(scope_rest)?,
     ];
-    let mut fields = span_fields();
-    fields.extend(span_fields_more.into_iter().chain(res_fields).chain(scope_fields));
-    arrays.extend(span_columns.into_iter().chain(res_columns).chain(scope_columns));
-    batch(fields, arrays)
+    arrays.extend(span_columns);
+    arrays.extend(resources.spread_all(res_columns)?);
+    arrays.extend(scopes.spread_all(scope_columns)?);
+    batch(plan.span_fields(), arrays)
+}
+
+/// Columns that say where rows stand, by name; the first span is row `first_row` of its table.
+pub struct Structure {
+    pub of_spans: [(&'static str, ArrayRef); 4],
+    pub of_events: [(&'static str, ArrayRef); 1],
+    pub of_links: [(&'static str, ArrayRef); 1],
+}
+
+impl Structure {
+    /// Of spans with a nested-set number each.
+    pub fn of<N: Node>(spans: &[N], nested: &[Nested], first_row: i64) -> Structure {
+        let rows = |count: fn((usize, usize)) -> usize| {
+            let rows = (first_row..).zip(spans).flat_map(move |(row, span)| std::iter::repeat_n(row, count(span.attached())));
+            integers(rows)
+        };
+        Structure {
+            of_spans: [
+                ("nested_left", small_integers(nested.iter().map(|n| n.left))),
+                ("nested_right", small_integers(nested.iter().map(|n| n.right))),
+                ("nested_parent", small_integers(nested.iter().map(|n| n.parent))),
+                ("child_count", small_integers(nested.iter().map(|n| n.child_count))),
+            ],
+            of_events: [("span_row", rows(|(events, _)| events))],
+            of_links: [("span_row", rows(|(_, links)| links))],
+        }
+    }
 }
 
 /// The events of `spans`, the first of which is row `first_row` of its table.
 pub fn write_events(spans: &[SpanRef<'_>], first_row: i64, plan: &Plan) -> Result<RecordBatch, ArrowError> {
-    let mut attributes = AttributeColumns::new(AttributeScope::Event, plan);
+    let mut attributes = AttributeColumns::new(AttributeScope::Event, plan, 0);
     for event in spans.iter().flat_map(|s| &s.events) {
         attributes.append(&event.attributes)?;
     }
-    let (rest, more, columns) = attributes.finish();
+    let (rest, columns) = attributes.finish();
     let each = || (first_row..).zip(spans).flat_map(|(row, span)| span.events.iter().map(move |event| (row, span, event)));
     let mut arrays = vec![
         ids(16, each().map(|(_, s, _)| Some(&s.trace_id.0[..])))?,
@@ -219,21 +285,19 @@ pub fn write_events(spans: &[SpanRef<'_>], first_row: i64, plan: &Plan) -> Resul
         rest,
     ];
     arrays.extend(columns);
-    let mut fields = event_fields();
-    fields.extend(more);
-    batch(fields, arrays)
+    batch(plan.event_fields(), arrays)
 }
 
 /// The links of `spans`, the first of which is row `first_row` of its table.
 pub fn write_links(spans: &[SpanRef<'_>], first_row: i64, plan: &Plan) -> Result<RecordBatch, ArrowError> {
-    let mut attributes = AttributeColumns::new(AttributeScope::Link, plan);
+    let mut attributes = AttributeColumns::new(AttributeScope::Link, plan, 0);
     let (mut trace_ids, mut span_ids) = (BinaryBuilder::new(), BinaryBuilder::new());
     for link in spans.iter().flat_map(|s| &s.links) {
         attributes.append(&link.attributes)?;
         trace_ids.append_value(link.trace_id);
         span_ids.append_value(link.span_id);
     }
-    let (rest, more, columns) = attributes.finish();
+    let (rest, columns) = attributes.finish();
     let each = || (first_row..).zip(spans).flat_map(|(row, span)| span.links.iter().map(move |link| (row, span, link)));
     let mut arrays = vec![
         ids(16, each().map(|(_, s, _)| Some(&s.trace_id.0[..])))?,
@@ -246,9 +310,7 @@ pub fn write_links(spans: &[SpanRef<'_>], first_row: i64, plan: &Plan) -> Result
         rest,
     ];
     arrays.extend(columns);
-    let mut fields = link_fields();
-    fields.extend(more);
-    batch(fields, arrays)
+    batch(plan.link_fields(), arrays)
 }
 
 /// Rows of `traces`.

@@ -36,13 +36,56 @@ impl fmt::Display for Refused {
 
 /// A span of this resource and scope. The outer error is one of the bytes, the inner one of what they say.
 pub fn read_span<'a>(
-    mut message: Message<'a>,
+    message: Message<'a>,
     resource: &Rc<ResourceRef<'a>>,
     scope: &Rc<ScopeRef<'a>>,
 ) -> Result<Result<SpanRef<'a>, Refused>, WireError> {
+    let mut span = blank(resource, scope);
+    let read = fill(&mut span, message)?;
+    in_order(&mut span.attributes);
+    Ok(read.map(|()| span))
+}
+
+/// A span without anything.
+pub fn blank<'a>(resource: &Rc<ResourceRef<'a>>, scope: &Rc<ScopeRef<'a>>) -> SpanRef<'a> {
+    SpanRef {
+        trace_id: TraceId::default(),
+        span_id: SpanId::default(),
+        parent_span_id: None,
+        name: "",
+        kind: 0,
+        status_code: 0,
+        status_message: "",
+        start: 0,
+        duration: 0,
+        trace_state: "",
+        flags: 0,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: Vec::new(),
+        dropped_events_count: 0,
+        links: Vec::new(),
+        dropped_links_count: 0,
+        resource: resource.clone(),
+        scope: scope.clone(),
+    }
+}
+
+/// As [`read_span`], in place of what `span` was but for its resource and scope, and with its attributes in the order in which
+/// they came.
+pub fn read_again<'a>(span: &mut SpanRef<'a>, message: Message<'a>) -> Result<Result<(), Refused>, WireError> {
+    let (mut attributes, mut events, mut links) =
+        (std::mem::take(&mut span.attributes), std::mem::take(&mut span.events), std::mem::take(&mut span.links));
+    attributes.clear();
+    events.clear();
+    links.clear();
+    *span = SpanRef { attributes, events, links, ..blank(&span.resource, &span.scope) };
+    fill(span, message)
+}
+
+fn fill<'a>(span: &mut SpanRef<'a>, mut message: Message<'a>) -> Result<Result<(), Refused>, WireError> {
     let (mut trace_id, mut span_id, mut parent): (&[u8], &[u8], &[u8]) = (&[], &[], &[]);
     let (mut start, mut end) = (0, 0);
-    let mut span = SpanRef { resource: resource.clone(), scope: scope.clone(), ..SpanRef::default() };
     while let Some(field) = message.field()? {
         match field.tag {
             1 => trace_id = field.bytes()?,
@@ -59,20 +102,15 @@ pub fn read_span<'a>(
             12 => span.dropped_events_count = field.uint32()?,
             13 => span.links.push(link(field.message()?)?),
             14 => span.dropped_links_count = field.uint32()?,
-            15 => status(&mut span, field.message()?)?,
+            15 => status(span, field.message()?)?,
             16 => span.flags = field.fixed32()?,
             _ => field.unknown()?,
         }
     }
-    in_order(&mut span.attributes);
-    Ok(identified(span, (trace_id, span_id, parent), (start, end)))
+    Ok(identify(span, (trace_id, span_id, parent), (start, end)))
 }
 
-fn identified<'a>(
-    mut span: SpanRef<'a>,
-    (trace_id, span_id, parent): (&[u8], &[u8], &[u8]),
-    (start, end): (u64, u64),
-) -> Result<SpanRef<'a>, Refused> {
+fn identify(span: &mut SpanRef<'_>, (trace_id, span_id, parent): (&[u8], &[u8], &[u8]), (start, end): (u64, u64)) -> Result<(), Refused> {
     span.trace_id = TraceId::from_slice(trace_id).filter(|id| !id.is_zero()).ok_or(Refused::TraceId(trace_id.len()))?;
     span.span_id = SpanId::from_slice(span_id).filter(|id| !id.is_zero()).ok_or(Refused::SpanId(span_id.len()))?;
     span.parent_span_id = match parent {
@@ -81,7 +119,7 @@ fn identified<'a>(
     };
     span.start = i64::try_from(start).map_err(|_| Refused::Start(start))?;
     span.duration = end.cast_signed().wrapping_sub(span.start);
-    Ok(span)
+    Ok(())
 }
 
 /// Attributes that most spans have at most: room for them is made at once.

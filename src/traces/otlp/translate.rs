@@ -1,13 +1,13 @@
 //! The spans of a request, from its bytes: each is read once to see that it is whole, and what is kept of it are its bytes
 //! and what order, time and identity depend on.
 
-use super::span::{fits, read_span};
+use super::span::{blank, fits, read_again};
 use crate::ingest::{self, Message, WireError, merge_resource, merge_scope};
 use crate::model::{Attribute, Reason};
 use crate::storage::Refusals;
 use crate::traces::head::{Group, Row};
 use crate::traces::span::{Resource, Scope};
-use crate::traces::span_ref;
+use crate::traces::span_ref::SpanRef;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -99,33 +99,28 @@ impl<'a> Translation<'a> {
         let fits = resource_fits && scope.attributes.iter().all(|a| fits(&(&a.value).into(), self.value_max));
         let group = u32::try_from(self.out.groups.len()).unwrap_or(u32::MAX);
         self.out.groups.push(Group { resource: resource.clone(), scope });
-        let blank = (Rc::default(), Rc::default());
+        let mut span = blank(&Rc::default(), &Rc::default());
         let mut fields = message;
         while let Some(field) = fields.field()? {
             if field.tag == 2 {
-                self.span(field.message()?, group, fits, &blank)?;
+                self.span(field.message()?, group, fits, &mut span)?;
             }
         }
         Ok(())
     }
 
-    fn span(
-        &mut self,
-        message: Message<'a>,
-        group: u32,
-        group_fits: bool,
-        blank: &(Rc<span_ref::ResourceRef<'a>>, Rc<span_ref::ScopeRef<'a>>),
-    ) -> Result<(), WireError> {
+    /// `span` is room for what is read.
+    fn span(&mut self, message: Message<'a>, group: u32, group_fits: bool, span: &mut SpanRef<'a>) -> Result<(), WireError> {
         let bytes = message.bytes();
-        let read = read_span(message, &blank.0, &blank.1)?;
+        let read = read_again(span, message)?;
         let (index, value_max) = (self.next, self.value_max);
         self.next = index.saturating_add(1);
         let refusals = &mut self.out.refusals;
         match read {
-            Ok(span) if group_fits && span.attributes_of_all().all(|a| fits(&a.value, value_max)) => {
-                self.out.spans.push(Incoming { index, row: Row::of(&span, group), bytes });
+            Ok(()) if group_fits && span.attributes_of_all().all(|a| fits(&a.value, value_max)) => {
+                self.out.spans.push(Incoming { index, row: Row::of(span, group), bytes });
             }
-            Ok(_) => refusals.refuse(index, Reason::TooLarge, || format!("attribute values may have at most {value_max} bytes")),
+            Ok(()) => refusals.refuse(index, Reason::TooLarge, || format!("attribute values may have at most {value_max} bytes")),
             Err(refused) => refusals.refuse(index, refused.reason(), || refused.to_string()),
         }
         Ok(())

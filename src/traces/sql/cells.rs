@@ -6,10 +6,9 @@ use crate::query::sql::{Cell, ColumnType, Family};
 use crate::traces::columns::Projection;
 use crate::traces::schema::{AttributeScope, SERVICE_NAME_KEY};
 use crate::traces::span_ref::{EventRef, LinkRef, SpanRef};
-use crate::traces::trace::{ServiceCounts, Trace};
+use crate::traces::trace::TraceRow;
 use crate::traces::traceql::ast::{KIND_WORDS, STATUS_WORDS};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const SCOPES: [(Family, AttributeScope); 5] = [
@@ -267,17 +266,19 @@ impl TraceColumn {
         projection.add_columns(&["parent_span_id", "name", "service_name", "status_code", "start", "duration_ns"]);
     }
 
-    pub fn cell<'b>(self, trace: &'b Trace, services: &BTreeMap<String, ServiceCounts>) -> Cell<'b> {
+    pub fn cell(self, trace: &TraceRow) -> Cell<'_> {
         let number = |n: u64| Cell::Int(i64::try_from(n).unwrap_or(i64::MAX));
+        let part = &trace.part;
         match self.0 {
-            "trace_id" => trace_id(trace.trace_id),
-            "root_service" => Cell::text_or_null(trace.root().and_then(|root| root.resource.service_name())),
-            "root_name" => Cell::text_or_null(trace.root().map(|root| root.name.as_str())),
-            "start" => Cell::Int(trace.start()),
-            "duration_ns" => Cell::Int(trace.duration()),
-            "spans" => number(trace.spans.len() as u64),
-            "errors" => number(services.values().map(|counts| counts.errors).sum()),
-            "services" => number(services.len() as u64),
+            "trace_id" => trace_id(part.trace_id),
+            // The table has no name and an empty one alike.
+            "root_service" => Cell::text_or_null(trace.root_service.as_deref().filter(|name| !name.is_empty())),
+            "root_name" => Cell::text_or_null(trace.root_name.as_deref()),
+            "start" => Cell::Int(part.start),
+            "duration_ns" => Cell::Int(part.end.saturating_sub(part.start)),
+            "spans" => number(part.spans.end - part.spans.start),
+            "errors" => number(trace.services.values().map(|counts| counts.errors).sum()),
+            "services" => number(trace.services.len() as u64),
             _ => Cell::Null,
         }
     }

@@ -5,13 +5,14 @@ mod cells;
 mod specs;
 
 use super::cache::Cache;
-use super::columns::{Projection, SpanReader};
+use super::columns::{Projection, SpanReader, trace_rows};
+use super::index::Index;
 use super::scene::Scene;
-use super::schema::SPANS;
-use super::source::{Source, Sources, TraceRef, steps, storage};
+use super::schema::{SPANS, TRACES};
+use super::source::{Source, Sources, TraceRef, damaged, steps, storage};
 use super::span_ref::SpanRef;
 use super::spec::TracesSpec;
-use super::trace::Trace;
+use super::trace::{Part, Trace, TraceRow, parts_of};
 use crate::model::{TenantId, TimeRange, TraceId, time};
 use crate::query::sql::{Output, Reader, Request, TableSpec, Tables};
 use crate::query::{Context, QueryError};
@@ -129,12 +130,33 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Whether a trace may have any: one that is in blocks alone says how many events and links it has.
+    fn are_in(&self, trace: &TraceRef, sources: &Sources) -> bool {
+        let has = |of_part: fn(&Part) -> &Range<u64>| {
+            trace.parts().any(|(number, part)| matches!(sources.get(number), Source::Chunk(_)) || !of_part(part).is_empty())
+        };
+        match self {
+            Rows::Spans(_) | Rows::Traces(_) => true,
+            Rows::Events(_) => has(|part| &part.events),
+            Rows::Links(_) => has(|part| &part.links),
+        }
+    }
+
+    /// The rows of a block that a trace has which is whole there; `None` where rows are not written as they lie.
+    fn in_block(&self, index: &Index, at: usize) -> Option<Range<u64>> {
+        match self {
+            Rows::Spans(_) => Some(index.rows(at)),
+            Rows::Traces(_) => Some(at as u64..at as u64 + 1),
+            Rows::Events(_) | Rows::Links(_) => None,
+        }
+    }
+
     fn write_trace(&self, trace: &Trace, out: &mut Output<'_>) -> Result<(), QueryError> {
         match self {
-            Rows::Traces(columns) if !trace.spans.is_empty() => {
-                let services = trace.services();
-                out.row(columns.iter().map(|column| column.cell(trace, &services)))
-            }
+            Rows::Traces(columns) => parts_of(&trace.spans, 0, 0, 0).into_iter().try_for_each(|part| {
+                let row = TraceRow::new(part, &trace.spans);
+                out.row(columns.iter().map(|column| column.cell(&row)))
+            }),
             _ => trace.spans.iter().try_for_each(|span| self.write(&SpanRef::from(span), out)),
         }
     }
@@ -169,8 +191,8 @@ impl SpanScan<'_, '_> {
             self.context.check()?;
             let index = scene.index(number)?;
             let block = match self.sources.get(number) {
-                Source::Block(block) if matches!(self.rows, Rows::Spans(_)) => Some(block),
-                _ => None,
+                Source::Block(block) => Some(block),
+                Source::Chunk(_) => None,
             };
             let mut ranges: Vec<Range<u64>> = Vec::new();
             let mut traces: Vec<TraceRef> = Vec::new();
@@ -181,9 +203,12 @@ impl SpanScan<'_, '_> {
                         traces.extend(scene.find(index.id(at)).filter(|t| self.range.overlaps(t.start, t.end)));
                     }
                 } else if index.overlaps(at, self.range) {
-                    match block {
-                        Some(_) => extend(&mut ranges, index.rows(at)),
-                        None => traces.extend(scene.trace(&index.place(number, at))),
+                    match block.and_then(|_| self.rows.in_block(&index, at)) {
+                        Some(rows) => extend(&mut ranges, rows),
+                        None => {
+                            let trace = scene.trace(&index.place(number, at));
+                            traces.extend(trace.filter(|trace| self.rows.are_in(trace, self.sources)));
+                        }
                     }
                 }
                 if traces.len() >= STEP_TRACES {
@@ -214,14 +239,24 @@ impl SpanScan<'_, '_> {
         }
         let held = (ranges.len() * size_of::<Range<u64>>()) as u64;
         self.context.reserve(held)?;
-        let Some(table) = block.table(SPANS).map_err(storage)? else { return Ok(()) };
-        let scan = Scan { columns: self.projection.span_columns(), predicates: self.predicates(block), ..Scan::default() };
-        for batch in table.scan(&scan.rows(ranges)).map_err(storage)? {
-            self.context.check()?;
-            let batch = batch.map_err(storage)?;
-            let reader = SpanReader::new(&batch, &self.projection);
-            for row in 0..batch.num_rows() {
-                self.rows.write(&reader.borrow(row), self.out)?;
+        match &self.rows {
+            Rows::Traces(columns) => {
+                let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(()) };
+                for batch in table.scan(&Scan::default().rows(ranges)).map_err(storage)? {
+                    self.context.check()?;
+                    let rows = trace_rows(&batch.map_err(storage)?).ok_or_else(|| damaged(block))?;
+                    rows.iter().try_for_each(|row| self.out.row(columns.iter().map(|column| column.cell(row))))?;
+                }
+            }
+            _ => {
+                let Some(table) = block.table(SPANS).map_err(storage)? else { return Ok(()) };
+                let scan = Scan { columns: self.projection.span_columns(), predicates: self.predicates(block), ..Scan::default() };
+                for batch in table.scan(&scan.rows(ranges)).map_err(storage)? {
+                    self.context.check()?;
+                    let batch = batch.map_err(storage)?;
+                    let reader = SpanReader::new(&batch, &self.projection);
+                    (0..batch.num_rows()).try_for_each(|row| self.rows.write(&reader.borrow(row), self.out))?;
+                }
             }
         }
         self.context.release(held);

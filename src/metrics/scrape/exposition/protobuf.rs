@@ -2,16 +2,16 @@
 
 use super::labels::{NORMAL_NAN, Pairs};
 use super::{Exposed, Histograms, Item, Malformed, Point, Series, normal_float};
+use crate::ingest::{self, Field, WireError, zigzag};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::histogram::ResetHint;
 use crate::metrics::remote_write::histogram::{Count, Message, histogram, span};
-use crate::metrics::remote_write::wire::{self, Cursor, Field, unzigzag};
 use crate::metrics::rows::{MetricType, Value};
 use crate::model::Labels;
 use std::sync::Arc;
 
-impl From<wire::Malformed> for Malformed {
-    fn from(error: wire::Malformed) -> Malformed {
+impl From<WireError> for Malformed {
+    fn from(error: WireError) -> Malformed {
         Malformed(format!("cannot decode protobuf: {error}"))
     }
 }
@@ -19,7 +19,7 @@ impl From<wire::Malformed> for Malformed {
 pub(super) fn read<E: From<Malformed>>(body: &[u8], wanted: Histograms, take: &mut dyn FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
     let mut rest = body;
     while !rest.is_empty() {
-        let (message, after) = wire::delimited(rest).map_err(Malformed::from)?;
+        let (message, after) = ingest::Message::delimited(rest).map_err(Malformed::from)?;
         let family = Family::read(message)?;
         take(Item::Type(family.name.into(), family.kind))?;
         take(Item::Help(family.name.into(), family.help.into()))?;
@@ -27,7 +27,7 @@ pub(super) fn read<E: From<Malformed>>(body: &[u8], wanted: Histograms, take: &m
             take(Item::Unit(family.name.into(), family.unit.into()))?;
         }
         for metric in &family.metrics {
-            for point in Metric::read(metric)?.points(&family, wanted)? {
+            for point in Metric::read(*metric)?.points(&family, wanted)? {
                 take(Item::Point(point))?;
             }
         }
@@ -43,7 +43,7 @@ struct Family<'a> {
     help: &'a str,
     unit: &'a str,
     kind: MetricType,
-    metrics: Vec<&'a [u8]>,
+    metrics: Vec<ingest::Message<'a>>,
 }
 
 fn text(field: Field<'_>) -> Result<&str, Malformed> {
@@ -51,16 +51,15 @@ fn text(field: Field<'_>) -> Result<&str, Malformed> {
 }
 
 impl<'a> Family<'a> {
-    fn read(message: &'a [u8]) -> Result<Family<'a>, Malformed> {
+    fn read(mut message: ingest::Message<'a>) -> Result<Family<'a>, Malformed> {
         // The type that is 0 is not written.
         let mut family = Family { kind: MetricType::Counter, ..Family::default() };
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
+        while let Some(field) = message.field()? {
+            match field.tag {
                 1 => family.name = text(field)?,
                 2 => family.help = text(field)?,
                 3 => {
-                    family.kind = match field.unsigned()? {
+                    family.kind = match field.varint()? {
                         0 => MetricType::Counter,
                         1 => MetricType::Gauge,
                         2 => MetricType::Summary,
@@ -70,9 +69,9 @@ impl<'a> Family<'a> {
                         other => return Err(Malformed(format!("unknown metric type {other} of {:?}", family.name))),
                     }
                 }
-                4 => family.metrics.push(field.bytes()?),
+                4 => family.metrics.push(field.message()?),
                 5 => family.unit = text(field)?,
-                _ => {}
+                _ => field.unknown()?,
             }
         }
         if family.name.is_empty() {
@@ -87,25 +86,24 @@ impl<'a> Family<'a> {
 struct Metric<'a> {
     labels: Vec<(&'a str, &'a str)>,
     ts: Option<i64>,
-    measured: Option<(u64, &'a [u8])>,
+    measured: Option<(u32, ingest::Message<'a>)>,
 }
 
-const GAUGE: u64 = 2;
-const COUNTER: u64 = 3;
-const SUMMARY: u64 = 4;
-const UNTYPED: u64 = 5;
-const HISTOGRAM: u64 = 7;
+const GAUGE: u32 = 2;
+const COUNTER: u32 = 3;
+const SUMMARY: u32 = 4;
+const UNTYPED: u32 = 5;
+const HISTOGRAM: u32 = 7;
 
 impl<'a> Metric<'a> {
-    fn read(message: &'a [u8]) -> Result<Metric<'a>, Malformed> {
+    fn read(mut message: ingest::Message<'a>) -> Result<Metric<'a>, Malformed> {
         let mut metric = Metric::default();
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
+        while let Some(field) = message.field()? {
+            match field.tag {
                 1 => metric.labels.push(pair(field)?),
-                6 => metric.ts = Some(field.signed()?).filter(|ts| *ts != 0),
-                GAUGE | COUNTER | SUMMARY | UNTYPED | HISTOGRAM => metric.measured = Some((number, field.bytes()?)),
-                _ => {}
+                6 => metric.ts = Some(field.int64()?).filter(|ts| *ts != 0),
+                GAUGE | COUNTER | SUMMARY | UNTYPED | HISTOGRAM => metric.measured = Some((field.tag, field.message()?)),
+                _ => field.unknown()?,
             }
         }
         Ok(metric)
@@ -146,16 +144,15 @@ impl<'a> Metric<'a> {
         Point { series, ts: self.ts, start, value, exemplars: exemplar.into_iter().collect() }
     }
 
-    fn summary(&self, family: &'a Family<'_>, message: &[u8]) -> Result<Vec<Point<'a>>, Malformed> {
+    fn summary(&self, family: &'a Family<'_>, mut message: ingest::Message<'_>) -> Result<Vec<Point<'a>>, Malformed> {
         let (mut count, mut sum, mut quantiles, mut start) = (0.0, 0.0, Vec::new(), 0);
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
-                1 => count = field.unsigned()? as f64,
+        while let Some(field) = message.field()? {
+            match field.tag {
+                1 => count = field.varint()? as f64,
                 2 => sum = field.double()?,
                 3 => quantiles.push(quantile(field)?),
                 4 => start = time(field)?.unwrap_or(0),
-                _ => {}
+                _ => field.unknown()?,
             }
         }
         let parts = [("_count", count), ("_sum", sum)];
@@ -211,15 +208,14 @@ impl<'a> Metric<'a> {
 }
 
 /// Counter, gauge and untyped: value, exemplar and start time are alike in all that have them.
-fn simple(message: &[u8]) -> Result<(f64, Option<Exposed>, i64), Malformed> {
+fn simple(mut message: ingest::Message<'_>) -> Result<(f64, Option<Exposed>, i64), Malformed> {
     let (mut value, mut found, mut start) = (0.0, None, 0);
-    let mut cursor = Cursor::new(message);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
+    while let Some(field) = message.field()? {
+        match field.tag {
             1 => value = field.double()?,
             2 => found = Some(exemplar(field)?),
             3 => start = time(field)?.unwrap_or(0),
-            _ => {}
+            _ => field.unknown()?,
         }
     }
     Ok((value, found, start))
@@ -242,30 +238,29 @@ struct HistogramMessage {
 }
 
 impl HistogramMessage {
-    fn read(message: &[u8]) -> Result<HistogramMessage, Malformed> {
+    fn read(mut message: ingest::Message<'_>) -> Result<HistogramMessage, Malformed> {
         let mut read = HistogramMessage::default();
         let whole = &mut read.whole;
         let (mut count, mut zero) = (None, None);
-        let mut cursor = Cursor::new(message);
-        while let Some((number, field)) = cursor.next()? {
-            match number {
-                1 => count = count.or(Some(Count::Integer(field.unsigned()?))),
+        while let Some(field) = message.field()? {
+            match field.tag {
+                1 => count = count.or(Some(Count::Integer(field.varint()?))),
                 2 => whole.sum = field.double()?,
                 3 => read.buckets.push(bucket(field)?),
                 4 => count = float_count(field)?.or(count),
-                5 => whole.schema = field.zigzag()?,
+                5 => whole.schema = field.sint32()?,
                 6 => whole.zero_threshold = field.double()?,
-                7 => zero = zero.or(Some(Count::Integer(field.unsigned()?))),
+                7 => zero = zero.or(Some(Count::Integer(field.varint()?))),
                 8 => zero = float_count(field)?.or(zero),
                 9 => whole.negative.spans.push(span(field)?),
-                10 => field.each_varint(|n| whole.negative.deltas.push(unzigzag(n)))?,
+                10 => field.each_varint(|n| whole.negative.deltas.push(zigzag(n)))?,
                 11 => field.each_double(|n| whole.negative.counts.push(n))?,
                 12 => whole.positive.spans.push(span(field)?),
-                13 => field.each_varint(|n| whole.positive.deltas.push(unzigzag(n)))?,
+                13 => field.each_varint(|n| whole.positive.deltas.push(zigzag(n)))?,
                 14 => field.each_double(|n| whole.positive.counts.push(n))?,
                 15 => read.start = time(field)?.unwrap_or(0),
                 16 => read.exemplars.push(exemplar(field)?),
-                _ => {}
+                _ => field.unknown()?,
             }
         }
         whole.count = count.unwrap_or_default();
@@ -287,14 +282,14 @@ fn float_count(field: Field<'_>) -> Result<Option<Count>, Malformed> {
 
 fn bucket(field: Field<'_>) -> Result<Bucket, Malformed> {
     let mut bucket = Bucket { bound: 0.0, count: 0.0, exemplar: None };
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
-            1 => bucket.count = field.unsigned()? as f64,
+    let mut message = field.message()?;
+    while let Some(field) = message.field()? {
+        match field.tag {
+            1 => bucket.count = field.varint()? as f64,
             2 => bucket.bound = field.double()?,
             3 => bucket.exemplar = Some(exemplar(field)?),
             4 => bucket.count = Some(field.double()?).filter(|count| *count > 0.0).unwrap_or(bucket.count),
-            _ => {}
+            _ => field.unknown()?,
         }
     }
     Ok(bucket)
@@ -302,12 +297,12 @@ fn bucket(field: Field<'_>) -> Result<Bucket, Malformed> {
 
 fn pair(field: Field<'_>) -> Result<(&str, &str), Malformed> {
     let (mut name, mut value) = ("", "");
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
+    let mut message = field.message()?;
+    while let Some(field) = message.field()? {
+        match field.tag {
             1 => name = text(field)?,
             2 => value = text(field)?,
-            _ => {}
+            _ => field.unknown()?,
         }
     }
     Ok((name, value))
@@ -315,12 +310,12 @@ fn pair(field: Field<'_>) -> Result<(&str, &str), Malformed> {
 
 fn quantile(field: Field<'_>) -> Result<(f64, f64), Malformed> {
     let (mut quantile, mut value) = (0.0, 0.0);
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
+    let mut message = field.message()?;
+    while let Some(field) = message.field()? {
+        match field.tag {
             1 => quantile = field.double()?,
             2 => value = field.double()?,
-            _ => {}
+            _ => field.unknown()?,
         }
     }
     Ok((quantile, value))
@@ -329,12 +324,12 @@ fn quantile(field: Field<'_>) -> Result<(f64, f64), Malformed> {
 /// `google.protobuf.Timestamp`, as milliseconds; `None` where they do not fit.
 fn time(field: Field<'_>) -> Result<Option<i64>, Malformed> {
     let (mut seconds, mut nanos) = (0i64, 0i64);
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
-            1 => seconds = field.signed()?,
-            2 => nanos = field.signed()?,
-            _ => {}
+    let mut message = field.message()?;
+    while let Some(field) = message.field()? {
+        match field.tag {
+            1 => seconds = field.int64()?,
+            2 => nanos = field.int64()?,
+            _ => field.unknown()?,
         }
     }
     Ok(seconds.checked_mul(1000).and_then(|ms| ms.checked_add(nanos / 1_000_000)))
@@ -342,13 +337,13 @@ fn time(field: Field<'_>) -> Result<Option<i64>, Malformed> {
 
 fn exemplar(field: Field<'_>) -> Result<Exposed, Malformed> {
     let (mut labels, mut value, mut ts) = (Vec::new(), 0.0, None);
-    let mut cursor = Cursor::new(field.bytes()?);
-    while let Some((number, field)) = cursor.next()? {
-        match number {
+    let mut message = field.message()?;
+    while let Some(field) = message.field()? {
+        match field.tag {
             1 => labels.push(pair(field)?),
             2 => value = field.double()?,
             3 => ts = time(field)?,
-            _ => {}
+            _ => field.unknown()?,
         }
     }
     Ok(Exposed { labels: Labels::from_pairs(labels), value, ts })

@@ -4,8 +4,9 @@ mod plan;
 
 use super::MaintenanceError;
 use crate::model::time::{DAY, day_of};
+use crate::runtime::{Behind, in_background};
 use crate::storage::block::{Block, BlockId, BlockMeta, BlockWriter, Facts, WalRange};
-use crate::storage::catalog::{CatalogEdit, SignalFields};
+use crate::storage::catalog::{CatalogEdit, CatalogError, SignalFields};
 use crate::storage::{Merge, MergeError, MergeInput, Pace, RowStream, Spec, Store, Tombstone};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, TimestampNanosecondType};
@@ -30,7 +31,8 @@ pub struct CompactConfig {
 const SPLIT_DAYS_MAX: usize = 32;
 
 impl<S: Spec> Store<S> {
-    /// Cuts the head, and merges as if all windows were over. When it returns, nothing is left to merge.
+    /// Cuts the head, and merges as if all windows were over. When it returns, nothing is left to merge but what a bucket must
+    /// have before.
     pub fn compact(&self, config: &CompactConfig) -> Result<(), MaintenanceError> {
         self.cut()?;
         while self.compact_once(config, true)? {}
@@ -50,7 +52,7 @@ impl<S: Spec> Store<S> {
         let dirty = self.dirty(&tombstones);
         // What only a bucket has is old and merged, and is fetched only to purge it.
         let away = blocks.iter().map(|m| m.id).filter(|id| !self.tier().is_local(*id) && !dirty.contains(id));
-        let still = sick.iter().copied().chain(away).collect();
+        let still = sick.iter().copied().chain(away).chain(self.in_transit(&blocks)?).collect();
         let state = State { blocks: &blocks, held: &held, dirty: &dirty, still: &still };
         let window = i64::try_from(self.spec().window().as_nanos()).unwrap_or(DAY);
         let policy = Policy { window, bytes_max: config.bytes_max, inputs_max: config.inputs_max, force };
@@ -60,8 +62,11 @@ impl<S: Spec> Store<S> {
             tracing::debug!(signal = %self.signal_of(), bytes, "no room on the disk to merge blocks");
             return Ok(false);
         }
-        let mut pace = if force { Pace::hurried(self.stopping()) } else { Pace::gentle(self.stopping()) };
-        match self.run(&job, &tombstones, &mut pace) {
+        let (mut pace, behind) = match force {
+            true => (Pace::hurried(self.stopping()), Behind::Nobody),
+            false => (Pace::gentle(self.stopping()), Behind::Far),
+        };
+        match self.run(&job, &tombstones, &mut pace, behind) {
             Ok(()) => Ok(true),
             Err(MaintenanceError::Merge(MergeError::Stopped)) => Ok(false),
             Err(error) => {
@@ -72,6 +77,20 @@ impl<S: Spec> Store<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Merged blocks that the bucket does not have while it has some of what they were made of. What replaced what is told from
+    /// parents alone when there is nothing but the bucket: merged once more before it is there, such a block would be missing
+    /// between the two, and rows would count twice.
+    fn in_transit(&self, blocks: &[BlockMeta]) -> Result<Vec<BlockId>, CatalogError> {
+        let tier = self.tier();
+        let waits = |meta: &&BlockMeta| tier.has_bucket() && !meta.parents.is_empty() && !tier.is_in_bucket(meta.id);
+        let waiting: Vec<&BlockMeta> = blocks.iter().filter(waits).collect();
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known: HashSet<BlockId> = self.catalog().remote_blocks(self.signal_of())?.into_iter().map(|(meta, _)| meta.id).collect();
+        Ok(waiting.into_iter().filter(|meta| meta.parents.iter().any(|id| known.contains(id))).map(|meta| meta.id).collect())
     }
 
     /// Blocks with rows that these deletes select.
@@ -87,18 +106,18 @@ impl<S: Spec> Store<S> {
         dirty
     }
 
-    fn run(&self, job: &Job, purgeable: &[Arc<Tombstone>], pace: &mut Pace) -> Result<(), MaintenanceError> {
+    fn run(&self, job: &Job, purgeable: &[Arc<Tombstone>], pace: &mut Pace, behind: Behind) -> Result<(), MaintenanceError> {
         let started = Instant::now();
         let Some(inputs) = self.live(&job.inputs) else { return Ok(()) };
         let days = if job.split { self.days(&inputs)? } else { vec![(i64::MIN..=i64::MAX, false)] };
         let mut edit = CatalogEdit { remove: job.inputs.clone(), ..CatalogEdit::default() };
-        let mut write = || -> Result<(), MaintenanceError> {
+        let write = || -> Result<(), MaintenanceError> {
             for (times, mixed) in &days {
                 edit.add.extend(self.write_merged(job, &inputs, purgeable, (times.clone(), *mixed), pace)?);
             }
             Ok(())
         };
-        let written = write();
+        let written = in_background(behind, write).map_err(MaintenanceError::Io).flatten();
         // Expiry may have taken an input away meanwhile: its rows must not come back.
         let guard = self.removal_lock();
         let is_current = self.live(&job.inputs).is_some();

@@ -1,19 +1,23 @@
 //! The rule by which blocks of traces become one: traces by id, each with its spans by start; of spans with the same id and
 //! kind the earlier accepted stays. What depends on the whole trace is worked out anew.
 
+mod by_columns;
+mod by_rows;
+#[cfg(test)]
+mod tests;
+
 use super::columns::{EventReader, LinkReader, Plan, Projection, SpanReader};
 use super::cut::TableBatches;
 use super::schema;
 use super::source::{deleted_trace, parts_of_batch};
-use super::span_ref::SpanRef;
-use super::trace::{Part, assemble};
+use super::trace::Part;
 use crate::model::TraceId;
 use crate::storage::block::{Block, BlockWriter};
 use crate::storage::{Merge, MergeError, Merged, RowStream, Scan};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use std::collections::{HashSet, VecDeque};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Spans that are written at a time.
@@ -61,6 +65,13 @@ impl<'a> Rows<'a> {
         }
         Ok(taken)
     }
+}
+
+/// The rows of a step that one input has.
+struct InputRows {
+    spans: Taken,
+    events: Taken,
+    links: Taken,
 }
 
 /// Consecutive rows of a table.
@@ -139,6 +150,15 @@ impl Step {
     fn is_empty(&self) -> bool {
         self.traces.is_empty()
     }
+
+    /// Its rows, of each input.
+    fn take(&self, cursors: &mut [Cursor<'_>]) -> Result<Vec<InputRows>, MergeError> {
+        let rows = |(cursor, ends): (&mut Cursor<'_>, &[u64; 3])| {
+            let (spans, events, links) = (cursor.spans.take(ends[0])?, cursor.events.take(ends[1])?, cursor.links.take(ends[2])?);
+            Ok(InputRows { spans, events, links })
+        };
+        cursors.iter_mut().zip(&self.ends).map(rows).collect()
+    }
 }
 
 pub fn merge(merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merged>, MergeError> {
@@ -155,73 +175,16 @@ pub fn merge(merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merge
         if step.is_empty() {
             break;
         }
-        write_step(&step, &mut cursors, &times, &plan, &mut tables)?;
+        let taken = step.take(&mut cursors)?;
+        // Values that move between a column and a rest map are the exception.
+        if !by_columns::add(&step, &taken, &times, &plan, &mut tables)? {
+            by_rows::add(&step, &taken, &times, &plan, &mut tables)?;
+        }
         write(&mut tables, &plan, out)?;
         pace.step()?;
     }
     let merged = Merged { min_time: tables.min_time, max_time: tables.max_time, items: tables.items };
     Ok((tables.items > 0).then_some(merged))
-}
-
-/// Adds the spans of a step to the tables.
-fn write_step(
-    step: &Step,
-    cursors: &mut [Cursor<'_>],
-    times: &RangeInclusive<i64>,
-    plan: &Plan,
-    tables: &mut TableBatches,
-) -> Result<(), MergeError> {
-    let everything = Projection::all();
-    let mut taken = Vec::with_capacity(cursors.len());
-    for (cursor, ends) in cursors.iter_mut().zip(&step.ends) {
-        taken.push((cursor.spans.take(ends[0])?, cursor.events.take(ends[1])?, cursor.links.take(ends[2])?));
-    }
-    let readers: Vec<_> = taken
-        .iter()
-        .map(|(spans, events, links)| {
-            (
-                spans.batches.iter().map(|batch| SpanReader::new(batch, &everything)).collect::<Vec<_>>(),
-                events.batches.iter().map(|batch| EventReader::new(batch, &everything)).collect::<Vec<_>>(),
-                links.batches.iter().map(|batch| LinkReader::new(batch, &everything)).collect::<Vec<_>>(),
-            )
-        })
-        .collect();
-    let mut spans: Vec<SpanRef<'_>> = Vec::new();
-    let mut own: Vec<SpanRef<'_>> = Vec::new();
-    for parts in &step.traces {
-        for (number, part) in parts {
-            let (from, of) = (&taken[*number], &readers[*number]);
-            let first = own.len();
-            from.0.each(&of.0, &part.spans, |reader, row| own.push(reader.borrow(row)));
-            let index = |row: u64| row.checked_sub(part.spans.start).map(|i| first + i as usize);
-            let mut is_whole = true;
-            from.1.each(&of.1, &part.events, |reader, row| {
-                let (span, event) = reader.borrow(row);
-                match index(span).and_then(|i| own.get_mut(i)) {
-                    Some(span) => span.events.push(event),
-                    None => is_whole = false,
-                }
-            });
-            from.2.each(&of.2, &part.links, |reader, row| {
-                let (span, link) = reader.borrow(row);
-                match index(span).and_then(|i| own.get_mut(i)) {
-                    Some(span) => span.links.push(link),
-                    None => is_whole = false,
-                }
-            });
-            if !is_whole {
-                return Err(damaged(schema::SPANS));
-            }
-        }
-        if parts.len() > 1 {
-            assemble(&mut own);
-        }
-        spans.extend(own.drain(..).filter(|s| times.contains(&s.start)));
-    }
-    if !spans.is_empty() {
-        tables.add(&spans, plan)?;
-    }
-    Ok(())
 }
 
 fn smallest(cursors: &mut [Cursor<'_>]) -> Result<Option<TraceId>, MergeError> {
