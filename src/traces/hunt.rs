@@ -63,7 +63,8 @@ impl<'a> Hunt<'a> {
         Ok(hunt)
     }
 
-    /// Finds the traces in sources that are around the range and do not overlap it. One that has spans before it and after it overlaps it, too.
+    /// Finds the traces in the sources around the range, which do not overlap it. One that has spans before it and after it
+    /// overlaps it, too.
     fn look_outside(&mut self, around: &[usize]) -> Result<(), QueryError> {
         let (mut before, mut after) = (false, false);
         for place in self.scene.shared_places().filter(|place| around.binary_search(&place.source()).is_ok()) {
