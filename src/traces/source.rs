@@ -332,7 +332,9 @@ impl Deref for Held {
 fn read_ids(block: &Arc<Block>, rows: Range<usize>, ids: &mut Vec<TraceId>) -> Result<(), QueryError> {
     let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(()) };
     ids.reserve_exact(rows.len());
-    let scan = Scan { batch_rows: rows.len(), ..Scan::columns(["trace_id"]) }.rows(vec![rows.start as u64..rows.end as u64]);
+    let batch_rows = rows.len();
+    let rows = rows.start as u64..rows.end as u64;
+    let scan = Scan { batch_rows, ..Scan::columns(["trace_id"]) }.rows(vec![rows]);
     for batch in table.scan(&scan).map_err(storage)? {
         let batch = batch.map_err(storage)?;
         let column = batch.column_by_name("trace_id").and_then(|c| c.as_fixed_size_binary_opt());

@@ -29,7 +29,7 @@ fn later(block: usize, n: usize) -> Vec<usize> {
     let other = (block + 5) % BLOCKS;
     if n % 4 == 3 {
         vec![BLOCKS]
-    } else if n % 8 == 0 {
+    } else if n.is_multiple_of(8) {
         vec![other, BLOCKS]
     } else {
         vec![other]
