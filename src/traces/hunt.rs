@@ -2,6 +2,7 @@
 //! only while a trace of the next one could be newer than what is known.
 
 use super::index::Index;
+use super::place::Place;
 use super::scene::Scene;
 use super::source::{Source, TraceRef};
 use super::traceql::{Inspected, Judge};
@@ -11,8 +12,11 @@ use crate::query::{Context, QueryError, fold};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-/// Where a trace is that may match: by start, then by id; the newest first.
-type Waiting = (i64, Reverse<TraceId>, usize, usize);
+/// A trace that may match, by its start, then by its id, the newest first; and one of its places.
+type Waiting = (i64, Reverse<TraceId>, Place);
+
+/// What an id in a set takes, about.
+const MET_BYTES: u64 = 2 * size_of::<TraceId>() as u64;
 
 pub struct Hunt<'a> {
     ctx: &'a Context,
@@ -33,9 +37,11 @@ pub struct Hunt<'a> {
 
 impl<'a> Hunt<'a> {
     pub fn new(ctx: &'a Context, judge: &'a Judge, scene: &'a Scene<'a>, range: TimeRange) -> Result<Hunt<'a>, QueryError> {
-        let overlapping = scene.indexes().filter(|(number, _)| scene.sources.get(*number).overlaps(range));
+        let (overlapping, around): (Vec<usize>, Vec<usize>) =
+            scene.numbers().partition(|number| scene.sources.get(*number).overlaps(range));
         let mut unread: Vec<(i64, usize)> = overlapping
-            .map(|(number, _)| match scene.sources.get(number) {
+            .into_iter()
+            .map(|number| match scene.sources.get(number) {
                 Source::Block(block) => (block.meta().max_time, number),
                 Source::Chunk(_) => (i64::MAX, number),
             })
@@ -53,29 +59,27 @@ impl<'a> Hunt<'a> {
             unsieved: false,
             inspected: Inspected::default(),
         };
-        hunt.look_outside()?;
+        hunt.look_outside(&around)?;
         Ok(hunt)
     }
 
-    /// Finds the traces in sources that do not overlap the range. One that has spans before it and after it overlaps it, too.
-    fn look_outside(&mut self) -> Result<(), QueryError> {
+    /// Finds the traces in the sources around the range, which do not overlap it. One that has spans before it and after it
+    /// overlaps it, too.
+    fn look_outside(&mut self, around: &[usize]) -> Result<(), QueryError> {
         let (mut before, mut after) = (false, false);
-        for (number, index) in self.scene.indexes().filter(|(n, _)| !self.scene.sources.get(*n).overlaps(self.range)) {
-            let Some(shared) = self.scene.shared(number) else { continue };
-            for at in (0..index.len()).filter(|at| shared.get(*at)) {
-                let (_, end) = index.times(at);
-                *(if end < self.range.start { &mut before } else { &mut after }) = true;
-                self.outside.insert(index.id(at));
+        for place in self.scene.shared_places().filter(|place| around.binary_search(&place.source()).is_ok()) {
+            *(if place.end < self.range.start { &mut before } else { &mut after }) = true;
+            if self.outside.insert(place.trace_id) {
+                self.ctx.reserve(MET_BYTES)?;
             }
         }
         if before && after {
-            let around: Vec<TraceId> = self.outside.iter().copied().collect();
-            for trace in around.into_iter().filter_map(|id| self.scene.find(id)).filter(|t| self.range.overlaps(t.start, t.end)) {
-                if let Some((number, at)) = self.scene.place_of(trace.trace_id) {
+            for trace in self.outside.iter().filter_map(|id| self.scene.find(*id)).filter(|t| self.range.overlaps(t.start, t.end)) {
+                if let Some(place) = self.scene.place_of(trace.trace_id) {
                     self.met.insert(trace.trace_id);
                     self.unsieved = true;
-                    self.ctx.reserve(size_of::<Waiting>() as u64)?;
-                    self.waiting.push((trace.start, Reverse(trace.trace_id), number, at));
+                    self.ctx.reserve(size_of::<Waiting>() as u64 + MET_BYTES)?;
+                    self.waiting.push((trace.start, Reverse(trace.trace_id), place));
                 }
             }
         }
@@ -89,11 +93,11 @@ impl<'a> Hunt<'a> {
         loop {
             let unread = self.unread.last().map_or(i64::MIN, |(newest, _)| *newest);
             while out.len() < max
-                && let Some((_, _, number, at)) = self.waiting.peek().filter(|w| w.0 > unread || self.unread.is_empty()).copied()
+                && let Some((_, _, place)) = self.waiting.peek().filter(|w| w.0 > unread || self.unread.is_empty()).copied()
             {
                 self.waiting.pop();
                 self.ctx.release(size_of::<Waiting>() as u64);
-                out.extend(self.scene.trace(number, at));
+                out.extend(self.scene.trace(&place));
             }
             if !out.is_empty() {
                 return Ok((out, !self.unsieved));
@@ -104,7 +108,8 @@ impl<'a> Hunt<'a> {
     }
 
     fn read(&mut self, number: usize) -> Result<(), QueryError> {
-        let Some(index) = self.scene.index(number) else { return Ok(()) };
+        let held = self.scene.index(number)?;
+        let index: &Index = &held;
         self.inspected.traces += index.len() as u64;
         self.inspected.spans += index.len().checked_sub(1).map_or(0, |last| index.rows(last).end);
         let candidates = match self.scene.sources.get(number) {
@@ -127,11 +132,14 @@ impl<'a> Hunt<'a> {
             let (start, end) = match self.scene.shared(number).is_some_and(|s| s.get(at)) {
                 false => index.times(at),
                 true if !self.met.insert(index.id(at)) => continue,
-                true => self.scene.trace(number, at).map_or((0, 0), |t| (t.start, t.end)),
+                true => {
+                    self.ctx.reserve(MET_BYTES)?;
+                    self.scene.find(index.id(at)).map_or((0, 0), |t| (t.start, t.end))
+                }
             };
             if self.range.overlaps(start, end) {
                 self.ctx.reserve(size_of::<Waiting>() as u64)?;
-                self.waiting.push((start, Reverse(index.id(at)), number, at));
+                self.waiting.push((start, Reverse(index.id(at)), index.place(number, at)));
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The traces of one source, in order of their ids: where their rows are, and when they were.
 
 use super::head::Chunk;
+use super::place::Place;
 use super::schema::TRACES;
 use super::source::{damaged, storage};
 use super::trace::Part;
@@ -14,6 +15,9 @@ use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// What a trace takes in the index of a block.
+const TRACE_BYTES: u64 = (size_of::<TraceId>() + 2 * size_of::<i64>() + 3 * size_of::<u32>()) as u64;
 
 /// The decoded table of traces of a block, without what is only for show.
 #[derive(Debug, Default)]
@@ -29,13 +33,25 @@ pub struct BlockIndex {
 
 impl BlockIndex {
     pub fn read(block: &Arc<Block>) -> Result<BlockIndex, QueryError> {
-        let mut index = BlockIndex::default();
-        let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(index) };
+        let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(BlockIndex::default()) };
+        let mut index = BlockIndex::with_capacity(usize::try_from(table.rows()).unwrap_or(0));
         let columns = ["trace_id", "start", "end", "first_row", "row_count", "first_event", "event_count", "first_link", "link_count"];
         for batch in table.scan(&Scan { batch_rows: 32 << 10, ..Scan::columns(columns) }).map_err(storage)? {
             index.add(&batch.map_err(storage)?).ok_or_else(|| damaged(block))?;
         }
         Ok(index)
+    }
+
+    /// A vector that grows takes up to twice what is in it.
+    fn with_capacity(traces: usize) -> BlockIndex {
+        BlockIndex {
+            ids: Vec::with_capacity(traces),
+            starts: Vec::with_capacity(traces),
+            ends: Vec::with_capacity(traces),
+            spans: Vec::with_capacity(traces),
+            events: Vec::with_capacity(traces),
+            links: Vec::with_capacity(traces),
+        }
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Option<()> {
@@ -55,8 +71,18 @@ impl BlockIndex {
         add_ends(&mut self.links, batch, "first_link", "link_count")
     }
 
+    /// What the index of so many traces takes.
+    pub fn bytes_of(traces: usize) -> u64 {
+        traces as u64 * TRACE_BYTES
+    }
+
     pub fn bytes(&self) -> u64 {
-        (self.ids.len() * (size_of::<TraceId>() + 2 * size_of::<i64>() + 3 * size_of::<u32>())) as u64
+        BlockIndex::bytes_of(self.ids.len())
+    }
+
+    /// In order.
+    pub fn ids(&self) -> &[TraceId] {
+        &self.ids
     }
 }
 
@@ -152,20 +178,16 @@ impl Index {
         }
     }
 
+    /// What is at a position of this index, which is that of the source of this number.
+    pub fn place(&self, number: usize, at: usize) -> Place {
+        Place::new((number, at), &self.part(at))
+    }
+
     /// The first trace whose rows do not all lie before `row`.
     pub fn at_row(&self, row: u64) -> usize {
         match self {
             Index::Block(index, _) => index.spans.partition_point(|end| u64::from(*end) <= row),
             Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.spans.end <= row),
         }
-    }
-
-    /// The positions of ids whose first byte is `first`.
-    pub fn with_first_byte(&self, first: u8) -> Range<usize> {
-        let before = |b: u8| match self {
-            Index::Block(index, _) => index.ids.partition_point(|id| id.0[0] < b),
-            Index::Chunk(chunk) => chunk.parts.partition_point(|p| p.trace_id.0[0] < b),
-        };
-        before(first)..first.checked_add(1).map_or(self.len(), before)
     }
 }

@@ -12,6 +12,7 @@ mod index;
 mod limits;
 mod names;
 pub mod otlp;
+mod place;
 mod scene;
 mod schema;
 mod shared;

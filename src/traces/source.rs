@@ -4,6 +4,7 @@ use super::cache::{Cache, Key};
 use super::columns::{EventReader, LinkReader, Projection, SpanReader};
 use super::head::Chunk;
 use super::index::{BlockIndex, Index};
+use super::place::{Place, bytes_of};
 use super::scene::Scene;
 use super::schema::{self, EVENTS, LINKS, SPANS, TRACES};
 use super::span::Span;
@@ -17,7 +18,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampNanosecondType};
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +46,7 @@ impl TraceRef {
         Some(TraceRef { trace_id, start, end, parts })
     }
 
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         (size_of::<TraceRef>() + self.parts.len() * size_of::<(usize, Part)>()) as u64
     }
 
@@ -149,18 +150,65 @@ impl Sources {
         self.within(range).next().is_some()
     }
 
-    pub fn index(&self, number: usize) -> Result<Index, QueryError> {
-        match &self.sources[number] {
-            Source::Chunk(chunk) => Ok(Index::Chunk(chunk.clone())),
+    /// The index of a source, which the query has reserved as long as it is held, even if the cache has it: it may leave it.
+    pub fn index(&self, ctx: &Context, number: usize) -> Result<Held, QueryError> {
+        let reserved = ctx.part();
+        let index = match &self.sources[number] {
+            Source::Chunk(chunk) => Index::Chunk(chunk.clone()),
             Source::Block(block) => {
+                reserved.reserve(BlockIndex::bytes_of(self.traces_of(number)))?;
                 let sized = |index: BlockIndex| {
                     let bytes = index.bytes();
                     (index, bytes)
                 };
-                self.cache
-                    .get_or(Key::Index(block.meta().id), || BlockIndex::read(block).map(sized))
-                    .map(|index| Index::Block(index, self.deleted_of(number)))
+                let index = self.cache.get_or(Key::Index(block.meta().id), || BlockIndex::read(block).map(sized))?;
+                Index::Block(index, self.deleted_of(number))
             }
+        };
+        Ok(Held { index, _reserved: reserved })
+    }
+
+    /// How many traces a source has, deleted ones, too.
+    pub fn traces_of(&self, number: usize) -> usize {
+        match &self.sources[number] {
+            Source::Chunk(chunk) => chunk.parts.len(),
+            Source::Block(block) => block.meta().table(TRACES).map_or(0, |table| usize::try_from(table.rows).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// At most `max` ids of a block from a position on, in place of what is in `ids`: of its index, if the cache has it.
+    /// They follow on `before`.
+    pub fn ids(&self, number: usize, first: usize, max: usize, before: Option<TraceId>, ids: &mut Vec<TraceId>) -> Result<(), QueryError> {
+        ids.clear();
+        let Source::Block(block) = &self.sources[number] else { return Ok(()) };
+        let rows = first..self.traces_of(number).min(first + max);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        match self.cache.get::<BlockIndex>(&Key::Index(block.meta().id)) {
+            Some(index) => ids.extend_from_slice(index.ids().get(rows).unwrap_or_default()),
+            None => read_ids(block, rows, ids)?,
+        }
+        let ascend = ids.is_sorted_by(|a, b| a < b) && before.is_none_or(|before| ids.first().is_none_or(|id| before < *id));
+        if ascend { Ok(()) } else { Err(damaged(block)) }
+    }
+
+    pub fn damaged(&self, number: usize) -> QueryError {
+        match &self.sources[number] {
+            Source::Chunk(_) => QueryError::Execution("a head changed while it was read".into()),
+            Source::Block(block) => damaged(block),
+        }
+    }
+
+    pub fn is_deleted(&self, number: usize, id: TraceId) -> bool {
+        self.deleted.get(&number).is_some_and(|deleted| deleted.contains(&id))
+    }
+
+    /// Whether the index of a block is in the cache.
+    pub fn keeps_index(&self, number: usize) -> bool {
+        match &self.sources[number] {
+            Source::Chunk(_) => false,
+            Source::Block(block) => self.cache.get::<BlockIndex>(&Key::Index(block.meta().id)).is_some(),
         }
     }
 
@@ -192,16 +240,20 @@ impl Sources {
     /// Traces that overlap `[range.start, range.end)`, newest start first, with all their parts within an hour of it.
     pub fn traces(&self, ctx: &Context, range: TimeRange) -> Result<Vec<TraceRef>, QueryError> {
         let scene = Scene::new(ctx, self, range)?;
-        let mut ids = Vec::new();
-        for (number, index) in scene.indexes() {
+        let mut places: Vec<Place> = Vec::new();
+        let held = ctx.part();
+        for number in scene.numbers() {
             ctx.check()?;
+            let index = scene.index(number)?;
             // A trace may overlap the range though none of its parts does.
             let may = |at: usize| index.overlaps(at, range) || scene.shared(number).is_some_and(|shared| shared.get(at));
-            ids.extend((0..index.len()).filter(|at| may(*at) && !index.is_deleted(*at)).map(|at| (index.id(at), number, at)));
+            let found = (0..index.len()).filter(|at| may(*at) && !index.is_deleted(*at));
+            held.reserve(bytes_of(found.clone().count()))?;
+            places.extend(found.map(|at| index.place(number, at)));
         }
-        ids.sort_unstable();
-        ids.dedup_by_key(|(id, ..)| *id);
-        let traces = ids.into_iter().filter_map(|(_, number, at)| scene.trace(number, at));
+        places.sort_unstable();
+        places.dedup_by_key(|place| place.trace_id);
+        let traces = places.iter().filter_map(|place| scene.trace(place));
         let mut traces: Vec<TraceRef> = traces.filter(|trace| range.overlaps(trace.start, trace.end)).collect();
         ctx.reserve(traces.iter().map(TraceRef::bytes).sum())?;
         traces.sort_by(|a, b| b.start.cmp(&a.start).then(a.trace_id.cmp(&b.trace_id)));
@@ -259,6 +311,37 @@ impl Source {
             Source::Block(block) => range.overlaps(block.meta().min_time, block.meta().max_time),
         }
     }
+}
+
+/// The index of a source while a query looks at it.
+pub struct Held {
+    index: Index,
+    /// Gives back what it takes when it is dropped.
+    _reserved: Context,
+}
+
+impl Deref for Held {
+    type Target = Index;
+
+    fn deref(&self) -> &Index {
+        &self.index
+    }
+}
+
+/// The ids of traces in rows of a block.
+fn read_ids(block: &Arc<Block>, rows: Range<usize>, ids: &mut Vec<TraceId>) -> Result<(), QueryError> {
+    let Some(table) = block.table(TRACES).map_err(storage)? else { return Ok(()) };
+    ids.reserve_exact(rows.len());
+    let batch_rows = rows.len();
+    let rows = rows.start as u64..rows.end as u64;
+    let scan = Scan { batch_rows, ..Scan::columns(["trace_id"]) }.rows(vec![rows]);
+    for batch in table.scan(&scan).map_err(storage)? {
+        let batch = batch.map_err(storage)?;
+        let column = batch.column_by_name("trace_id").and_then(|c| c.as_fixed_size_binary_opt());
+        let read = column.and_then(|column| column.iter().map(|id| TraceId::from_slice(id?)).collect::<Option<Vec<_>>>());
+        ids.append(&mut read.ok_or_else(|| damaged(block))?);
+    }
+    Ok(())
 }
 
 /// The place of a trace in a block of which nothing is decoded yet.

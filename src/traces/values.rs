@@ -3,12 +3,13 @@
 
 use super::hunt::{candidates, split};
 use super::index::Index;
+use super::place::{Place, bytes_of};
 use super::scene::Scene;
 use super::source::{Source, Sources, TraceRef};
 use super::tags::Distinct;
 use super::traceql::ast::{Expr, Field, Pipeline, Spanset, Stage};
 use super::vector::{Facts, Rows, Selection, segments};
-use crate::model::{TimeRange, TraceId};
+use crate::model::TimeRange;
 use crate::query::{Context, QueryError, fold};
 
 /// Adds the values that the fields have in blocks, in spans that satisfy the filter and belong to traces of the range; and
@@ -23,8 +24,10 @@ pub fn of_blocks(
 ) -> Result<Vec<TraceRef>, QueryError> {
     let pipeline = Pipeline { stages: vec![Stage::Spanset(Spanset::Filter(filter))] };
     let scene = Scene::new(ctx, sources, range)?;
-    let mut later: Vec<(TraceId, usize, usize)> = Vec::new();
-    for (number, index) in scene.indexes() {
+    let mut later: Vec<Place> = Vec::new();
+    for number in scene.numbers() {
+        let held = scene.index(number)?;
+        let index: &Index = &held;
         let found: Vec<usize> = match sources.get(number) {
             // A trace may overlap the range though this part of it does not.
             Source::Chunk(_) => (0..index.len()).collect(),
@@ -64,13 +67,15 @@ pub fn of_blocks(
         if distinct.is_full() {
             return Ok(Vec::new());
         }
-        ctx.reserve((found.len() * size_of::<(TraceId, usize, usize)>()) as u64)?;
-        later.extend(found.into_iter().map(|at| (index.id(at), number, at)));
+        ctx.reserve(bytes_of(found.len()))?;
+        later.extend(found.into_iter().map(|at| index.place(number, at)));
     }
     later.sort_unstable();
-    later.dedup_by_key(|(id, ..)| *id);
-    let traces = later.into_iter().filter_map(|(_, number, at)| scene.trace(number, at));
-    Ok(traces.filter(|trace| range.overlaps(trace.start, trace.end)).collect())
+    later.dedup_by_key(|place| place.trace_id);
+    let traces = later.iter().filter_map(|place| scene.trace(place));
+    let traces: Vec<TraceRef> = traces.filter(|trace| range.overlaps(trace.start, trace.end)).collect();
+    ctx.reserve(traces.iter().map(TraceRef::bytes).sum())?;
+    Ok(traces)
 }
 
 /// Adds the values of a segment, and gives the traces of it that are elsewhere, too, and may have some.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tower::ServiceExt;
 
+mod many;
 mod places;
 
 /// Noon of 2026-03-10, when the shop's data begin.

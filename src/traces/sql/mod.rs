@@ -187,8 +187,9 @@ impl SpanScan<'_, '_> {
 
     fn all(&mut self) -> Result<(), QueryError> {
         let scene = Scene::new(self.context, self.sources, self.range)?;
-        for (number, index) in scene.indexes() {
+        for number in scene.numbers() {
             self.context.check()?;
+            let index = scene.index(number)?;
             let block = match self.sources.get(number) {
                 Source::Block(block) => Some(block),
                 Source::Chunk(_) => None,
@@ -198,13 +199,16 @@ impl SpanScan<'_, '_> {
             for at in (0..index.len()).filter(|at| !index.is_deleted(*at)) {
                 if scene.shared(number).is_some_and(|shared| shared.get(at)) {
                     // It comes with the first source that has it.
-                    if scene.place_of(index.id(at)) == Some((number, at)) {
-                        traces.extend(scene.trace(number, at).filter(|t| self.range.overlaps(t.start, t.end)));
+                    if scene.place_of(index.id(at)).is_some_and(|place| place.source() == number) {
+                        traces.extend(scene.find(index.id(at)).filter(|t| self.range.overlaps(t.start, t.end)));
                     }
                 } else if index.overlaps(at, self.range) {
-                    match block.and_then(|_| self.rows.in_block(index, at)) {
+                    match block.and_then(|_| self.rows.in_block(&index, at)) {
                         Some(rows) => extend(&mut ranges, rows),
-                        None => traces.extend(scene.trace(number, at).filter(|trace| self.rows.are_in(trace, self.sources))),
+                        None => {
+                            let trace = scene.trace(&index.place(number, at));
+                            traces.extend(trace.filter(|trace| self.rows.are_in(trace, self.sources)));
+                        }
                     }
                 }
                 if traces.len() >= STEP_TRACES {

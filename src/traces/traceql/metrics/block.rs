@@ -2,12 +2,13 @@
 
 use super::measure::{QueryPlan, Range};
 use super::observed::{Measured, Observed};
-use crate::model::{TimeRange, TraceId};
+use crate::model::TimeRange;
 use crate::query::{Context, QueryError, fold};
 use crate::traces::hunt::{candidates, split};
 use crate::traces::index::Index;
+use crate::traces::place::{Place, bytes_of};
 use crate::traces::scene::Scene;
-use crate::traces::source::{Source, TraceRef};
+use crate::traces::source::Source;
 use crate::traces::traceql::Inspected;
 use crate::traces::traceql::ast::Field;
 use crate::traces::traceql::eval::Value;
@@ -26,11 +27,12 @@ pub fn observe<'a>(
     by_columns: bool,
     observed: &mut Observed<'a>,
     inspected: &mut Inspected,
-) -> Result<Vec<TraceRef>, QueryError> {
+) -> Result<Vec<Place>, QueryError> {
     let time = TimeRange::new(range.grid.start.saturating_add(1), range.grid.end().saturating_add(1));
-    let mut later: Vec<(TraceId, usize, usize)> = Vec::new();
-    let numbers: Vec<(usize, &Index)> = scene.indexes().filter(|(n, _)| scene.sources.get(*n).overlaps(time)).collect();
-    for (number, index) in numbers {
+    let mut later: Vec<Place> = Vec::new();
+    for number in scene.numbers().filter(|n| scene.sources.get(*n).overlaps(time)) {
+        let held = scene.index(number)?;
+        let index: &Index = &held;
         inspected.traces += index.len() as u64;
         inspected.spans += index.len().checked_sub(1).map_or(0, |last| index.rows(last).end);
         let found: Vec<usize> = match scene.sources.get(number) {
@@ -64,12 +66,12 @@ pub fn observe<'a>(
                 }
             }
         };
-        ctx.reserve((found.len() * size_of::<(TraceId, usize, usize)>()) as u64)?;
-        later.extend(found.into_iter().map(|at| (index.id(at), number, at)));
+        ctx.reserve(bytes_of(found.len()))?;
+        later.extend(found.into_iter().map(|at| index.place(number, at)));
     }
     later.sort_unstable();
-    later.dedup_by_key(|(id, ..)| *id);
-    Ok(later.into_iter().filter_map(|(_, number, at)| scene.trace(number, at)).collect())
+    later.dedup_by_key(|place| place.trace_id);
+    Ok(later)
 }
 
 /// Observes the rows of traces that lie whole in the block; the others that may matter are added to `shared`.

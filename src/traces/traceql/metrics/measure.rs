@@ -8,7 +8,7 @@ use crate::model::TimeRange;
 use crate::query::{Context, QueryError};
 use crate::traces::columns::Projection;
 use crate::traces::scene::Scene;
-use crate::traces::source::{Sources, steps};
+use crate::traces::source::{Sources, TraceRef, steps};
 use crate::traces::traceql::ast::{Field, Intrinsic, Metrics, MetricsFunction, MetricsQuery, Op, SecondStage, Static};
 use crate::traces::traceql::eval::{Shown, Subject, Value, need};
 use crate::traces::traceql::{Inspected, Judge};
@@ -118,18 +118,21 @@ impl QueryPlan {
             let scene = Scene::new(ctx, sources, time)?;
             let by_columns = self.comparison.is_none();
             let later = block::observe(ctx, &scene, (self, range), by_columns, &mut observed, inspected)?;
-            for step in steps(&later, STEP) {
-                self.judge.run(ctx, sources, step, false, |_, facts, sets| {
-                    for index in sets.iter().flat_map(|s| &s.spans) {
-                        let subject = Subject::new(facts, *index);
-                        let Some(interval) = grid.index(subject.span().start) else { continue };
-                        match &mut comparison {
-                            Some(comparison) => comparison.observe(ctx, subject, interval)?,
-                            None => observed.observe(subject, interval)?,
+            for places in later.chunks(STEP) {
+                let traces: Vec<TraceRef> = places.iter().filter_map(|place| scene.trace(place)).collect();
+                for step in steps(&traces, STEP) {
+                    self.judge.run(ctx, sources, step, false, |_, facts, sets| {
+                        for index in sets.iter().flat_map(|s| &s.spans) {
+                            let subject = Subject::new(facts, *index);
+                            let Some(interval) = grid.index(subject.span().start) else { continue };
+                            match &mut comparison {
+                                Some(comparison) => comparison.observe(ctx, subject, interval)?,
+                                None => observed.observe(subject, interval)?,
+                            }
                         }
-                    }
-                    Ok(())
-                })?;
+                        Ok(())
+                    })?;
+                }
             }
         }
         let series = match comparison {
