@@ -2,7 +2,7 @@
 
 use super::cache::{Piece, SampleCache};
 use super::erase::{Eraser, Hidden};
-use super::series::{RowsById, SeriesRow, SeriesTable};
+use super::series::{End, Ends, SeriesRow, SeriesTable};
 use crate::metrics::head::Newest;
 use crate::metrics::histogram::{Buckets, Histogram, ResetHint};
 use crate::metrics::promql::{Interval, Run, SeriesData};
@@ -298,37 +298,33 @@ pub fn histogram(batch: &RecordBatch, row: usize) -> Option<HistogramSample> {
 
 /// The newest sample in this block of each of the series with these ids, and perhaps its newest float or histogram, too.
 pub fn block_newest(block: &Arc<Block>, ids: &HashSet<i64>) -> Result<Vec<(i64, Newest)>, ReadError> {
-    let by_id = block.derived("metrics.series_by_id", || -> Result<RowsById, ReadError> {
-        let table = SeriesTable::of(block)?;
-        let mut by_id: Vec<(i64, u32)> = table.rows.iter().enumerate().map(|(row, s)| (s.id, row as u32)).collect();
-        by_id.sort_unstable();
-        Ok(RowsById(by_id))
-    })?;
-    let by_id = &by_id.0;
-    let mut rows: Vec<usize> =
-        ids.iter().filter_map(|id| by_id.binary_search_by_key(id, |e| e.0).ok()).map(|at| by_id[at].1 as usize).collect();
-    rows.sort_unstable();
-    let table = SeriesTable::of(block)?;
-    let rows: Vec<&SeriesRow> = rows.into_iter().map(|row| &table.rows[row]).collect();
-    let last = |range: &Range<u64>| range.end.saturating_sub(u64::from(!range.is_empty()))..range.end;
+    let ends = Ends::of(block)?;
+    let found: Vec<End> = ids.iter().filter_map(|id| ends.get(*id)).collect();
     let mut newest: Vec<(i64, Newest)> = Vec::new();
-    let mut found = |series: &SeriesRow, ts: i64, start: i64, value: Value| newest.push((series.id, Newest { ts, start, value }));
     let error = |e: QueryError| ReadError { block: block.meta().id, table: schema::SAMPLES.to_owned(), cause: e.to_string() };
-    let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.rows)).collect();
+    let (of, ranges) = last_rows(&found, |end| end.row);
     let floats = read_ranges(block, schema::SAMPLES, &SAMPLE_COLUMNS, &ranges, |batch, at, into| {
         if let Some(columns) = SampleColumns::of(batch) {
-            found(rows[into], columns.ts.value(at.start), columns.start(at.start), Value::Float(columns.value(at.start)));
+            let (ts, start) = (columns.ts.value(at.start), columns.start(at.start));
+            newest.push((of[into], Newest { ts, start, value: Value::Float(columns.value(at.start)) }));
         }
         Ok(())
     });
     floats.map_err(error)?;
-    let ranges: Vec<Range<u64>> = rows.iter().map(|r| last(&r.hist_rows)).collect();
+    let (of, ranges) = last_rows(&found, |end| end.hist_row);
     let histograms = read_ranges(block, schema::HIST, &[], &ranges, |batch, at, into| {
         if let Some(sample) = histogram(batch, at.start) {
-            found(rows[into], sample.ts, sample.start, Value::Histogram(sample.histogram));
+            newest.push((of[into], Newest { ts: sample.ts, start: sample.start, value: Value::Histogram(sample.histogram) }));
         }
         Ok(())
     });
     histograms.map_err(error)?;
     Ok(newest)
+}
+
+/// Ids of the series that have a last row, in the order of these rows, and the rows.
+fn last_rows(ends: &[End], row: impl Fn(&End) -> Option<u64>) -> (Vec<i64>, Vec<Range<u64>>) {
+    let mut rows: Vec<(u64, i64)> = ends.iter().filter_map(|end| Some((row(end)?, end.id))).collect();
+    rows.sort_unstable();
+    rows.into_iter().map(|(row, id)| (id, row..row + 1)).unzip()
 }

@@ -51,12 +51,50 @@ impl Kept for SeriesTable {
     }
 }
 
-/// Ids of series, sorted, with the row of each in its block's table.
-pub struct RowsById(pub Vec<(i64, u32)>);
+/// Where a series ends in its block: its last rows of `samples` and of `hist`.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub id: i64,
+    pub row: Option<u64>,
+    pub hist_row: Option<u64>,
+}
 
-impl Kept for RowsById {
+/// The ends of all series of a block, sorted by id. Read without labels: a write that names new series asks every block.
+pub struct Ends(Vec<End>);
+
+impl Kept for Ends {
     fn bytes(&self) -> u64 {
-        (self.0.len() * size_of::<(i64, u32)>()) as u64
+        (self.0.len() * size_of::<End>()) as u64
+    }
+}
+
+impl Ends {
+    pub fn of(block: &Arc<Block>) -> Result<Arc<Ends>, ReadError> {
+        block.derived("metrics.series_ends", || Ends::read(block))
+    }
+
+    fn read(block: &Arc<Block>) -> Result<Ends, ReadError> {
+        const COLUMNS: [&str; 5] = ["series_id", "row_start", "row_count", "hist_start", "hist_count"];
+        let mut ends = Vec::new();
+        if let Some(table) = block.table(schema::SERIES)? {
+            for batch in table.scan(&Scan::columns(COLUMNS))? {
+                let batch = batch?;
+                let column = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
+                let [Some(ids), Some(start), Some(count), Some(hist_start), Some(hist_count)] = COLUMNS.map(column) else { continue };
+                let last = |start: i64, count: i64| (count > 0).then(|| (start + count - 1).cast_unsigned());
+                ends.extend((0..batch.num_rows()).map(|row| End {
+                    id: ids.value(row),
+                    row: last(start.value(row), count.value(row)),
+                    hist_row: last(hist_start.value(row), hist_count.value(row)),
+                }));
+            }
+        }
+        ends.sort_unstable_by_key(|end| end.id);
+        Ok(Ends(ends))
+    }
+
+    pub fn get(&self, id: i64) -> Option<End> {
+        self.0.binary_search_by_key(&id, |end| end.id).ok().map(|at| self.0[at])
     }
 }
 
