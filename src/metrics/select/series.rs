@@ -81,7 +81,7 @@ impl Ends {
                 let batch = batch?;
                 let column = |name: &str| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>());
                 let [Some(ids), Some(start), Some(count), Some(hist_start), Some(hist_count)] = COLUMNS.map(column) else { continue };
-                let last = |start: i64, count: i64| (count > 0).then(|| (start + count - 1).cast_unsigned());
+                let last = |start: i64, count: i64| (count > 0).then(|| start.saturating_add(count - 1).cast_unsigned());
                 ends.extend((0..batch.num_rows()).map(|row| End {
                     id: ids.value(row),
                     row: last(start.value(row), count.value(row)),
