@@ -191,7 +191,7 @@ fn check_config_shows_values_with_their_origin_and_warns() {
         ("MONOCLE_RETENTON_LOGS", "1d"),
         ("MONOCLE_PORT_4317_TCP_ADDR", "10.0.0.1"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@vendor:4317"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
     ];
     let shown = run(home.path(), &args, &variables);
     assert_eq!(shown.code, Some(0), "{}", shown.said);
@@ -210,7 +210,7 @@ fn check_config_shows_values_with_their_origin_and_warns() {
     assert!(warned(&["--disk 900TiB", "has room for"]), "{warnings:?}");
     assert!(warned(&["--memory 64TiB", "at most --memory"]), "{warnings:?}");
     assert!(warned(&["MONOCLE_RETENTON_LOGS", "did you mean MONOCLE_RETENTION_LOGS?"]), "{warnings:?}");
-    assert!(warned(&["OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTLP/HTTP"]), "{warnings:?}");
+    assert!(warned(&["OTLP/HTTP is sent to port 4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"]), "{warnings:?}");
     assert!(!warned(&["TCP_ADDR"]) && !shown.out.contains("secret"), "{}", shown.out);
     // The same at a start.
     let server = Server::start(home.path(), &["--disk", "900TiB"]);
