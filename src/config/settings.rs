@@ -183,7 +183,7 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_SELF_SCRAPE", help_heading = "Scraping and forwarding", value_name = "MODE", num_args = 0..=1, default_missing_value = "on")]
     pub self_scrape: Option<String>,
 
-    /// Whether what OTLP brings is also sent on, as OTLP/HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT and its kin say: on or off
+    /// Whether what OTLP brings is also sent on, over HTTP or gRPC, to where OTEL_EXPORTER_OTLP_ENDPOINT and its kin say: on or off
     /// [default: on where they say so]
     #[arg(long, env = "MONOCLE_FORWARD", help_heading = "Scraping and forwarding", value_name = "MODE")]
     pub forward: Option<String>,
