@@ -205,8 +205,9 @@ pub trait Node {
     }
 }
 
+/// For what has the fields of a span; `service` is how the name of its service is found.
 macro_rules! node {
-    ($type:ty) => {
+    ($type:ty, $self:ident => $service:expr) => {
         impl Node for $type {
             fn trace_id(&self) -> TraceId {
                 self.trace_id
@@ -232,8 +233,8 @@ macro_rules! node {
             fn name(&self) -> &str {
                 &self.name
             }
-            fn service_name(&self) -> Option<&str> {
-                self.resource.service_name()
+            fn service_name(&$self) -> Option<&str> {
+                $service
             }
             fn attached(&self) -> (usize, usize) {
                 (self.events.len(), self.links.len())
@@ -241,5 +242,6 @@ macro_rules! node {
         }
     };
 }
-node!(Span);
-node!(SpanRef<'_>);
+pub(super) use node;
+node!(Span, self => self.resource.service_name());
+node!(SpanRef<'_>, self => self.resource.service_name());

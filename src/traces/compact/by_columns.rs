@@ -8,7 +8,7 @@ use crate::storage::block::relabel;
 use crate::traces::columns::{Plan, Structure};
 use crate::traces::cut::{TableBatches, nested_of};
 use crate::traces::schema::{self, AttributeScope, parse_column};
-use crate::traces::span_ref::Node;
+use crate::traces::span_ref::{Node, node};
 use crate::traces::trace::assemble;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType};
@@ -254,35 +254,4 @@ struct Place<'a> {
     links: Vec<At>,
 }
 
-impl Node for Place<'_> {
-    fn trace_id(&self) -> TraceId {
-        self.trace_id
-    }
-    fn span_id(&self) -> SpanId {
-        self.span_id
-    }
-    fn parent_span_id(&self) -> Option<SpanId> {
-        self.parent_span_id
-    }
-    fn kind(&self) -> i32 {
-        self.kind
-    }
-    fn start(&self) -> i64 {
-        self.start
-    }
-    fn duration(&self) -> i64 {
-        self.duration
-    }
-    fn status_code(&self) -> i32 {
-        self.status_code
-    }
-    fn name(&self) -> &str {
-        self.name
-    }
-    fn service_name(&self) -> Option<&str> {
-        self.service_name
-    }
-    fn attached(&self) -> (usize, usize) {
-        (self.events.len(), self.links.len())
-    }
-}
+node!(Place<'_>, self => self.service_name);
