@@ -9,7 +9,8 @@ pub trait FieldIds {
     fn field_id(&self, path: &str) -> Result<i32, String>;
 }
 
-/// `schema` with a number on every field, nested ones included, that does not have one.
+/// `schema` with a number on every field, nested ones included, that does not have one. Texts are texts, whether they come
+/// with a dictionary or not.
 pub(super) fn numbered(table: &str, schema: &Schema, ids: &dyn FieldIds) -> Result<SchemaRef, ArrowError> {
     let fields: Fields = schema.fields().iter().map(|f| number(&format!("{table}/{}", f.name()), f, ids)).collect::<Result<_, _>>()?;
     Ok(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())))
@@ -21,6 +22,7 @@ fn number(path: &str, field: &FieldRef, ids: &dyn FieldIds) -> Result<FieldRef, 
         DataType::List(f) => DataType::List(inner(f)?),
         DataType::Map(f, sorted) => DataType::Map(inner(f)?, *sorted),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect::<Result<_, _>>()?),
+        DataType::Dictionary(_, values) => values.as_ref().clone(),
         other => other.clone(),
     };
     let mut metadata = field.metadata().clone();

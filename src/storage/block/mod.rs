@@ -2,6 +2,7 @@
 
 mod checksum;
 mod describe;
+mod encode;
 mod fields;
 mod kept;
 mod meta;

@@ -1,24 +1,21 @@
+use super::encode::{PAGE_BYTES, TableWriter};
 use super::fields::numbered;
 use super::{BlockId, BlockMeta, ChunkSums, FOOTER_KEY, FieldIds, TableMeta, WalRange};
 use crate::model::{Signal, TenantId};
 use crate::runtime::{World, WriteFile};
 use crate::storage::layout::Layout;
 use crate::storage::{BlockDraft, Portion, TableDraft, TableOptions};
-use arrow_array::cast::AsArray;
-use arrow_array::{RecordBatch, StringArray};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
-use std::sync::Arc;
 
 const PAGE_ROWS: usize = 8_192;
 const ROW_GROUP_ROWS: usize = 1 << 20;
-const PAGE_BYTES: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -106,7 +103,7 @@ pub struct SidecarTable {
 struct OpenTable {
     name: &'static str,
     schema: SchemaRef,
-    writer: ArrowWriter<HashingFile>,
+    writer: TableWriter<HashingFile>,
     rows: u64,
 }
 
@@ -136,12 +133,9 @@ impl<'a> BlockWriter<'a> {
     pub fn open(&mut self, name: &'static str, schema: &SchemaRef, options: &TableOptions) -> Result<(), WriteError> {
         let schema = numbered(name, schema, self.ids)?;
         let file = self.world.disk.create(&self.layout.temporary(self.meta.id).join(Layout::table_file(name)))?;
-        let properties = properties(&schema, options, self.meta.level)?;
-        let writer = ArrowWriter::try_new(
-            HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 },
-            schema.clone(),
-            Some(properties),
-        )?;
+        let zstd = ZSTD_LEVELS.get(usize::from(self.meta.level)).copied().unwrap_or(3);
+        let file = HashingFile { file, hash: Sha256::new(), chunks: ChunkSums::default(), bytes: 0 };
+        let writer = TableWriter::new(file, &schema, properties(&schema, options), ZstdLevel::try_new(zstd)?)?;
         self.tables.push(OpenTable { name, schema, writer, rows: 0 });
         Ok(())
     }
@@ -165,17 +159,16 @@ impl<'a> BlockWriter<'a> {
         self.meta.level
     }
 
-    /// Appends rows to a table that was opened with this schema.
+    /// Appends rows to a table that was opened with this schema; texts may come with a dictionary, by keys of 32 bits.
     pub fn write(&mut self, name: &'static str, batch: &RecordBatch) -> Result<(), WriteError> {
         let unknown = || WriteError::Arrow(arrow_schema::ArrowError::SchemaError(format!("table {name} was not opened")));
         let table = self.tables.iter_mut().find(|t| t.name == name).ok_or_else(unknown)?;
-        // The columns are the same; only the numbers in the metadata of the schema are new.
-        table.writer.write(&RecordBatch::try_new(table.schema.clone(), retyped(&table.schema, batch)?)?)?;
+        table.writer.write(&retyped(&table.schema, batch)?, batch.num_rows())?;
         table.rows += batch.num_rows() as u64;
         if self.tables.iter().map(|t| t.writer.memory_size()).sum::<usize>() > self.held_max
             && let Some(largest) = self.tables.iter_mut().max_by_key(|t| t.writer.memory_size())
         {
-            largest.writer.flush()?;
+            largest.writer.end_group()?;
         }
         let mut sidecars = std::mem::take(&mut self.sidecars);
         let written = sidecars.iter_mut().try_for_each(|sidecar| {
@@ -243,22 +236,9 @@ impl Drop for BlockWriter<'_> {
 /// Nested columns carry their fields, with metadata, in their type; give them the numbered type.
 fn retyped(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
     let retype = |(column, field): (&arrow_array::ArrayRef, &arrow_schema::FieldRef)| {
-        if column.data_type() == field.data_type() || !field.data_type().is_nested() {
-            return Ok(in_memory(column));
-        }
-        relabel(column, field.data_type())
+        if field.data_type().is_nested() { relabel(column, field.data_type()) } else { Ok(column.clone()) }
     };
     batch.columns().iter().zip(schema.fields()).map(retype).collect()
-}
-
-/// Texts that are all empty may point nowhere, and comparing them for statistics is slow then: glibc's `memcmp` reads even no
-/// bytes with a masked load of AVX-512, which takes a hundred times as long where no memory is mapped. Built anew, they point
-/// into a buffer.
-fn in_memory(column: &arrow_array::ArrayRef) -> arrow_array::ArrayRef {
-    match column.as_string_opt::<i32>() {
-        Some(texts) if texts.values().is_empty() => Arc::new(texts.iter().collect::<StringArray>()),
-        _ => column.clone(),
-    }
 }
 
 /// The same values under a type that differs in names and metadata of nested fields only.
@@ -289,12 +269,10 @@ fn relabeled(data: arrow_data::ArrayData, data_type: &arrow_schema::DataType) ->
 /// Young blocks are written fast, older ones small.
 const ZSTD_LEVELS: [i32; 3] = [1, 3, 3];
 
-fn properties(schema: &SchemaRef, options: &TableOptions, level: u8) -> Result<WriterProperties, WriteError> {
+fn properties(schema: &SchemaRef, options: &TableOptions) -> WriterPropertiesBuilder {
     let or = |n: usize, default: usize| if n == 0 { default } else { n };
-    let zstd = ZSTD_LEVELS.get(usize::from(level)).copied().unwrap_or(3);
     let page_rows = or(options.page_rows, PAGE_ROWS);
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd)?))
         .set_max_row_group_row_count(Some(or(options.row_group_rows, ROW_GROUP_ROWS)))
         .set_data_page_row_count_limit(page_rows)
         .set_write_batch_size(page_rows.min(1024))
@@ -314,7 +292,7 @@ fn properties(schema: &SchemaRef, options: &TableOptions, level: u8) -> Result<W
     for path in &options.without_statistics {
         builder = builder.set_column_statistics_enabled(path_of(path), EnabledStatistics::None);
     }
-    Ok(builder.build())
+    builder
 }
 
 /// An encoding other than the default takes effect only without a dictionary.
