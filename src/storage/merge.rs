@@ -100,16 +100,30 @@ impl<'a> RowStream<'a> {
         RowStream::mapped(block, table, Ok)
     }
 
+    /// As [`RowStream::open`], with texts that have dictionaries (see [`Scan::dictionaries`]).
+    pub fn with_dictionaries(block: &Arc<Block>, table: &str) -> Result<RowStream<'a>, MergeError> {
+        RowStream::scanned(block, table, Scan { dictionaries: true, ..Scan::default() }, Ok)
+    }
+
     /// `map` is applied to each batch and keeps the number of its rows.
     pub fn mapped(
         block: &Arc<Block>,
         table: &str,
+        map: impl FnMut(RecordBatch) -> Result<RecordBatch, MergeError> + 'a,
+    ) -> Result<RowStream<'a>, MergeError> {
+        RowStream::scanned(block, table, Scan::default(), map)
+    }
+
+    fn scanned(
+        block: &Arc<Block>,
+        table: &str,
+        scan: Scan,
         mut map: impl FnMut(RecordBatch) -> Result<RecordBatch, MergeError> + 'a,
     ) -> Result<RowStream<'a>, MergeError> {
         let Some(table) = block.table(table)? else { return Ok(RowStream { batches: Box::new(std::iter::empty()), current: None }) };
         let row_bytes = table.bytes().div_ceil(table.rows().max(1)).max(1);
         let batch_rows = (STREAM_BYTES / row_bytes).clamp(16, STREAM_ROWS) as usize;
-        let batches = table.scan(&Scan { batch_rows, ..Scan::default() })?;
+        let batches = table.scan(&Scan { batch_rows, ..scan })?;
         Ok(RowStream { batches: Box::new(batches.map(move |batch| map(batch?))), current: None })
     }
 
