@@ -38,8 +38,12 @@ pub fn drafts(chunks: Chunks) -> impl Iterator<Item = Result<BlockDraft, ArrowEr
 /// The days to write a block for, newest last, and whether it holds several.
 fn days_of(chunks: &[Arc<Chunk>]) -> Vec<(RangeInclusive<i64>, bool)> {
     let mut days = BTreeSet::new();
-    for chunk in chunks {
-        days.extend(chunk.rows().iter().map(|row| time::day_of(row.start)));
+    let mut last = None;
+    for row in chunks.iter().flat_map(|chunk| chunk.rows()) {
+        let day = time::day_of(row.start);
+        if last.replace(day) != Some(day) {
+            days.insert(day);
+        }
     }
     let days: Vec<i64> = days.into_iter().collect();
     let (old, young) = days.split_at(days.len().saturating_sub(DAYS_MAX));

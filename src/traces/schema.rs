@@ -80,8 +80,13 @@ impl ColumnType {
         }
     }
 
+    /// Of texts with a dictionary, too.
     fn of(data_type: &DataType) -> Option<ColumnType> {
-        ColumnType::ALL.into_iter().find(|t| t.data_type() == *data_type)
+        let of_values = match data_type {
+            DataType::Dictionary(_, values) => values,
+            other => other,
+        };
+        ColumnType::ALL.into_iter().find(|t| t.data_type() == *of_values)
     }
 }
 

@@ -66,7 +66,9 @@ pub struct SpanRef<'a> {
 impl ResourceRef<'_> {
     /// As [`Resource::service_name`].
     pub fn service_name(&self) -> Option<&str> {
-        match self.attributes.iter().find(|a| a.key == super::schema::SERVICE_NAME_KEY)?.value {
+        let key = super::schema::SERVICE_NAME_KEY;
+        let first = self.attributes.partition_point(|a| a.key < key);
+        match self.attributes.get(first).filter(|a| a.key == key)?.value {
             ValueRef::String(name) => Some(name),
             ValueRef::Nested(ref value) => match &**value {
                 AttributeValue::String(name) => Some(name),

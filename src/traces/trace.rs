@@ -179,21 +179,35 @@ pub struct Nested {
     pub child_count: i32,
 }
 
-/// The positions of spans, by their ids.
-struct ById(Vec<(SpanId, usize)>);
+/// The positions of spans, by their ids as numbers.
+struct ById(Vec<(u64, usize)>);
+
+fn number_of(id: SpanId) -> u64 {
+    u64::from_be_bytes(id.0)
+}
 
 impl ById {
     fn new<N: Node>(spans: &[N]) -> ById {
-        let mut ids: Vec<(SpanId, usize)> = spans.iter().enumerate().map(|(index, span)| (span.span_id(), index)).collect();
+        let mut ids: Vec<(u64, usize)> = spans.iter().enumerate().map(|(index, span)| (number_of(span.span_id()), index)).collect();
         ids.sort_unstable();
         ById(ids)
     }
 
-    fn get(&self, id: SpanId) -> &[(SpanId, usize)] {
+    fn get(&self, id: SpanId) -> &[(u64, usize)] {
+        let id = number_of(id);
         let first = self.0.partition_point(|(own, _)| *own < id);
         let count = self.0[first..].iter().take_while(|(own, _)| *own == id).count();
         &self.0[first..first + count]
     }
+}
+
+/// A span's neighbours in the tree, by their positions.
+#[derive(Clone, Copy, Default)]
+struct Branch {
+    parent: Option<usize>,
+    first_child: Option<usize>,
+    /// The next child of its parent, or the next root.
+    next: Option<usize>,
 }
 
 /// The nested-set numbers of a whole trace, in the order of `spans`, which are sorted as [`Trace`] has them.
@@ -203,22 +217,24 @@ pub fn nested_sets<N: Node>(spans: &[N]) -> Vec<Nested> {
     if by_id.0.windows(3).any(|w| w[0].0 == w[2].0) {
         return nested;
     }
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
-    let mut roots = Vec::new();
-    for index in 0..spans.len() {
+    let mut tree = vec![Branch::default(); spans.len()];
+    let mut first_root = None;
+    // From the last on, so that children stand in the order of spans.
+    for index in (0..spans.len()).rev() {
         match parent_of(spans, &by_id, index) {
-            Parent::Root => roots.push(index),
-            Parent::Span(parent) => children[parent].push(index),
+            Parent::Root => tree[index].next = first_root.replace(index),
+            Parent::Span(parent) => {
+                tree[index].parent = Some(parent);
+                tree[index].next = tree[parent].first_child.replace(index);
+            }
             Parent::Missing => {}
         }
     }
-    if roots.is_empty() {
-        return nested;
+    let Some(first_root) = first_root else { return nested };
+    for parent in tree.iter().filter_map(|branch| branch.parent) {
+        nested[parent].child_count = nested[parent].child_count.saturating_add(1);
     }
-    for (numbers, children) in nested.iter_mut().zip(&children) {
-        numbers.child_count = i32::try_from(children.len()).unwrap_or(i32::MAX);
-    }
-    number(&roots, &children, &mut nested);
+    number(first_root, &tree, &mut nested);
     nested
 }
 
@@ -261,23 +277,21 @@ fn parent_of<N: Node>(spans: &[N], by_id: &ById, index: usize) -> Parent {
 }
 
 /// Depth first, without recursion: a trace may be a chain of any length.
-fn number(roots: &[usize], children: &[Vec<usize>], nested: &mut [Nested]) {
+fn number(first_root: usize, tree: &[Branch], nested: &mut [Nested]) {
     let mut counter = 0;
-    for root in roots {
-        let mut stack = vec![(*root, -1, 0)];
-        while let Some((index, parent, next)) = stack.pop() {
-            if next == 0 {
-                counter += 1;
-                nested[index].left = counter;
-                nested[index].parent = parent;
-            }
-            if let Some(child) = children[index].get(next) {
-                stack.push((index, parent, next + 1));
-                stack.push((*child, nested[index].left, 0));
-            } else {
-                counter += 1;
-                nested[index].right = counter;
-            }
+    let mut down = Some(first_root);
+    while let Some(index) = down {
+        counter += 1;
+        nested[index].left = counter;
+        nested[index].parent = tree[index].parent.map_or(-1, |parent| nested[parent].left);
+        down = tree[index].first_child;
+        // Up, until there is a next one to go down to.
+        let mut up = Some(index).filter(|_| down.is_none());
+        while let Some(index) = up {
+            counter += 1;
+            nested[index].right = counter;
+            down = tree[index].next;
+            up = tree[index].parent.filter(|_| down.is_none());
         }
     }
 }

@@ -13,4 +13,4 @@ pub mod tests;
 pub use plan::Plan;
 pub use projection::{Keys, Projection};
 pub use read::{EventReader, LinkReader, SpanReader, trace_rows};
-pub use write::{Structure, write_events, write_links, write_spans, write_traces};
+pub use write::{Structure, batch, without_dictionaries, write_events, write_links, write_spans, write_traces};

@@ -5,6 +5,7 @@ use crate::traces::schema::{
 use crate::traces::span_ref::SpanRef;
 use arrow_schema::Field;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 /// Columns a scope has at most.
 const COLUMNS_MAX: usize = 64;
@@ -20,7 +21,7 @@ pub struct Plan {
 
 /// Texts hardly repeat if there are more than this many in the sample, and more than one in so many occurrences.
 const DISTINCT_MIN: usize = 512;
-const DISTINCT_SHARE: usize = 8;
+const DISTINCT_SHARE: u64 = 8;
 
 pub fn column_type(value: &ValueRef<'_>) -> Option<ColumnType> {
     match value {
@@ -45,25 +46,50 @@ pub fn text_of<'a>(value: &'a ValueRef<'_>) -> Option<&'a str> {
     }
 }
 
-/// How often each (key, type) occurs in one scope.
+/// What is known of a key in one scope.
 #[derive(Default)]
+struct Key<'a> {
+    /// How often it has a value of each type, in the order of [`ColumnType::ALL`].
+    types: [u64; 4],
+    /// Its texts, as far as they are asked for.
+    texts: HashSet<&'a str>,
+}
+
+/// The keys of one scope.
 struct Counts<'a> {
+    with_texts: bool,
     rows: u64,
-    by_key: HashMap<(&'a str, ColumnType), u64>,
+    by_key: HashMap<&'a str, Key<'a>>,
 }
 
 impl<'a> Counts<'a> {
-    fn add(&mut self, attributes: &'a [AttributeRef<'_>]) {
-        self.rows += 1;
+    fn new(with_texts: bool) -> Counts<'a> {
+        Counts { with_texts, rows: 0, by_key: HashMap::new() }
+    }
+
+    /// Of so many rows.
+    fn add(&mut self, attributes: &'a [AttributeRef<'_>], rows: u64) {
+        self.rows += rows;
         for attribute in attributes {
-            if let Some(column_type) = column_type(&attribute.value) {
-                *self.by_key.entry((attribute.key, column_type)).or_default() += 1;
+            let Some(column_type) = column_type(&attribute.value) else { continue };
+            let key = self.by_key.entry(attribute.key).or_default();
+            key.types[column_type as usize] += rows;
+            if self.with_texts {
+                key.texts.extend(text_of(&attribute.value));
             }
         }
     }
 
+    /// As [`Counts::add`] for each row, of what many rows share.
+    fn add_shared<T: 'a>(&mut self, values: impl Iterator<Item = &'a Rc<T>>, attributes: impl Fn(&'a T) -> &'a [AttributeRef<'a>]) {
+        let mut shared: HashMap<*const T, (&'a T, u64)> = HashMap::new();
+        values.for_each(|value| shared.entry(Rc::as_ptr(value)).or_insert((value, 0)).1 += 1);
+        shared.into_values().for_each(|(value, rows)| self.add(attributes(value), rows));
+    }
+
     /// Strings, doubles and booleans in more than 1 % of the rows, integers in more than 5 %; of these the most frequent.
-    fn choose(self, reserved: Option<&str>) -> Vec<(String, ColumnType)> {
+    fn choose(&self, reserved: Option<&str>) -> Vec<(String, ColumnType)> {
+        let each = self.by_key.iter().flat_map(|(key, known)| ColumnType::ALL.map(|t| ((*key, t), known.types[t as usize])));
         let often = |((_, column_type), count): &((&str, ColumnType), u64)| {
             let percent = if *column_type == ColumnType::Int { 5 } else { 1 };
             *count * 100 > self.rows * percent
@@ -71,56 +97,52 @@ impl<'a> Counts<'a> {
         let allowed = |((key, column_type), _): &((&str, ColumnType), u64)| {
             may_have_column(key, *column_type) && !(*column_type == ColumnType::String && Some(*key) == reserved)
         };
-        let mut chosen: Vec<_> = self.by_key.into_iter().filter(|entry| often(entry) && allowed(entry)).collect();
+        let mut chosen: Vec<_> = each.filter(|entry| often(entry) && allowed(entry)).collect();
         chosen.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
         chosen.truncate(COLUMNS_MAX);
         let mut columns: Vec<_> = chosen.into_iter().map(|((key, column_type), _)| (key.to_owned(), column_type)).collect();
         columns.sort();
         columns
     }
+
+    /// Whether the key has texts that hardly repeat.
+    fn hardly_repeats(&self, key: &str) -> bool {
+        let often = |known: &Key<'_>| {
+            let (count, distinct) = (known.types[ColumnType::String as usize], known.texts.len());
+            distinct > DISTINCT_MIN && distinct as u64 * DISTINCT_SHARE > count
+        };
+        self.by_key.get(key).is_some_and(often)
+    }
 }
 
 impl Plan {
     /// The plan for a block with these spans.
-    pub fn choose(spans: &[SpanRef<'_>]) -> Plan {
-        let mut counts: [Counts<'_>; 5] = Default::default();
-        for span in spans {
-            counts[0].add(&span.attributes);
-            counts[1].add(&span.resource.attributes);
-            counts[2].add(&span.scope.attributes);
-            span.events.iter().for_each(|e| counts[3].add(&e.attributes));
-            span.links.iter().for_each(|l| counts[4].add(&l.attributes));
-        }
-        let scopes =
-            [AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation, AttributeScope::Event, AttributeScope::Link];
-        let columns = scopes.into_iter().zip(counts).map(|(scope, counts)| {
-            let reserved = (scope == AttributeScope::Resource).then_some(SERVICE_NAME_KEY);
-            (scope, counts.choose(reserved))
-        });
-        let mut plan = Plan { columns: columns.collect(), distinct: BTreeSet::new() };
-        plan.find_distinct(spans);
-        plan
-    }
-
-    /// Events and links are looked at through their spans, so a filter on a column of theirs would not be asked.
-    fn find_distinct(&mut self, spans: &[SpanRef<'_>]) {
-        for scope in [AttributeScope::Span, AttributeScope::Resource] {
-            let mut seen: HashMap<&str, (usize, HashSet<&str>)> = HashMap::new();
-            for attribute in spans.iter().flat_map(|span| match scope {
-                AttributeScope::Resource => &span.resource.attributes,
-                _ => &span.attributes,
-            }) {
-                if let Some(text) = text_of(&attribute.value) {
-                    let (count, texts) = seen.entry(attribute.key).or_default();
-                    *count += 1;
-                    texts.insert(text);
-                }
+    pub fn choose<'a>(spans: &'a [SpanRef<'a>]) -> Plan {
+        // Events and links are looked at through their spans, so a filter on a column of theirs would not be asked.
+        let mut counts = [
+            (AttributeScope::Span, Counts::new(true)),
+            (AttributeScope::Resource, Counts::new(true)),
+            (AttributeScope::Instrumentation, Counts::new(false)),
+            (AttributeScope::Event, Counts::new(false)),
+            (AttributeScope::Link, Counts::new(false)),
+        ];
+        for (scope, counts) in &mut counts {
+            match scope {
+                AttributeScope::Span => spans.iter().for_each(|s| counts.add(&s.attributes, 1)),
+                AttributeScope::Resource => counts.add_shared(spans.iter().map(|s| &s.resource), |resource| &resource.attributes),
+                AttributeScope::Instrumentation => counts.add_shared(spans.iter().map(|s| &s.scope), |scope| &scope.attributes),
+                AttributeScope::Event => spans.iter().flat_map(|s| &s.events).for_each(|e| counts.add(&e.attributes, 1)),
+                AttributeScope::Link => spans.iter().flat_map(|s| &s.links).for_each(|l| counts.add(&l.attributes, 1)),
             }
-            let often = |key: &str| seen.get(key).is_some_and(|(n, texts)| texts.len() > DISTINCT_MIN && texts.len() * DISTINCT_SHARE > *n);
-            let chosen = self.of(scope).iter().filter(|(key, t)| *t == ColumnType::String && often(key));
-            let names: Vec<String> = chosen.map(|(key, t)| column_name(scope, key, *t)).collect();
-            self.distinct.extend(names);
         }
+        let mut plan = Plan::default();
+        for (scope, counts) in counts {
+            let columns = counts.choose((scope == AttributeScope::Resource).then_some(SERVICE_NAME_KEY));
+            let distinct = columns.iter().filter(|(key, t)| *t == ColumnType::String && counts.hardly_repeats(key));
+            plan.distinct.extend(distinct.map(|(key, t)| column_name(scope, key, *t)));
+            plan.columns.insert(scope, columns);
+        }
+        plan
     }
 
     pub fn of(&self, scope: AttributeScope) -> &[(String, ColumnType)] {

@@ -121,6 +121,7 @@ proptest! {
         let borrowed: Vec<SpanRef<'_>> = spans.iter().map(SpanRef::from).collect();
         let plan = Plan::choose(&borrowed);
         let batch = write_spans(&borrowed, &vec![Default::default(); spans.len()], &plan).unwrap();
+        let batch = without_dictionaries(&batch).unwrap();
         let everything = Projection::all();
         let reader = SpanReader::new(&batch, &everything);
         let bare = |span: &Span| Span { events: Vec::new(), links: Vec::new(), ..span.clone() };

@@ -8,8 +8,10 @@ use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, ListBuilder, MapBuilder, MapFieldNames,
     StringBuilder, StructBuilder,
 };
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array};
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
 use arrow_select::take::take;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -24,7 +26,21 @@ struct AttributeColumns<'a> {
     columns: Vec<ColumnBuilder>,
     rest: MapOfText,
     text: String,
+    /// The last first.
+    shapes: Vec<Shape<'a>>,
 }
+
+/// Where the attributes of a row go. What one library sends has few shapes, so that most rows have one that is known.
+struct Shape<'a> {
+    keys: Vec<(&'a str, Option<ColumnType>)>,
+    /// The attribute of each column, by its position.
+    columns: Vec<Option<usize>>,
+    /// Of the rest map, in order of key.
+    rest: Vec<usize>,
+}
+
+/// Shapes that are kept.
+const SHAPES_MAX: usize = 8;
 
 /// Bytes that a text has, about.
 const TEXT_BYTES: usize = 12;
@@ -79,37 +95,30 @@ impl<'a> AttributeColumns<'a> {
         let rest = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
             .with_keys_field(entries[0].clone())
             .with_values_field(entries[1].clone());
-        AttributeColumns { scope, chosen, columns, rest, text: String::new() }
+        AttributeColumns { scope, chosen, columns, rest, text: String::new(), shapes: Vec::new() }
     }
 
-    /// Attributes in order of key. Only the first of a key can be in a column, so that a reader finds it first.
-    fn append(&mut self, attributes: &[AttributeRef<'_>]) -> Result<(), ArrowError> {
-        // Columns are in order of key, too: all before this one have their value.
-        let mut column = 0;
-        let mut before: Option<&str> = None;
-        for attribute in attributes {
-            let first = before != Some(attribute.key);
-            before = Some(attribute.key);
-            let mut is_in_column = false;
-            if first {
-                let own_type = column_type(&attribute.value);
-                while let Some((key, column_type)) = self.chosen.get(column).filter(|(key, _)| key.as_str() <= attribute.key) {
-                    let own = key == attribute.key && Some(*column_type) == own_type;
-                    self.columns[column].append(if own { &attribute.value } else { &ValueRef::Empty });
-                    is_in_column |= own;
-                    column += 1;
-                }
+    /// Attributes in any order, equal keys in the order in which they came.
+    fn append(&mut self, attributes: &'a [AttributeRef<'_>]) -> Result<(), ArrowError> {
+        match self.shapes.iter().position(|shape| shape.is_of(attributes)) {
+            Some(0) => {}
+            Some(known) => self.shapes[..=known].rotate_right(1),
+            None => {
+                self.shapes.truncate(SHAPES_MAX - 1);
+                self.shapes.insert(0, Shape::new(attributes, self.chosen, self.scope));
             }
-            let elsewhere =
-                self.scope == AttributeScope::Resource && first && attribute.key == SERVICE_NAME_KEY && text_of(&attribute.value).is_some();
-            if !is_in_column && !elsewhere {
+        }
+        if let Some(shape) = self.shapes.first() {
+            for (column, attribute) in self.columns.iter_mut().zip(&shape.columns) {
+                column.append(attribute.map_or(&ValueRef::Empty, |at| &attributes[at].value));
+            }
+            for attribute in shape.rest.iter().map(|at| &attributes[*at]) {
                 self.text.clear();
                 typed_json::write(&mut self.text, &attribute.value);
                 self.rest.keys().append_value(attribute.key);
                 self.rest.values().append_value(&self.text);
             }
         }
-        self.columns[column..].iter_mut().for_each(|builder| builder.append(&ValueRef::Empty));
         self.rest.append(true)
     }
 
@@ -117,6 +126,37 @@ impl<'a> AttributeColumns<'a> {
     fn finish(mut self) -> (ArrayRef, Vec<ArrayRef>) {
         let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
         (Arc::new(self.rest.finish()), arrays)
+    }
+}
+
+impl<'a> Shape<'a> {
+    /// Only the first of a key can be in a column, so that a reader finds it first.
+    fn new(attributes: &'a [AttributeRef<'_>], chosen: &[(String, ColumnType)], scope: AttributeScope) -> Shape<'a> {
+        let keys: Vec<_> = attributes.iter().map(|a| (a.key, column_type(&a.value))).collect();
+        let mut in_order: Vec<usize> = (0..keys.len()).collect();
+        in_order.sort_by_key(|at| keys[*at].0);
+        let mut shape = Shape { columns: vec![None; chosen.len()], rest: Vec::new(), keys };
+        let mut before = None;
+        for at in in_order {
+            let (key, own_type) = shape.keys[at];
+            let is_first = before.replace(key) != Some(key);
+            let column =
+                own_type.filter(|_| is_first).and_then(|t| chosen.binary_search_by_key(&(key, t), |(own, t)| (own.as_str(), *t)).ok());
+            let elsewhere =
+                is_first && scope == AttributeScope::Resource && key == SERVICE_NAME_KEY && own_type == Some(ColumnType::String);
+            match column {
+                Some(column) => shape.columns[column] = Some(at),
+                None if elsewhere => {}
+                None => shape.rest.push(at),
+            }
+        }
+        shape
+    }
+
+    fn is_of(&self, attributes: &[AttributeRef<'_>]) -> bool {
+        let is_same =
+            |((key, own_type), a): (&(&str, Option<ColumnType>), &AttributeRef<'_>)| *key == a.key && *own_type == column_type(&a.value);
+        self.keys.len() == attributes.len() && self.keys.iter().zip(attributes).all(is_same)
     }
 }
 
@@ -151,19 +191,39 @@ fn ids<'a>(size: i32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<
     Ok(Arc::new(builder.finish()))
 }
 
-fn batch(fields: Vec<Field>, arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
+/// Of these columns, of which texts may have a dictionary.
+pub fn batch(fields: Vec<Field>, arrays: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
+    let typed = |(field, array): (Field, &ArrayRef)| match array.data_type() {
+        keyed @ DataType::Dictionary(..) => field.with_data_type(keyed.clone()),
+        _ => field,
+    };
+    let fields: Vec<Field> = fields.into_iter().zip(&arrays).map(typed).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }
 
-/// Columns of what many spans share: made of each once, and spread over the rows.
+/// The same rows, with texts as they are.
+pub fn without_dictionaries(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let plain = |(field, column): (&FieldRef, &ArrayRef)| match column.as_any_dictionary_opt() {
+        Some(dictionary) => {
+            let column = take(dictionary.values(), dictionary.keys(), None)?;
+            Ok((field.as_ref().clone().with_data_type(column.data_type().clone()), column))
+        }
+        None => Ok((field.as_ref().clone(), column.clone())),
+    };
+    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(plain);
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.collect::<Result<Vec<_>, ArrowError>>()?.into_iter().unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+/// Columns of what many spans share: made of each once, and spread over the rows. Texts become a dictionary.
 struct Shared<'s, T> {
     distinct: Vec<&'s T>,
-    rows: UInt32Array,
+    rows: Int32Array,
 }
 
 impl<'s, T> Shared<'s, T> {
     fn of(values: impl ExactSizeIterator<Item = &'s Rc<T>>) -> Shared<'s, T> {
-        let mut known: HashMap<*const T, u32> = HashMap::new();
+        let mut known: HashMap<*const T, i32> = HashMap::new();
         let mut distinct = Vec::new();
         let mut last = (std::ptr::null(), 0);
         let mut rows = Vec::with_capacity(values.len());
@@ -172,17 +232,20 @@ impl<'s, T> Shared<'s, T> {
             if last.0 != own {
                 let number = *known.entry(own).or_insert_with(|| {
                     distinct.push(&**value);
-                    u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
+                    i32::try_from(distinct.len() - 1).unwrap_or(i32::MAX)
                 });
                 last = (own, number);
             }
             rows.push(last.1);
         }
-        Shared { distinct, rows: UInt32Array::from(rows) }
+        Shared { distinct, rows: Int32Array::from(rows) }
     }
 
     fn spread(&self, column: ArrayRef) -> Result<ArrayRef, ArrowError> {
-        take(&column, &self.rows, None)
+        match column.data_type() {
+            DataType::Utf8 => Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(self.rows.clone(), column)?)),
+            _ => take(&column, &self.rows, None),
+        }
     }
 
     fn spread_all(&self, columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>, ArrowError> {
@@ -190,7 +253,7 @@ impl<'s, T> Shared<'s, T> {
     }
 }
 
-/// Rows of `spans`, with a nested-set number each.
+/// Rows of `spans`, with a nested-set number each. Texts of resources and scopes have a dictionary.
 pub fn write_spans(spans: &[SpanRef<'_>], nested: &[Nested], plan: &Plan) -> Result<RecordBatch, ArrowError> {
     let resources: Shared<'_, ResourceRef<'_>> = Shared::of(spans.iter().map(|s| &s.resource));
     let scopes: Shared<'_, ScopeRef<'_>> = Shared::of(spans.iter().map(|s| &s.scope));

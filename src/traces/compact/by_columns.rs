@@ -1,11 +1,12 @@
 //! Rows are copied column by column, in runs, where all attributes of a step stand where the new block has them. What the tree
 //! of a trace depends on is all that is looked at row by row.
 
+use super::join::join;
 use super::{InputRows, Step, Taken, damaged};
 use crate::model::{SpanId, TraceId};
 use crate::storage::MergeError;
 use crate::storage::block::relabel;
-use crate::traces::columns::{Plan, Structure};
+use crate::traces::columns::{Plan, Structure, batch};
 use crate::traces::cut::{TableBatches, nested_of};
 use crate::traces::schema::{self, AttributeScope, parse_column};
 use crate::traces::span_ref::{Node, node};
@@ -13,15 +14,15 @@ use crate::traces::trace::assemble;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{
-    Array, ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, make_array,
-    new_null_array,
+    Array, ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, new_null_array,
 };
-use arrow_data::transform::{Capacities, MutableArrayData};
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_schema::{ArrowError, DataType, Field};
 use std::ops::{Range, RangeInclusive};
-use std::sync::Arc;
 
 const SPAN_SCOPES: [AttributeScope; 3] = [AttributeScope::Span, AttributeScope::Resource, AttributeScope::Instrumentation];
+
+/// Rows that follow each other in a batch: its number, and they.
+pub(super) type Run = (usize, Range<usize>);
 
 /// Where a row stands: the number of its batch among those of all inputs, and its own in it.
 type At = (usize, usize);
@@ -115,9 +116,10 @@ fn rest_stays(batch: &RecordBatch, scope: AttributeScope, chosen: &[(String, sch
     Some((from..to).all(|at| chosen.binary_search_by(|(key, _)| key.as_str().cmp(keys.value(at))).is_err()))
 }
 
-/// Nested types may differ in what they say of their fields.
+/// Nested types may differ in what they say of their fields, and texts may have a dictionary.
 fn is_of(column: &ArrayRef, field: &Field) -> bool {
-    column.data_type() == field.data_type() || (column.data_type().is_nested() && field.data_type().is_nested())
+    let (own, wanted) = (column.data_type(), field.data_type());
+    own == wanted || (own.is_nested() && wanted.is_nested()) || matches!(own, DataType::Dictionary(_, texts) if **texts == *wanted)
 }
 
 /// The batches of one table of all inputs, numbered through, and what is read of each, by input.
@@ -140,7 +142,7 @@ impl<'a, R> Source<'a, R> {
 
     /// These rows, with `own` in place of the columns of these names.
     fn joined(&self, fields: Vec<Field>, rows: impl Iterator<Item = At>, own: &[(&str, ArrayRef)]) -> Result<RecordBatch, ArrowError> {
-        let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
         let mut count = 0;
         for (batch, row) in rows {
             count += 1;
@@ -153,32 +155,20 @@ impl<'a, R> Source<'a, R> {
             Some((_, column)) => Ok(column.clone()),
             None => self.column(field, &runs, count),
         };
-        let columns = fields.iter().map(column).collect::<Result<_, _>>()?;
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        batch(fields.clone(), fields.iter().map(column).collect::<Result<_, _>>()?)
     }
 
-    fn column(&self, field: &Field, runs: &[(usize, Range<usize>)], count: usize) -> Result<ArrayRef, ArrowError> {
+    fn column(&self, field: &Field, runs: &[Run], count: usize) -> Result<ArrayRef, ArrowError> {
         if runs.is_empty() {
             return Ok(new_null_array(field.data_type(), 0));
         }
-        let mut text_bytes = 0;
-        let of_batch = |batch: &&RecordBatch| {
-            let found = batch.column_by_name(field.name()).filter(|column| is_of(column, field));
-            let column = match found {
-                Some(column) => relabel(column, field.data_type())?,
-                None => new_null_array(field.data_type(), batch.num_rows()),
-            };
-            text_bytes += column.as_string_opt::<i32>().map_or(0, |c| (c.value_offsets()[c.len()] - c.value_offsets()[0]) as usize);
-            Ok(column.to_data())
+        let of_batch = |batch: &&RecordBatch| match batch.column_by_name(field.name()).filter(|column| is_of(column, field)) {
+            Some(column) if matches!(column.data_type(), DataType::Dictionary(..)) => Ok(column.clone()),
+            Some(column) => relabel(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
         };
-        let data = self.batches.iter().map(of_batch).collect::<Result<Vec<_>, ArrowError>>()?;
-        let capacity = match field.data_type() {
-            DataType::Utf8 => Capacities::Binary(count, Some(text_bytes)),
-            _ => Capacities::Array(count),
-        };
-        let mut joined = MutableArrayData::with_capacities(data.iter().collect(), false, capacity);
-        runs.iter().try_for_each(|(of, rows)| joined.try_extend(*of, rows.start, rows.end))?;
-        Ok(make_array(joined.freeze()))
+        let columns = self.batches.iter().map(of_batch).collect::<Result<Vec<_>, ArrowError>>()?;
+        join(&columns, field.data_type(), runs, count)
     }
 }
 
@@ -195,8 +185,30 @@ struct SpanColumns<'a> {
     start: &'a TimestampNanosecondArray,
     duration: &'a Int64Array,
     status_code: &'a Int32Array,
-    name: &'a StringArray,
-    service_name: &'a StringArray,
+    name: Texts<'a>,
+    service_name: Texts<'a>,
+}
+
+/// With a dictionary, or without.
+enum Texts<'a> {
+    Plain(&'a StringArray),
+    Keys(&'a Int32Array, &'a StringArray),
+}
+
+impl<'a> Texts<'a> {
+    fn open(column: &'a ArrayRef) -> Option<Texts<'a>> {
+        match column.as_dictionary_opt::<Int32Type>() {
+            Some(dictionary) => Some(Texts::Keys(dictionary.keys(), dictionary.values().as_string_opt()?)),
+            None => column.as_string_opt().map(Texts::Plain),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<&'a str> {
+        match self {
+            Texts::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
+            Texts::Keys(keys, texts) => keys.is_valid(row).then(|| texts.value(keys.value(row).cast_unsigned() as usize)),
+        }
+    }
 }
 
 fn id<const N: usize>(column: &FixedSizeBinaryArray, row: usize) -> Option<[u8; N]> {
@@ -214,8 +226,8 @@ impl<'a> SpanColumns<'a> {
             start: column("start")?.as_primitive_opt::<TimestampNanosecondType>()?,
             duration: column("duration_ns")?.as_primitive_opt::<Int64Type>()?,
             status_code: column("status_code")?.as_primitive_opt::<Int32Type>()?,
-            name: column("name")?.as_string_opt()?,
-            service_name: column("service_name")?.as_string_opt()?,
+            name: Texts::open(column("name")?)?,
+            service_name: Texts::open(column("service_name")?)?,
         })
     }
 
@@ -230,8 +242,8 @@ impl<'a> SpanColumns<'a> {
             start: self.start.value(row),
             duration: self.duration.value(row),
             status_code: self.status_code.value(row),
-            name: self.name.value(row),
-            service_name: self.service_name.is_valid(row).then(|| self.service_name.value(row)),
+            name: self.name.get(row).unwrap_or_default(),
+            service_name: self.service_name.get(row),
             events: Vec::new(),
             links: Vec::new(),
         }

@@ -3,10 +3,11 @@
 
 mod by_columns;
 mod by_rows;
+mod join;
 #[cfg(test)]
 mod tests;
 
-use super::columns::{EventReader, LinkReader, Plan, Projection, SpanReader};
+use super::columns::{EventReader, LinkReader, Plan, Projection, SpanReader, without_dictionaries};
 use super::cut::TableBatches;
 use super::schema;
 use super::source::{deleted_trace, parts_of_batch};
@@ -51,7 +52,7 @@ fn damaged(table: &str) -> MergeError {
 
 impl<'a> Rows<'a> {
     fn open(block: &Arc<Block>, name: &'static str) -> Result<Rows<'a>, MergeError> {
-        Ok(Rows { name, stream: RowStream::open(block, name)?, next: 0 })
+        Ok(Rows { name, stream: RowStream::with_dictionaries(block, name)?, next: 0 })
     }
 
     /// The rows up to `end`.
@@ -72,6 +73,16 @@ struct InputRows {
     spans: Taken,
     events: Taken,
     links: Taken,
+}
+
+impl InputRows {
+    fn without_dictionaries(&self) -> Result<InputRows, ArrowError> {
+        let plain = |taken: &Taken| {
+            let batches = taken.batches.iter().map(without_dictionaries).collect::<Result<_, ArrowError>>()?;
+            Ok::<_, ArrowError>(Taken { first: taken.first, batches })
+        };
+        Ok(InputRows { spans: plain(&self.spans)?, events: plain(&self.events)?, links: plain(&self.links)? })
+    }
 }
 
 /// Consecutive rows of a table.
@@ -178,6 +189,7 @@ pub fn merge(merge: Merge<'_>, out: &mut BlockWriter<'_>) -> Result<Option<Merge
         let taken = step.take(&mut cursors)?;
         // Values that move between a column and a rest map are the exception.
         if !by_columns::add(&step, &taken, &times, &plan, &mut tables)? {
+            let taken = taken.iter().map(InputRows::without_dictionaries).collect::<Result<Vec<_>, _>>()?;
             by_rows::add(&step, &taken, &times, &plan, &mut tables)?;
         }
         write(&mut tables, &plan, out)?;

@@ -1,7 +1,7 @@
 use crate::ingest::Message;
 use crate::model::{SpanId, TraceId};
 use crate::traces::columns::{Keys, Projection};
-use crate::traces::otlp::{Translated, read_span};
+use crate::traces::otlp::{Translated, read_as_sent, read_span};
 use crate::traces::schema::AttributeScope;
 use crate::traces::span::{Resource, Scope, Span};
 use crate::traces::span_ref::{ResourceRef, ScopeRef, SpanRef};
@@ -229,11 +229,11 @@ pub struct ChunkReader<'a> {
 }
 
 impl<'a> ChunkReader<'a> {
-    /// `None` only beyond the rows of the chunk.
+    /// With its attributes in the order in which they came. `None` only beyond the rows of the chunk.
     pub fn span(&self, row: usize) -> Option<SpanRef<'a>> {
         let row = self.chunk.rows.get(row)?;
         let (resource, scope) = self.groups.get(row.group as usize)?;
-        read_span(Message::new(self.chunk.message(row)), resource, scope).ok()?.ok()
+        read_as_sent(Message::new(self.chunk.message(row)), resource, scope).ok()?.ok()
     }
 }
 

@@ -17,7 +17,7 @@ use prost::Message;
 use std::borrow::Cow;
 
 pub use size::encoded_len;
-pub use span::read_span;
+pub use span::{read_as_sent, read_span};
 pub use translate::{Incoming, Translated};
 
 /// What a frame of the traces lane holds. Stored, so the numbers never change.

@@ -40,9 +40,21 @@ pub fn read_span<'a>(
     resource: &Rc<ResourceRef<'a>>,
     scope: &Rc<ScopeRef<'a>>,
 ) -> Result<Result<SpanRef<'a>, Refused>, WireError> {
+    let mut read = read_as_sent(message, resource, scope)?;
+    if let Ok(span) = &mut read {
+        in_order(&mut span.attributes);
+    }
+    Ok(read)
+}
+
+/// As [`read_span`], with the attributes of the span itself in the order in which they came.
+pub fn read_as_sent<'a>(
+    message: Message<'a>,
+    resource: &Rc<ResourceRef<'a>>,
+    scope: &Rc<ScopeRef<'a>>,
+) -> Result<Result<SpanRef<'a>, Refused>, WireError> {
     let mut span = blank(resource, scope);
     let read = fill(&mut span, message)?;
-    in_order(&mut span.attributes);
     Ok(read.map(|()| span))
 }
 
