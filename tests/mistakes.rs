@@ -291,6 +291,18 @@ fn senders_that_mix_up_ports_are_served_or_told() {
     assert!(stopping.elapsed() < Duration::from_secs(8), "{:?}", stopping.elapsed());
 }
 
+#[test]
+fn behind_a_proxy_nobody_has_to_be_an_operator() {
+    let home = tempfile::tempdir().unwrap();
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let delete = |server: &Server| server.try_ask("DELETE", "tempo", &format!("/api/traces/{id}"), None).unwrap().status;
+    let server = Server::start(home.path(), &[]);
+    assert_eq!((server.post("prometheus", "/-/flush", "text/plain", b"").status, delete(&server)), (204, 404));
+    assert!(server.stop().success());
+    let server = Server::start(home.path(), &["--admin", "false"]);
+    assert_eq!((server.post("prometheus", "/-/flush", "text/plain", b"").status, delete(&server)), (403, 405));
+}
+
 /// An empty export, with prior knowledge of HTTP/2; the status that comes behind the answer.
 fn grpc_export(address: &str) -> Option<String> {
     use http_body_util::{BodyExt, Full};

@@ -1,4 +1,4 @@
-// A query editor for the four languages. Enter runs the query, Shift-Enter breaks the line.
+// A query editor for the four languages. Enter runs the query, Shift-Enter breaks the line, Tab leaves the field.
 
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type CompletionContext, type CompletionResult } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";

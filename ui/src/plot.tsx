@@ -144,5 +144,5 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
   }, [lines, dots, range, kind]);
 
   // The height is there before the data, so nothing moves when they come.
-  return <div class="plot" ref={parent} style={{ height: `${height}px` }} />;
+  return <div class="plot" ref={parent} role="img" aria-label={`Plot over time of ${lines.length || dots.length} ${lines.length ? "series" : "points"}`} style={{ height: `${height}px` }} />;
 }
