@@ -279,7 +279,9 @@ fn every_query_is_answered() {
     assert!(queries > 70, "{queries} queries");
     empty.retain(|panel| !QUIET.contains(&panel.as_str()));
     if !has_shop {
-        empty.retain(|panel| !panel.strip_prefix("monocle-red: ").is_some_and(|panel| OF_SHOP.contains(&panel) || panel.starts_with("Routes")));
+        empty.retain(|panel| {
+            !panel.strip_prefix("monocle-red: ").is_some_and(|panel| OF_SHOP.contains(&panel) || panel.starts_with("Routes"))
+        });
     }
     assert!(empty.is_empty(), "these show nothing: {empty:#?}");
     for source in data_sources()["datasources"].as_array().unwrap() {

@@ -6,8 +6,8 @@ mod plain;
 mod process;
 
 pub use memory::MemoryMetrics;
-pub use process::ProcessMetrics;
 pub use names::{BucketMetrics, DeriveMetrics, ForwardMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
+pub use process::ProcessMetrics;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
