@@ -296,6 +296,10 @@ fn senders_that_mix_up_ports_are_served_or_told() {
         assert_eq!(answer.status, 404, "{path}");
         assert!(text.contains(path) && text.contains("/v1/traces") && text.contains("9090"), "{text}");
     }
+    // JSON that is not called so, as curl sends it.
+    let answer = server.post("loki", "/loki/api/v1/push", "application/x-www-form-urlencoded", br#"{"streams":[]}"#);
+    assert_eq!(answer.status, 400);
+    assert!(String::from_utf8_lossy(&answer.body).contains("Content-Type: application/json"));
     // https:// to a plain port.
     for _ in 0..3 {
         let mut stream = TcpStream::connect(server.address("otlp_grpc")).unwrap();
