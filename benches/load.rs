@@ -36,7 +36,7 @@ use clap::{Parser, ValueEnum};
 use monocle::runtime::{Clock, SystemClock};
 use process::{Target, Usage};
 use requests::{LINES, POINTS, Requests, SPANS};
-use send::{Sender, Sent};
+use send::{Paced, Sender, Sent};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
@@ -70,9 +70,10 @@ struct Arguments {
     transport: Transport,
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Items a second and signal, instead of as many as are taken. Times of answer then count from when a request was due.
-    #[arg(long)]
-    rate: Option<f64>,
+    /// Items a second and signal, instead of as many as are taken: one number for all, or one for each that is sent, in the order
+    /// of traces, logs and metrics. Times of answer then count from when a request was due.
+    #[arg(long, value_delimiter = ',')]
+    rate: Vec<f64>,
     /// All signals at once instead of one after the other.
     #[arg(long)]
     together: bool,
@@ -138,7 +139,14 @@ fn main() -> Result<()> {
         return Err("nothing to send: give --traces, --logs or --metrics".into());
     }
     print_head()?;
-    let batches: Vec<Vec<Requests>> = if arguments.together { vec![all] } else { all.into_iter().map(|one| vec![one]).collect() };
+    let rates = match arguments.rate[..] {
+        [] => vec![None; all.len()],
+        [rate] => vec![Some(rate); all.len()],
+        ref rates if rates.len() == all.len() => rates.iter().copied().map(Some).collect(),
+        _ => return Err("--rate has one number, or one for each signal that is sent".into()),
+    };
+    let all: Vec<Paced> = all.into_iter().zip(rates).collect();
+    let batches: Vec<Vec<Paced>> = if arguments.together { vec![all] } else { all.into_iter().map(|one| vec![one]).collect() };
     for batch in batches {
         measure(&arguments, &runtime, batch)?;
     }
@@ -146,15 +154,15 @@ fn main() -> Result<()> {
 }
 
 /// Sends `batch`, all its signals at once, and prints a line for each and one for the server.
-fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime, batch: Vec<Requests>) -> Result<()> {
+fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime, batch: Vec<Paced>) -> Result<()> {
     let target = match &arguments.url {
         Some(url) => Target::running(url, &arguments.pid, arguments.data.clone()),
         None => Target::start(arguments.transport, &arguments.flags)?,
     };
     let after = arguments.after.clone().or_else(|| target.compact_url());
     let before = target.usage()?;
-    let sender = Sender { transport: arguments.transport, connections: arguments.connections, rate: arguments.rate };
-    let items: u64 = batch.iter().map(|requests| requests.items).sum();
+    let sender = Sender { transport: arguments.transport, connections: arguments.connections };
+    let items: u64 = batch.iter().map(|(requests, _)| requests.items).sum();
     let sent = runtime.block_on(sender.send(&target.url, batch))?;
     let loaded = target.usage_when_idle()?;
     if let Some(url) = after {

@@ -118,6 +118,22 @@ fn a_data_directory_has_one_process() {
     assert!(server.stop().success());
 }
 
+#[test]
+fn a_catalog_that_is_damaged_or_from_the_future_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(Server::start(home.path(), &[]).stop().success());
+    let catalog = home.path().join("data/catalog.db");
+    let good = fs::read(&catalog).unwrap();
+    // Where SQLite keeps `user_version`, the number of migrations. Source: "Database File Format", 1.3.14.
+    let newer = [&good[..60], &[0, 0, 0, 99], &good[64..]].concat();
+    for (bytes, words) in [(&newer[..], ["of a newer monocle", "backup"]), (b"not a database", ["damaged", "catalog rebuild"])] {
+        fs::write(&catalog, bytes).unwrap();
+        says(&serve(home.path(), &["--data", "data"]), 1, &words);
+    }
+    fs::write(&catalog, &good).unwrap();
+    assert!(Server::start(home.path(), &[]).stop().success());
+}
+
 /// A bucket that answers everything the same way.
 fn bucket(status: &'static str, code: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -156,6 +172,11 @@ fn a_bucket_that_refuses_is_told_with_what_to_look_at() {
     let home = tempfile::tempdir().unwrap();
     let args = [&["serve"], &FREE[..], &["--s3", "s3://data/x", "--s3-endpoint", "http://127.0.0.1:1"]].concat();
     says(&run(home.path(), &args, &keys), 1, &["--s3: ", "--s3-endpoint", "whether that server runs"]);
+    // Without keys it asks the machine for those of its role, which is without TLS whatever the bucket has.
+    let metadata = bucket("404 Not Found", "none");
+    let args = [&["serve"], &FREE[..], &["--s3", "s3://data/x", "--s3-endpoint", "https://127.0.0.1:1"]].concat();
+    let ended = run(home.path(), &args, &[("AWS_METADATA_ENDPOINT", &metadata)]);
+    says(&ended, 1, &["--s3: ", "404", "There are no keys", "AWS_ACCESS_KEY_ID"]);
     says(&serve(home.path(), &["--s3", "data/x"]), 2, &["--s3: expected s3://BUCKET", "data/x"]);
 }
 
@@ -275,6 +296,10 @@ fn senders_that_mix_up_ports_are_served_or_told() {
         assert_eq!(answer.status, 404, "{path}");
         assert!(text.contains(path) && text.contains("/v1/traces") && text.contains("9090"), "{text}");
     }
+    // JSON that is not called so, as curl sends it.
+    let answer = server.post("loki", "/loki/api/v1/push", "application/x-www-form-urlencoded", br#"{"streams":[]}"#);
+    assert_eq!(answer.status, 400);
+    assert!(String::from_utf8_lossy(&answer.body).contains("Content-Type: application/json"));
     // https:// to a plain port.
     for _ in 0..3 {
         let mut stream = TcpStream::connect(server.address("otlp_grpc")).unwrap();
@@ -289,6 +314,18 @@ fn senders_that_mix_up_ports_are_served_or_told() {
     let stopping = Instant::now();
     assert!(server.stop().success());
     assert!(stopping.elapsed() < Duration::from_secs(8), "{:?}", stopping.elapsed());
+}
+
+#[test]
+fn behind_a_proxy_nobody_has_to_be_an_operator() {
+    let home = tempfile::tempdir().unwrap();
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let delete = |server: &Server| server.try_ask("DELETE", "tempo", &format!("/api/traces/{id}"), None).unwrap().status;
+    let server = Server::start(home.path(), &[]);
+    assert_eq!((server.post("prometheus", "/-/flush", "text/plain", b"").status, delete(&server)), (204, 204));
+    assert!(server.stop().success());
+    let server = Server::start(home.path(), &["--admin", "false"]);
+    assert_eq!((server.post("prometheus", "/-/flush", "text/plain", b"").status, delete(&server)), (403, 405));
 }
 
 /// An empty export, with prior knowledge of HTTP/2; the status that comes behind the answer.

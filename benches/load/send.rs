@@ -17,9 +17,10 @@ pub struct Sender {
     pub transport: Transport,
     /// For each signal.
     pub connections: usize,
-    /// Items a second of each signal; `None` is as many as are taken.
-    pub rate: Option<f64>,
 }
+
+/// One signal's requests, and how many items a second are sent; `None` is as many as are taken.
+pub type Paced = (Requests, Option<f64>);
 
 /// What became of one signal's requests.
 pub struct Sent {
@@ -62,16 +63,16 @@ struct Answers {
 
 impl Sender {
     /// Sends all signals of `batch` at once. The first answer that neither takes a request nor asks for it later is an error.
-    pub async fn send(&self, url: &str, batch: Vec<Requests>) -> Result<Vec<Sent>> {
+    pub async fn send(&self, url: &str, batch: Vec<Paced>) -> Result<Vec<Sent>> {
         let mut signals = Vec::new();
-        for requests in batch {
+        for (requests, rate) in batch {
             let per_request = requests.items as f64 / requests.bodies.len() as f64;
             let wire_bytes = requests.bodies.iter().map(Bytes::len).sum();
             let work = Arc::new(Work {
                 export: Export::to(requests.path)?,
                 bodies: requests.bodies,
                 next: AtomicUsize::new(0),
-                pace: self.rate.map(|rate| Duration::from_secs_f64(per_request / rate)),
+                pace: rate.map(|rate| Duration::from_secs_f64(per_request / rate)),
                 start: Instant::now(),
             });
             let mut tasks = Vec::new();

@@ -12,6 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -180,38 +181,46 @@ async fn metric_names(urls: &BTreeMap<&'static str, Uri>) -> Result<Vec<String>>
     Ok(names.filter(|name| name.starts_with("app_metric_")).map(str::to_owned).collect())
 }
 
-/// Items of a signal in a bucket, as its own query API counts them.
-async fn count(urls: &BTreeMap<&'static str, Uri>, signal: &str, bucket: u64) -> Result<u64> {
-    let (from, to) = (bucket * BUCKET, (bucket + 1) * BUCKET);
-    let range = BUCKET / 1000;
-    let (listener, path) = match signal {
+/// Buckets that are counted by one query.
+const BUCKETS_AT_ONCE: u64 = 60;
+
+/// Items of a signal in the buckets of a range, as its own query API counts them: a step of each API is the time up to its own,
+/// with it and without the one before, and no item is at the border of two buckets.
+async fn count(urls: &BTreeMap<&'static str, Uri>, signal: &str, buckets: Range<u64>) -> Result<Buckets> {
+    let seconds = |bucket| bucket * BUCKET / 1000;
+    let (range, from, to) = (BUCKET / 1000, seconds(buckets.start + 1), seconds(buckets.end));
+    let (listener, path, query) = match signal {
         "metrics" => {
             // By name: series of different names may have the same labels.
             let names = metric_names(urls).await?;
             let sums: Vec<String> = names.iter().map(|name| format!("sum(count_over_time({name}[{range}s]))")).collect();
-            let query = encoded(&sums.join(" + "));
-            ("prometheus", format!("/api/v1/query?query={query}&time={}", to / 1000))
+            ("prometheus", "/api/v1/query_range?query", sums.join(" + "))
         }
         "logs" => {
-            let query = encoded(&format!("sum(count_over_time({{service_namespace=\"shop\"}}[{range}s]))"));
-            ("loki", format!("/loki/api/v1/query?query={query}&time={}", to * MILLI))
+            let query = format!("sum(count_over_time({{service_namespace=\"shop\"}}[{range}s]))");
+            ("loki", "/loki/api/v1/query_range?query", query)
         }
         _ => {
-            let query = encoded("{ resource.service.namespace = \"shop\" } | count_over_time()");
-            ("tempo", format!("/api/metrics/query?q={query}&start={}&end={}", from * MILLI, to * MILLI))
+            let query = "{ resource.service.namespace = \"shop\" } | count_over_time()".to_owned();
+            ("tempo", "/api/metrics/query_range?q", query)
         }
     };
+    let path = format!("{path}={}&start={from}&end={to}&step={range}s", encoded(&query));
     let (status, body) = get(urls, listener, &path).await?;
-    let failure = || format!("{path}: {status} {}", String::from_utf8_lossy(&body));
     if status != 200 {
-        return Err(failure().into());
+        return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)).into());
     }
     let answer: Value = serde_json::from_slice(&body)?;
-    let found = match listener {
-        "tempo" => answer["series"][0]["value"].as_f64(),
-        _ => answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse().ok()),
+    let samples = match listener {
+        "tempo" => &answer["series"][0]["samples"],
+        _ => &answer["data"]["result"][0]["values"],
     };
-    Ok(found.unwrap_or_default() as u64)
+    let text = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
+    let counted = samples.as_array().into_iter().flatten().filter_map(|sample| match listener {
+        "tempo" => Some((text(&sample["timestampMs"])?, sample["value"].as_f64().unwrap_or_default() as u64)),
+        _ => Some((sample[0].as_u64()? * 1000, text(&sample[1])?)),
+    });
+    Ok(counted.map(|(millis, items)| (millis / BUCKET - 1, items)).collect())
 }
 
 /// What was acknowledged and is not there.
@@ -226,12 +235,21 @@ struct Counted {
 /// Counts the buckets whose items are all newer than what was let go, which is given in nanoseconds.
 async fn count_all(urls: &BTreeMap<&'static str, Uri>, signal: &str, tally: &Tally, dropped: u64) -> Result<Counted> {
     let mut counted = Counted::default();
-    for (bucket, expected) in tally.acknowledged.iter().filter(|(bucket, _)| **bucket * BUCKET * MILLI > dropped) {
-        let found = count(urls, signal, *bucket).await?;
+    let expected: Buckets = tally.acknowledged.iter().filter(|(b, _)| **b * BUCKET * MILLI > dropped).map(|(b, n)| (*b, *n)).collect();
+    let Some(end) = expected.last_key_value().map(|(bucket, _)| bucket + 1) else { return Ok(counted) };
+    let mut found = Buckets::new();
+    let mut from = expected.first_key_value().map_or(end, |(bucket, _)| *bucket);
+    while from < end {
+        let to = end.min(from + BUCKETS_AT_ONCE);
+        found.extend(count(urls, signal, from..to).await?);
+        from = to;
+    }
+    for (bucket, expected) in expected {
+        let found = found.get(&bucket).copied().unwrap_or_default();
         counted.buckets += 1;
         counted.expected += expected;
         counted.missing += expected.saturating_sub(found);
-        counted.more += found.saturating_sub(*expected);
+        counted.more += found.saturating_sub(expected);
     }
     Ok(counted)
 }

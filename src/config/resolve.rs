@@ -41,7 +41,8 @@ pub struct Config {
     /// Whose pages may read answers.
     pub cors: Option<Origins>,
     pub query_timeout: Duration,
-    pub admin: bool,
+    /// Whether operators' paths are answered; `None`: where every query listener is this machine's own.
+    pub admin: Option<bool>,
     pub log_json: bool,
     pub log_filter: String,
     /// Every knob with its value, in words, in the order of the definition.
@@ -133,7 +134,7 @@ impl Config {
             tenants: Arc::new(tenant_limits(&mut r, settings)),
             cors: r.origins(&settings.web_cors_origin),
             query_timeout: r.duration("query-timeout", &settings.query_timeout, "2m"),
-            admin: r.word("admin", &settings.admin, &[("false", false), ("true", true)]),
+            admin: r.word("admin", &settings.admin, &[("auto", None), ("true", Some(true)), ("false", Some(false))]),
             log_json: r.word("log-format", &settings.log_format, &[("text", false), ("json", true)]),
             log_filter: r.text("log", &settings.log, "info,object_store=warn"),
             effective: Vec::new(),

@@ -223,8 +223,9 @@ pub struct Settings {
     #[arg(long, env = "MONOCLE_QUERY_TIMEOUT", help_heading = "Bounds", value_name = "DURATION")]
     pub query_timeout: Option<String>,
 
-    /// Allow /-/flush and the like on addresses other than loopback: true or false [default: false]
-    #[arg(long, env = "MONOCLE_ADMIN", help_heading = "Who, and what is said", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    /// Whether /-/flush, deletes and the like are answered: true, false, or auto: where only this machine reaches the query ports
+    /// [default: auto]
+    #[arg(long, env = "MONOCLE_ADMIN", help_heading = "Who, and what is said", value_name = "MODE", num_args = 0..=1, default_missing_value = "true")]
     pub admin: Option<String>,
 
     /// Form of the log lines on standard error: text or json [default: text]

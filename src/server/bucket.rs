@@ -88,6 +88,10 @@ pub(super) fn what_to_do(error: &BucketError) -> &'static str {
         _ => return "",
     };
     let known = [
+        (
+            "/latest/api/token",
+            ". There are no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role that has some",
+        ),
         ("NoSuchBucket", ". There is no such bucket: create it, or mend the name in --s3"),
         ("InvalidAccessKeyId", ". The key is not known there: look at AWS_ACCESS_KEY_ID (and --s3-endpoint)"),
         ("SignatureDoesNotMatch", ". The secret does not belong to the key: look at AWS_SECRET_ACCESS_KEY"),

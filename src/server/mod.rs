@@ -15,6 +15,7 @@ mod status;
 
 use crate::config::{Config, Endpoint};
 use crate::forward::Forwarder;
+use crate::model::time::SECOND;
 use crate::query::sql::Sql;
 use crate::query::{Pool, PoolConfig};
 use crate::runtime::{Budget, Memory, Purpose, Shrink, Tasks, World, cores};
@@ -29,8 +30,9 @@ pub use advice::warnings;
 pub use directory::{DirectoryError, lock_directory};
 use listener::{BindErrors, Bound, Kind};
 use rooms::{Built, Room};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,6 +108,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     let (world, disk) = DiskRoom::open(&world, &layout, config.disk_bytes)?;
     let telemetry = Telemetry::default();
+    telemetry.process.started(world.clock.now() / SECOND);
+    telemetry.memory.budget(config.memory_bytes);
     let catalog = Arc::new(Catalog::open(&world, &layout)?);
     let tasks = Tasks::default();
     let tier = bucket::open(&config, disk.max(), &world, &layout, &catalog, &telemetry, &tasks.shutdown).await?;
@@ -143,13 +147,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         let router = routers.of(bound.kind);
         tasks.spawn("listener", listener::serve(bound, router, tasks.shutdown.clone(), DRAIN));
     }
-    let recovery = tokio::spawn(recover(rooms.clone(), started, first_steps(&addresses)));
+    let recovery = tokio::spawn(recover(rooms.clone(), started, first_steps(&addresses, &config.data)));
     for room in rooms.iter() {
         tasks.spawn("maintenance", room.engine.clone().maintain(tasks.shutdown.clone()));
         tasks.spawn("upload", room.engine.clone().upload(tasks.shutdown.clone()));
     }
     let on_disk = rooms.iter().map(|room| room.engine.on_disk()).collect();
-    tasks.spawn("disk", disk.run(on_disk, tasks.shutdown.clone()));
+    tasks.spawn("disk", disk.run(on_disk, telemetry.process.clone(), tasks.shutdown.clone()));
     let (watched, uses, shutdown) = (rooms.clone(), telemetry.memory.clone(), tasks.shutdown.clone());
     tasks.spawn_blocking("memory", move || memory::keep(&memory, &watched, &uses, &shutdown));
     tasks.spawn("bucket", tier::keep(tier.clone(), catalog.clone(), tasks.shutdown.clone()));
@@ -190,15 +194,17 @@ async fn recover(rooms: Arc<[Room]>, started: Instant, first_steps: String) -> R
         lane.await.map_err(|e| e.to_string())?.map_err(|e| format!("cannot recover the write-ahead log: {e}"))?;
     }
     tracing::info!(took_ms = started.elapsed().as_millis() as u64, "ready: {first_steps}");
-    // Test containers of otel-lgtm wait for exactly this line on standard output.
+    // Test containers of otel-lgtm wait for exactly this line on standard output. At a terminal it would only puzzle people.
     let line = "The OpenTelemetry collector and the Grafana LGTM stack are up and running.\n";
     let mut out = io::stdout();
-    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    if !out.is_terminal() {
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
     Ok(())
 }
 
 /// Where to look and to send, for whoever has just started it.
-fn first_steps(addresses: &[(Kind, SocketAddr)]) -> String {
+fn first_steps(addresses: &[(Kind, SocketAddr)], data: &Path) -> String {
     let url = |wanted: Kind| {
         let found = addresses.iter().find(|(kind, _)| *kind == wanted)?;
         let host =
@@ -208,8 +214,8 @@ fn first_steps(addresses: &[(Kind, SocketAddr)]) -> String {
     let page = [Kind::Web, Kind::Prometheus, Kind::Loki, Kind::Tempo].into_iter().find_map(url);
     let page = page.map_or_else(|| "no page".to_owned(), |url| format!("a page is at {url}"));
     match url(Kind::OtlpHttp) {
-        Some(otlp) => format!("{page}, OTLP goes to {otlp}"),
-        None => page,
+        Some(otlp) => format!("{page}, OTLP goes to {otlp}, data is in {}", data.display()),
+        None => format!("{page}, data is in {}", data.display()),
     }
 }
 
@@ -262,11 +268,11 @@ async fn close_all(rooms: Arc<[Room]>) -> Result<(), ServeError> {
     if all { Ok(()) } else { Err(ServeError::Unflushed) }
 }
 
-/// Admin endpoints change things, so by default only this machine reaches them.
+/// Admin endpoints change things, so unless it is said otherwise only this machine reaches them.
 fn admin_allowed(config: &Config) -> bool {
     let l = &config.listeners;
     let routers = [&l.prometheus, &l.loki, &l.tempo, &l.web];
-    config.admin || routers.into_iter().flatten().all(Endpoint::is_loopback)
+    config.admin.unwrap_or_else(|| routers.into_iter().flatten().all(Endpoint::is_loopback))
 }
 
 fn write_addresses(world: &World, layout: &Layout, bound: &[Bound]) -> io::Result<()> {

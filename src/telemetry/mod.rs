@@ -3,9 +3,11 @@
 mod memory;
 mod names;
 mod plain;
+mod process;
 
 pub use memory::MemoryMetrics;
 pub use names::{BucketMetrics, DeriveMetrics, ForwardMetrics, IngestMetrics, QueryMetrics, ScrapeMetrics, StoreMetrics};
+pub use process::ProcessMetrics;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -23,6 +25,7 @@ pub struct Telemetry {
     pub scrape: ScrapeMetrics,
     pub forward: ForwardMetrics,
     pub memory: MemoryMetrics,
+    pub process: ProcessMetrics,
 }
 
 impl Default for Telemetry {
@@ -36,7 +39,8 @@ impl Default for Telemetry {
         let scrape = ScrapeMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
         let memory = MemoryMetrics::register(&mut registry);
-        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward, memory }
+        let process = ProcessMetrics::register(&mut registry);
+        Telemetry { registry: Arc::new(Mutex::new(registry)), ingest, store, query, bucket, derive, scrape, forward, memory, process }
     }
 }
 

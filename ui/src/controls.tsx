@@ -5,8 +5,8 @@ import { Suspense, lazy } from "preact/compat";
 import { useEffect, useState } from "preact/hooks";
 import { ApiError } from "./api";
 import type { Language } from "./editor";
-import { time } from "./format";
-import { range, route, update } from "./route";
+import { local } from "./format";
+import { range, route, update, type Range } from "./route";
 
 const CodeEditor = lazy(() => import("./editor"));
 
@@ -18,16 +18,30 @@ export function TimeRange() {
   const relative = RANGES.some(([value]) => value === from) && !/^\d/.test(params.get("to") ?? "");
   const shown = range(params);
   return (
-    <label class="range">
-      <span class="visually-hidden">Range of time</span>
-      <select value={relative ? from : "custom"} onChange={(event) => update({ from: event.currentTarget.value, to: undefined })}>
-        {!relative && <option value="custom">{`${time(shown.from).slice(0, 19)} – ${time(shown.to).slice(0, 19)}`}</option>}
+    <span class="range">
+      <select aria-label="Range of time" value={relative ? from : "custom"} onChange={({ currentTarget: { value } }) => update(value === "custom" ? fixed(shown) : { from: value, to: undefined })}>
         {RANGES.map(([value, name]) => (
           <option key={value} value={value}>{`Last ${name}`}</option>
         ))}
+        <option value="custom">From … to …</option>
       </select>
-    </label>
+      {!relative && <Moment name="from" millis={shown.from} />}
+      {!relative && <Moment name="to" millis={shown.to} />}
+    </span>
   );
+}
+
+/** As the URL has a range that does not move on. */
+const fixed = ({ from, to }: Range) => ({ from: String(from), to: String(to) });
+
+/** One end of a fixed range. */
+function Moment({ name, millis }: { name: "from" | "to"; millis: number }) {
+  const shown = range();
+  const set = (event: Event) => {
+    const at = new Date((event.currentTarget as HTMLInputElement).value).getTime();
+    if (Number.isFinite(at) && at > 0) update({ ...fixed(shown), [name]: String(at) });
+  };
+  return <input type="datetime-local" step="1" aria-label={name} value={local(millis)} onChange={set} />;
 }
 
 interface QueryProps {

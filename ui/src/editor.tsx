@@ -1,4 +1,4 @@
-// A query editor for the four languages. Enter runs the query, Shift-Enter breaks the line.
+// A query editor for the four languages. Enter runs the query, Shift-Enter breaks the line, Tab leaves the field.
 
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type CompletionContext, type CompletionResult } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
@@ -10,7 +10,7 @@ import { parser as logqlParser } from "@grafana/lezer-logql";
 import { parser as traceqlParser } from "@grafana/lezer-traceql";
 import { styleTags, tags } from "@lezer/highlight";
 import { PromQLExtension } from "@prometheus-io/codemirror-promql";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { completeLogql, completeSql, completeTraceql } from "./complete";
 
 export type Language = "promql" | "logql" | "traceql" | "sql";
@@ -99,7 +99,8 @@ export default function CodeEditor({ language, value, hint, onRun }: Props) {
   const run = useRef(onRun);
   run.current = onRun;
 
-  useEffect(() => {
+  // Before it is painted, since what stood in its place has gone.
+  useLayoutEffect(() => {
     const submit = () => {
       run.current(view.current!.state.doc.toString().trim());
       return true;

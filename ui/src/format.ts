@@ -45,6 +45,11 @@ export function time(millis: number): string {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(millis)}`;
 }
 
+/** Local date and time to the second, as a field for it takes them. */
+export function local(millis: number): string {
+  return time(millis).slice(0, 19).replace(" ", "T");
+}
+
 export function clock(millis: number): string {
   const at = new Date(millis);
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;

@@ -128,7 +128,6 @@ function Found({ query, asked, newest }: { query: string; asked: Range; newest: 
   if (lines.length === 0) return <p class="muted">No lines in this range of time.</p>;
   return (
     <div class="split">
-      <Fields lines={lines} />
       <div>
         <p class="muted" role="status">
           {more === "no" ? `${count(lines.length)} lines` : `The newest ${count(lines.length)} lines`}{" "}
@@ -141,6 +140,7 @@ function Found({ query, asked, newest }: { query: string; asked: Range; newest: 
         </p>
         <Lines lines={lines} detail={(line) => <Detail line={line} />} />
       </div>
+      <Fields lines={lines} />
     </div>
   );
 }

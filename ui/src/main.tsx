@@ -36,6 +36,18 @@ function kept(): Record<string, string | undefined> {
   return { from: params.get("from") ?? undefined, to: params.get("to") ?? undefined };
 }
 
+/** A title with the letter underlined that opens its page. */
+function Lettered({ title, letter }: { title: string; letter: string }) {
+  const at = title.toLowerCase().indexOf(letter);
+  return (
+    <>
+      {title.slice(0, at)}
+      <u>{title[at]}</u>
+      {title.slice(at + 1)}
+    </>
+  );
+}
+
 function App() {
   const { page } = route.value;
   const { view: View, title } = [...PAGES, TRACE].find((candidate) => candidate.page === page) ?? PAGES[0];
@@ -58,8 +70,8 @@ function App() {
         </a>
         <nav aria-label="Pages">
           {PAGES.map((entry) => (
-            <a key={entry.page} href={link(entry.page, kept())} aria-current={entry.page === page ? "page" : undefined} title={`key ${entry.key}`}>
-              {entry.title}
+            <a key={entry.page} href={link(entry.page, kept())} aria-current={entry.page === page ? "page" : undefined} aria-keyshortcuts={entry.key} title={`Key ${entry.key}; key / goes to the query`}>
+              <Lettered title={entry.title} letter={entry.key} />
             </a>
           ))}
         </nav>

@@ -1,7 +1,7 @@
 // PromQL: a plot of a range, a table of an instant, exemplars that open their traces.
 
 import { useMemo, useState } from "preact/hooks";
-import { get, type Exemplars, type PromAnswer, type PromData, type Series } from "./api";
+import { get, type Exemplars, type Labels, type PromAnswer, type PromData, type Series } from "./api";
 import { Answer, Query, Warnings, useAnswer } from "./controls";
 import { color, count, seriesName, time } from "./format";
 import Plot, { type Dot, type Line } from "./plot";
@@ -39,6 +39,8 @@ async function ask(query: string, instant: boolean, signal: AbortSignal): Promis
   return { asked, data: answer.data, warnings: [...(answer.warnings ?? []), ...(answer.infos ?? [])], exemplars };
 }
 
+const traceOf = (labels: Labels): string | undefined => labels.trace_id ?? labels.traceID;
+
 /** Exemplars are put on the line when they lie within its values; otherwise, as with the rate of a counter, at mid-height. */
 function dotsOf(exemplars: Exemplars[], lines: Line[]): Dot[] {
   const top = Math.max(0, ...lines.flatMap((line) => line.points.map(([, value]) => (Number.isFinite(value) ? value : 0))));
@@ -47,7 +49,7 @@ function dotsOf(exemplars: Exemplars[], lines: Line[]): Dot[] {
   return exemplars.flatMap(({ exemplars }) =>
     // The slowest of its neighbours is the one that is asked for.
     Array.from({ length: Math.ceil(exemplars.length / every) }, (_, at) => exemplars.slice(at * every, (at + 1) * every).reduce((most, one) => (Number(one.value) > Number(most.value) ? one : most))).flatMap(({ labels, value, timestamp }) => {
-      const trace = labels.trace_id ?? labels.traceID;
+      const trace = traceOf(labels);
       if (!trace) return [];
       const height = Number(value);
       return [{ time: timestamp, value: height <= top ? height : top / 2, title: `exemplar ${value}\ntrace ${trace}`, onPick: () => (location.hash = link("trace", { id: trace })) }];
@@ -92,6 +94,35 @@ export default function Metrics() {
   );
 }
 
+/** Exemplars that are listed. */
+const LISTED_MAX = 20;
+
+/** Those with the largest values: what the plot shows as points, for the keyboard. */
+function Slowest({ exemplars }: { exemplars: Exemplars[] }) {
+  const all = useMemo(() => exemplars.flatMap(({ exemplars }) => exemplars.flatMap((one) => (traceOf(one.labels) ? [one] : []))).sort((a, b) => Number(b.value) - Number(a.value)), [exemplars]);
+  if (all.length === 0) return null;
+  return (
+    <details>
+      <summary>{`${count(all.length)} ${all.length === 1 ? "exemplar" : "exemplars"}`}</summary>
+      <table>
+        <tbody>
+          {all.slice(0, LISTED_MAX).map(({ labels, value, timestamp }) => (
+            <tr key={`${timestamp} ${traceOf(labels)} ${labels.span_id}`}>
+              <td class="number">{value}</td>
+              <td>{time(timestamp * 1000)}</td>
+              <td>
+                <a href={link("trace", { id: traceOf(labels) })}>
+                  <code>{traceOf(labels)}</code>
+                </a>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </details>
+  );
+}
+
 function Shown({ result }: { result: Result }) {
   const { data } = result;
   const [only, setOnly] = useState<string>();
@@ -107,6 +138,7 @@ function Shown({ result }: { result: Result }) {
     <>
       <Warnings texts={result.warnings} />
       {data.resultType === "matrix" && <Plot lines={shown} dots={dots} range={result.asked} onZoom={zoom} />}
+      <Slowest exemplars={result.exemplars} />
       {all.length === 0 ? (
         <p class="muted">No series in this range of time.</p>
       ) : (

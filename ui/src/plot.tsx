@@ -110,7 +110,8 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
         legend: { show: false },
         cursor: { drag: { x: !!onZoom, y: false }, points: { size: 7 } },
         scales: { x: { time: true, range: () => [range.from / 1000, range.to / 1000] }, y: { range: (_, min, max) => (min === max ? [Math.min(0, min), max || 1] : uPlot.rangeNum(Math.min(min, stacked ? 0 : min), max, 0.1, true)) } },
-        axes: [{ ...axis, values: TIMES }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => unit(tick)) }],
+        // A date has to fit between two ticks.
+        axes: [{ ...axis, space: 84, values: TIMES }, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => unit(tick)) }],
         series: [{}, ...order.map((index) => series[index])],
         hooks: {
           setSelect: [
@@ -144,5 +145,5 @@ export default function Plot({ lines, dots = [], range, height = 260, kind = "li
   }, [lines, dots, range, kind]);
 
   // The height is there before the data, so nothing moves when they come.
-  return <div class="plot" ref={parent} style={{ height: `${height}px` }} />;
+  return <div class="plot" ref={parent} role="img" aria-label={`Plot over time of ${lines.length || dots.length} ${lines.length ? "series" : "points"}`} style={{ height: `${height}px` }} />;
 }

@@ -1,6 +1,6 @@
 // What arrives now; and when nothing does, what to do about it.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { get, type LokiAnswer, type PromAnswer, type Series } from "./api";
 import { colorOf, count, rate } from "./format";
 import { link } from "./route";
@@ -8,11 +8,18 @@ import { sendSample } from "./sample";
 import { useStatus, type SignalStatus, type Status } from "./status";
 
 const TITLES = { metrics: "Samples", logs: "Log lines", traces: "Spans" };
-const PAGES = { metrics: "metrics", logs: "logs", traces: "traces" };
+/** What came last; for metrics, their page has questions to try. */
+const NEWEST = {
+  metrics: undefined,
+  logs: { q: '{service_name=~".+"}', from: "-15m" },
+  traces: { q: "{ }", from: "-15m" },
+};
 
 export default function Start() {
   const { status, rates, error } = useStatus();
-  const empty = status?.signals.every((signal) => signal.acknowledged_items === 0 && signal.blocks.length === 0 && signal.head.items === 0);
+  // As it was when the page was opened: whoever copies from the instructions keeps them in sight when data arrive.
+  const empty = useRef<boolean | undefined>(undefined);
+  if (status) empty.current ??= status.signals.every((signal) => signal.acknowledged_items === 0 && stored(signal) === 0);
   return (
     <>
       <h1>What is arriving</h1>
@@ -27,25 +34,29 @@ export default function Start() {
         ))}
       </div>
       <Sample />
-      {status && !empty && <Services />}
       {status && (
-        <details open={empty}>
+        <details open={empty.current}>
           <summary>How to send telemetry here</summary>
           <Instructions status={status} />
         </details>
       )}
+      {status && <Services />}
     </>
   );
 }
 
+function stored(status: SignalStatus): number {
+  return status.head.items + status.blocks.reduce((sum, { items }) => sum + items, 0);
+}
+
 function Arriving({ name, status, rate }: { name: keyof typeof TITLES; status?: SignalStatus; rate: number }) {
-  const stored = (status?.head.items ?? 0) + (status?.blocks.reduce((sum, { items }) => sum + items, 0) ?? 0);
+  const items = status ? stored(status) : 0;
   const refused = status?.refused.reduce((sum, { items }) => sum + items, 0) ?? 0;
   return (
-    <a class="card" href={link(PAGES[name])}>
+    <a class="card" href={link(name, items ? NEWEST[name] : undefined)}>
       <h2>{TITLES[name]}</h2>
       <p class="big">{status ? `${count(Math.round(rate * 10) / 10)}/s` : "–"}</p>
-      <p class="muted">{status ? `${count(stored)} stored` : "…"}</p>
+      <p class="muted">{status ? `${count(items)} stored` : "…"}</p>
       <p class={refused ? "bad" : "muted"}>{refused ? `${count(refused)} refused since the start` : "none refused"}</p>
     </a>
   );
@@ -159,12 +170,52 @@ function Instructions({ status }: { status: Status }) {
   const prometheus = `http://${HOST}:${port("prometheus", 9090)}`;
   const body = '{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"curl"}}]},"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hello"}}]}]}]}';
   const ways: [string, string][] = [
-    ["Any OpenTelemetry SDK", `export OTEL_EXPORTER_OTLP_ENDPOINT=${http}\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nexport OTEL_SERVICE_NAME=my-service`],
-    ["OpenTelemetry Collector", `receivers:\n  otlp:\n    protocols:\n      grpc:\n\nexporters:\n  otlp:\n    endpoint: ${grpc}\n    tls:\n      insecure: true\n\nservice:\n  pipelines:\n    metrics: { receivers: [otlp], exporters: [otlp] }\n    logs: { receivers: [otlp], exporters: [otlp] }\n    traces: { receivers: [otlp], exporters: [otlp] }`],
-    ["Grafana Alloy", `otelcol.exporter.otlp "monocle" {\n  client {\n    endpoint = "${grpc}"\n    tls { insecure = true }\n  }\n}\n\nloki.write "monocle" {\n  endpoint { url = "${loki}/loki/api/v1/push" }\n}\n\nprometheus.remote_write "monocle" {\n  endpoint { url = "${prometheus}/api/v1/write" }\n}`],
+    [
+      "Any OpenTelemetry SDK",
+      `export OTEL_EXPORTER_OTLP_ENDPOINT=${http}
+export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+export OTEL_TRACES_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp
+export OTEL_SERVICE_NAME=my-service
+# Then start the application as its SDK wants it, for example:
+#   java -javaagent:opentelemetry-javaagent.jar -jar app.jar
+#   node --require @opentelemetry/auto-instrumentations-node/register app.js
+#   opentelemetry-instrument python app.py`,
+    ],
+    ["curl, a log line", `curl ${http}/v1/logs -H 'Content-Type: application/json' -d '${body}'`],
+    [
+      "OpenTelemetry Collector",
+      `# Beside what it has. On this machine, its own receivers need other ports than 4317 and 4318.
+exporters:
+  otlp/monocle:
+    endpoint: ${grpc}
+    tls:
+      insecure: true
+
+service:
+  pipelines:
+    metrics: { receivers: [otlp], exporters: [otlp/monocle] }
+    logs: { receivers: [otlp], exporters: [otlp/monocle] }
+    traces: { receivers: [otlp], exporters: [otlp/monocle] }`,
+    ],
+    [
+      "Grafana Alloy",
+      `otelcol.exporter.otlp "monocle" {
+  client {
+    endpoint = "${grpc}"
+    tls { insecure = true }
+  }
+}
+
+loki.write "monocle" {
+  endpoint { url = "${loki}/loki/api/v1/push" }
+}
+
+prometheus.remote_write "monocle" {
+  endpoint { url = "${prometheus}/api/v1/write" }
+}`,
+    ],
     ["Prometheus", `remote_write:\n  - url: ${prometheus}/api/v1/write`],
     ["Docker's logs", `docker plugin install grafana/loki-docker-driver:latest --alias loki --grant-all-permissions\ndocker run --log-driver=loki --log-opt loki-url="${loki}/loki/api/v1/push" …`],
-    ["curl, a log line", `curl ${http}/v1/logs -H 'Content-Type: application/json' -d '${body}'`],
     ["curl, a question in SQL", `curl ${prometheus}/sql -d "select ts, line from logs order by ts desc limit 10"`],
     ["Grafana data sources", `Prometheus  ${prometheus}\nLoki        ${loki}\nTempo       http://${HOST}:${port("tempo", 3200)}`],
   ];

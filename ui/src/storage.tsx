@@ -81,7 +81,7 @@ function Shown({ status }: { status: Status }) {
       </section>
       <Refused status={status} />
       <Slow status={status} />
-      <div class="columns">
+      <div class="columns top">
         <TopMetrics />
         <TopStreams />
       </div>

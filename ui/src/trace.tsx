@@ -1,10 +1,10 @@
 // One trace: a waterfall, what a span holds, and the span's logs.
 
-import { useMemo, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, hexId, lokiStreams, textOf, type KeyValue, type LokiStream, type OtlpSpan, type OtlpTrace } from "./api";
 import { Answer, Warnings, useAnswer } from "./controls";
 import { colorOf, count, duration, time } from "./format";
-import { Lines, linesOf } from "./lines";
+import { Lines, linesOf, stepOf } from "./lines";
 import { Detail } from "./logs";
 import { link, route } from "./route";
 
@@ -100,11 +100,18 @@ function Waterfall({ trace }: { trace: Trace }) {
   const [rows, setRows] = useState(ROWS);
   const services = useMemo(() => Array.from(Map.groupBy(trace.spans, (span) => span.service)), [trace]);
   const errors = trace.spans.filter((span) => span.error).length;
+  const place = picked ? trace.spans.indexOf(picked) : -1;
+  const list = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
+  }, [picked]);
   const move = (event: KeyboardEvent) => {
-    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+    if (event.key === "Escape") setPicked(undefined);
+    const to = stepOf(event.key, place, trace.spans.length, 10);
+    if (to === undefined) return;
     event.preventDefault();
-    const at = picked ? trace.spans.indexOf(picked) + (event.key === "ArrowDown" ? 1 : -1) : 0;
-    setPicked(trace.spans[Math.min(Math.max(at, 0), trace.spans.length - 1)]);
+    if (to >= rows) setRows(to + ROWS);
+    setPicked(trace.spans[to]);
   };
   return (
     <>
@@ -121,7 +128,7 @@ function Waterfall({ trace }: { trace: Trace }) {
           </span>
         ))}
       </p>
-      <div class="waterfall" role="listbox" aria-label="Spans" tabIndex={0} onKeyDown={move}>
+      <div class="waterfall" ref={list} role="listbox" aria-label="Spans" tabIndex={0} onKeyDown={move} aria-activedescendant={picked && `span-${picked.id}`}>
         <div class="ruler" aria-hidden="true">
           {[0, 0.25, 0.5, 0.75, 1].map((share) => (
             <span key={share} style={{ left: `${share * 100}%` }}>
@@ -130,7 +137,7 @@ function Waterfall({ trace }: { trace: Trace }) {
           ))}
         </div>
         {trace.spans.slice(0, rows).map((span) => (
-          <div key={span.id} role="option" aria-selected={span.id === picked?.id} class="span" onClick={() => setPicked(span.id === picked?.id ? undefined : span)}>
+          <div key={span.id} id={`span-${span.id}`} role="option" aria-selected={span.id === picked?.id} class="span" onClick={() => setPicked(span.id === picked?.id ? undefined : span)}>
             <span class="name" style={{ paddingLeft: `${Math.min(span.depth, 20) * 12}px` }}>
               {span.error && (
                 <span class="bad" title="error">

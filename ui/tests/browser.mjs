@@ -93,16 +93,29 @@ await check("first paint", async () => {
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
   console.log(`# first contentful paint after ${Math.round(paint)} ms`);
   assert.ok(paint < 300, `first paint after ${paint} ms`);
-  const shift = await page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        let sum = 0;
-        new PerformanceObserver((list) => list.getEntries().forEach((entry) => (sum += entry.value))).observe({ type: "layout-shift", buffered: true });
-        setTimeout(() => resolve(sum), 3000);
-      }),
-  );
-  console.log(`# cumulative layout shift ${shift.toFixed(4)}`);
-  assert.ok(shift < 0.1, `layout shift ${shift}`);
+});
+
+/** How much has moved since the page was opened without anybody having asked for it, and what. */
+async function shifts() {
+  return page.evaluate(async () => {
+    const entries = await new Promise((resolve) => {
+      new PerformanceObserver((list) => resolve(list.getEntries())).observe({ type: "layout-shift", buffered: true });
+      setTimeout(() => resolve([]), 500);
+    });
+    const moved = entries.filter((entry) => !entry.hadRecentInput && entry.value > 0.0005);
+    return moved.map((entry) => `${entry.value.toFixed(4)}: ${entry.sources.map(({ node }) => node?.outerHTML?.slice(0, 80) ?? node?.textContent)}`);
+  });
+}
+
+await check("nothing moves when the first data arrive", async () => {
+  await open("start");
+  await page.getByText("0 stored").first().waitFor();
+  const body = { resourceLogs: [{ resource: { attributes: [{ key: "service.name", value: { stringValue: "first" } }] }, scopeLogs: [{ logRecords: [{ body: { stringValue: "hello" } }] }] }] };
+  assert.equal((await page.request.post(`${base}/v1/logs`, { data: body })).status(), 200);
+  await page.getByText("1 stored").waitFor();
+  await page.getByRole("cell", { name: "first" }).waitFor();
+  assert.ok(await page.getByText("OTEL_EXPORTER_OTLP_ENDPOINT").isVisible(), "what is being copied stays in sight");
+  assert.deepEqual(await shifts(), []);
 });
 
 await check("the sample request", async () => {
@@ -303,14 +316,88 @@ await check("storage", async () => {
   await gone("Loading…").catch(() => {});
 });
 
-await check("keys", async () => {
+for (const [name, fragment] of [
+  ["start", "start"],
+  ["metrics", `metrics?${query({ q: "sum by (service_name) (rate(http_server_request_duration_seconds_count[5m]))" })}`],
+  ["logs", `logs?${query({ q: '{service_name=~".+"}' })}`],
+  ["traces", `traces?${query({ q: "{ }" })}`],
+  ["map", "map"],
+  ["sql", `sql?${query({ q: "select * from spans limit 3" })}`],
+  ["storage", "storage"],
+]) {
+  await check(`nothing moves when answers come: ${name}`, async () => {
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 });
+      await open(fragment);
+      await page.waitForLoadState("networkidle").catch(() => {});
+      await page.waitForTimeout(500);
+      assert.deepEqual(await shifts(), [], `${width} pixels wide`);
+    }
+    await page.setViewportSize({ width: 1280, height: 900 });
+  });
+}
+
+/** Whether the keyboard is at an element, and whether one sees it. */
+const isFocused = (locator) => locator.evaluate((element) => element === document.activeElement && (element.closest(".cm-focused") !== null || getComputedStyle(element).outlineStyle !== "none"));
+/** Presses Tab until the keyboard is there. */
+async function tabTo(locator, most = 60) {
+  for (let pressed = 0; pressed < most; pressed++) {
+    await page.keyboard.press("Tab");
+    if (await isFocused(locator)) return;
+  }
+  assert.fail(`${most} times Tab do not lead to ${locator}`);
+}
+
+await check("keys, from the start to a line and its trace", async () => {
   await open("start");
   await page.waitForSelector("h1");
   await page.keyboard.press("l");
   await page.waitForFunction(() => location.hash.startsWith("#/logs"));
-  await page.locator(".cm-content").waitFor();
+  const field = page.locator(".cm-content");
+  await field.waitFor();
   await page.keyboard.press("/");
-  assert.ok(await page.locator(".cm-content").evaluate((field) => field === document.activeElement));
+  assert.ok(await isFocused(field));
+  await page.keyboard.insertText('{service_name=~"sample-.+"}');
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Enter");
+  await page.locator(".line").first().waitFor();
+  await page.keyboard.press("Tab");
+  assert.ok(!(await isFocused(field)));
+  const list = page.getByRole("listbox", { name: "Log lines" });
+  await tabTo(list);
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("End");
+  const picked = page.locator('.line[aria-selected="true"]');
+  const [row, drawer] = [await picked.boundingBox(), await page.locator(".drawer").boundingBox()];
+  assert.ok(row.y + row.height <= drawer.y + 1 && drawer.y < 900, "the last line and its detail are in sight");
+  assert.equal(await list.getAttribute("aria-activedescendant"), await picked.getAttribute("id"));
+  await tabTo(page.getByRole("link", { name: /Open trace/ }));
+  await page.keyboard.press("Enter");
+  await page.locator(".span").first().waitFor();
+  await tabTo(page.getByRole("listbox", { name: "Spans" }));
+  await page.keyboard.press("End");
+  await page.getByText("card service timed out after 300 ms").first().waitFor();
+  await page.keyboard.press("Escape");
+  await page.locator(".detail").waitFor({ state: "detached" });
+});
+
+await check("keys, from a metric by its exemplar to the trace", async () => {
+  await open(`metrics?${query({ q: "sample_checkout_requests_total" })}`);
+  const list = page.locator("summary");
+  await list.waitFor();
+  await tabTo(list);
+  await page.keyboard.press("Enter");
+  await tabTo(page.locator("details a").first());
+  await page.keyboard.press("Enter");
+  await page.locator(".span").nth(5).waitFor();
+});
+
+await check("a range from one moment to another", async () => {
+  await open(`metrics?${query({ q: "up" })}`);
+  await page.getByLabel("Range of time").selectOption("custom");
+  await page.getByLabel("from", { exact: true }).fill("2026-01-02T03:04:05");
+  await page.waitForFunction(() => location.hash.includes(`from=${new Date("2026-01-02T03:04:05").getTime()}`));
+  assert.equal(await page.getByLabel("from", { exact: true }).inputValue(), "2026-01-02T03:04:05");
 });
 
 await page.setViewportSize({ width: 360, height: 740 });
@@ -319,6 +406,7 @@ for (const [name, fragment] of [
   ["metrics", `metrics?${query({ q: "up" })}`],
   ["logs", `logs?${query({ q: '{service_name=~".+"}' })}`],
   ["traces", `traces?${query({ q: "{ }" })}`],
+  ["map", "map"],
   ["sql", `sql?${query({ q: "select * from spans limit 3" })}`],
   ["storage", "storage"],
 ]) {

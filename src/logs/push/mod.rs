@@ -49,7 +49,8 @@ fn printed_labels(text: &str, config: &Config) -> Result<Labels, String> {
 /// `body` is a raw snappy block. Fails with `TooLarge` before anything is allocated when it says that it is larger than
 /// `max_bytes`.
 pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config, known: &KnownGroups) -> Translated {
-    let bad = |e: snap::Error| Failure::invalid(format!("cannot decompress push request: {e}"));
+    let hint = if body.first() == Some(&b'{') { ". If it is JSON, say so: Content-Type: application/json" } else { "" };
+    let bad = |e: snap::Error| Failure::invalid(format!("cannot decompress push request: {e}{hint}"));
     let length = snap::raw::decompress_len(body).map_err(bad)?;
     if length > max_bytes {
         let message = format!("decompressed message size too large than max ({length} vs {max_bytes})");

@@ -7,8 +7,8 @@ use super::layout::Layout;
 use crate::model::Signal;
 use crate::runtime::World;
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use rusqlite_migration::{M, Migrations};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -27,12 +27,39 @@ const FIRST_FIELD_ID: i32 = 1000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error("catalog: {0}")]
+    #[error("catalog.db: {0}{advice}", advice = what_to_do(.0))]
     Sqlite(#[from] rusqlite::Error),
-    #[error("catalog: {0}")]
-    Migration(#[from] rusqlite_migration::Error),
+    #[error("catalog.db: {0}")]
+    Migration(rusqlite_migration::Error),
+    #[error(
+        "catalog.db is of a newer monocle than this one, which is {version}: start the newer one, or restore a backup from before it ran",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    Newer,
     #[error("catalog: facts of a block: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<rusqlite_migration::Error> for CatalogError {
+    fn from(error: rusqlite_migration::Error) -> CatalogError {
+        match error {
+            rusqlite_migration::Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => CatalogError::Newer,
+            rusqlite_migration::Error::RusqliteError { err, .. } => CatalogError::Sqlite(err),
+            other => CatalogError::Migration(other),
+        }
+    }
+}
+
+/// What the operator can do about a catalog that cannot be used.
+fn what_to_do(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            ". It is damaged: move it away, and `monocle catalog rebuild` makes it anew from the blocks"
+        }
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => ". Is the disk full?",
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => ". Does it belong to another user?",
+        _ => "",
+    }
 }
 
 /// One atomic change of what exists.

@@ -13,6 +13,7 @@ use crate::storage::block::BlockId;
 use crate::storage::catalog::CatalogEdit;
 use crate::storage::layout::Layout;
 use crate::storage::{Spec, Store};
+use crate::telemetry::ProcessMetrics;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -204,11 +205,13 @@ impl DiskRoom {
     }
 
     /// Runs until shutdown.
-    pub async fn run(self: Arc<Self>, holders: Vec<Arc<dyn Holder>>, shutdown: Shutdown) {
+    pub async fn run(self: Arc<Self>, holders: Vec<Arc<dyn Holder>>, metrics: ProcessMetrics, shutdown: Shutdown) {
         let holders: Arc<[Arc<dyn Holder>]> = holders.into();
         while super::sleep(&shutdown, TICK).await {
             let (room, holders) = (self.clone(), holders.clone());
-            let failure = match tokio::task::spawn_blocking(move || room.enforce(&holders)).await {
+            let enforced = tokio::task::spawn_blocking(move || room.enforce(&holders)).await;
+            metrics.disk(self.used(), self.max(), self.refuses.load(Ordering::Relaxed));
+            let failure = match enforced {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),

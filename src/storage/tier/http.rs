@@ -96,7 +96,9 @@ impl HttpConnector for Connector {
             None => Transport::Plain(builder.build(tcp)),
             Some(tls) => {
                 tcp.enforce_http(false);
-                let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_only().enable_http1();
+                // Plain for the keys of a machine's role alone, which are at an address of the machine itself without TLS: what is
+                // asked of the bucket has the scheme of its endpoint.
+                let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
                 Transport::Tls(builder.build(https.wrap_connector(tcp)))
             }
         };

@@ -4,6 +4,7 @@ mod plan;
 
 use super::MaintenanceError;
 use crate::model::time::{DAY, day_of};
+use crate::runtime::{Behind, in_background};
 use crate::storage::block::{Block, BlockId, BlockMeta, BlockWriter, Facts, WalRange};
 use crate::storage::catalog::{CatalogEdit, CatalogError, SignalFields};
 use crate::storage::{Merge, MergeError, MergeInput, Pace, RowStream, Spec, Store, Tombstone};
@@ -61,8 +62,11 @@ impl<S: Spec> Store<S> {
             tracing::debug!(signal = %self.signal_of(), bytes, "no room on the disk to merge blocks");
             return Ok(false);
         }
-        let mut pace = if force { Pace::hurried(self.stopping()) } else { Pace::gentle(self.stopping()) };
-        match self.run(&job, &tombstones, &mut pace) {
+        let (mut pace, behind) = match force {
+            true => (Pace::hurried(self.stopping()), Behind::Nobody),
+            false => (Pace::gentle(self.stopping()), Behind::Far),
+        };
+        match self.run(&job, &tombstones, &mut pace, behind) {
             Ok(()) => Ok(true),
             Err(MaintenanceError::Merge(MergeError::Stopped)) => Ok(false),
             Err(error) => {
@@ -102,18 +106,18 @@ impl<S: Spec> Store<S> {
         dirty
     }
 
-    fn run(&self, job: &Job, purgeable: &[Arc<Tombstone>], pace: &mut Pace) -> Result<(), MaintenanceError> {
+    fn run(&self, job: &Job, purgeable: &[Arc<Tombstone>], pace: &mut Pace, behind: Behind) -> Result<(), MaintenanceError> {
         let started = Instant::now();
         let Some(inputs) = self.live(&job.inputs) else { return Ok(()) };
         let days = if job.split { self.days(&inputs)? } else { vec![(i64::MIN..=i64::MAX, false)] };
         let mut edit = CatalogEdit { remove: job.inputs.clone(), ..CatalogEdit::default() };
-        let mut write = || -> Result<(), MaintenanceError> {
+        let write = || -> Result<(), MaintenanceError> {
             for (times, mixed) in &days {
                 edit.add.extend(self.write_merged(job, &inputs, purgeable, (times.clone(), *mixed), pace)?);
             }
             Ok(())
         };
-        let written = write();
+        let written = in_background(behind, write).map_err(MaintenanceError::Io).flatten();
         // Expiry may have taken an input away meanwhile: its rows must not come back.
         let guard = self.removal_lock();
         let is_current = self.live(&job.inputs).is_some();
