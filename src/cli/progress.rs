@@ -41,6 +41,7 @@ impl Progress {
     }
 }
 
+/// The line of the terminal is free again: before anything else is said.
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {

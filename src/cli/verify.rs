@@ -17,7 +17,9 @@ pub(super) fn check(config: Config) -> Result<(), String> {
     }
     let catalog = Catalog::open(&world, &layout).map_err(|e| e.to_string())?;
     let mut progress = Progress::new("verify");
-    let mut report = verify(&world, &layout, &catalog, |done, of| progress.bytes(done, of)).map_err(|e| e.to_string())?;
+    let verified = verify(&world, &layout, &catalog, |done, of| progress.bytes(done, of));
+    drop(progress);
+    let mut report = verified.map_err(|e| e.to_string())?;
     if let Some(bucket) = config.bucket.as_ref().map(Bucket::connect).transpose().map_err(|e| e.to_string())? {
         let mut progress = Progress::new("verify of the bucket");
         verify_bucket(&catalog, &bucket, &mut report, |done, of| progress.bytes(done, of)).map_err(|e| e.to_string())?;
@@ -49,7 +51,9 @@ pub(super) fn rebuild_catalog(config: Config) -> Result<(), String> {
     let _lock = lock_directory(&config.data).map_err(|e| e.to_string())?;
     let bucket = config.bucket.as_ref().map(Bucket::connect).transpose().map_err(|e| e.to_string())?;
     let mut progress = Progress::new("catalog rebuild");
-    let rebuilt = rebuild(&world, &layout, bucket.as_ref(), |done, of| progress.count(done, of, "blocks")).map_err(|e| e.to_string())?;
+    let rebuilt = rebuild(&world, &layout, bucket.as_ref(), |done, of| progress.count(done, of, "blocks"));
+    drop(progress);
+    let rebuilt = rebuilt.map_err(|e| e.to_string())?;
     let text = format!(
         "catalog rebuilt: {} blocks with {} items, {} of them only in the bucket; {} blocks here are left out\n",
         rebuilt.blocks, rebuilt.items, rebuilt.remote, rebuilt.left_out
