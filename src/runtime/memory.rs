@@ -35,7 +35,7 @@ impl MemoryUse {
     }
 }
 
-/// As the allocator counts it; takes some ten microseconds.
+/// As the allocator counts it; takes up to some hundred microseconds.
 fn allocated() -> Option<u64> {
     epoch::advance().ok()?;
     stats::allocated::read().ok().map(|bytes| bytes as u64)
@@ -87,6 +87,9 @@ const MAPPED_SHARE: u64 = 8;
 
 /// Sixteenths of the budget that may be resident before freed memory goes back at once, if it is one sixteenth at least.
 const FREED_STAYS: u64 = 11;
+
+/// Sixteenths of the budget, allocated or resident, below which nothing of that can be near.
+const FAR: u64 = 4;
 
 /// A measurement serves for so long.
 const FRESH: Duration = Duration::from_millis(10);
@@ -184,6 +187,11 @@ impl Memory {
         fits
     }
 
+    /// Whether it is enough to look every now and then.
+    pub fn is_far_from_full(&self, now: MemoryUse) -> bool {
+        now.resident.max(self.taken()) < self.part(FAR)
+    }
+
     /// Whether freed memory should go back to the system at once.
     pub fn should_give_back(&self, now: MemoryUse) -> bool {
         now.resident > self.part(FREED_STAYS) && now.resident.saturating_sub(now.allocated + now.mapped + FIXED) > self.part(1)
@@ -262,6 +270,15 @@ mod tests {
         assert!(!memory.take(1, Purpose::Write) && !memory.take(1, Purpose::Query), "the system's count is the last word");
         assert_eq!(at(2, 0), Pressure::None);
         assert!(memory.take(1, Purpose::Write));
+    }
+    #[test]
+    fn it_is_looked_at_less_often_while_little_is_taken() {
+        let (allocated, memory) = memory();
+        let of = |resident| MemoryUse { resident, ..MemoryUse::default() };
+        assert!(memory.is_far_from_full(of(MAX / 5)) && !memory.is_far_from_full(of(MAX / 4)));
+        allocated.store(MAX / 4, Ordering::Relaxed);
+        assert_eq!(memory.pressure(of(0)), Pressure::None);
+        assert!(!memory.is_far_from_full(of(0)), "what is allocated counts as well");
     }
 
     #[test]

@@ -10,6 +10,10 @@ use tokio::task::JoinHandle;
 
 const TICK: Duration = Duration::from_millis(50);
 
+/// Ticks between two looks while most of the memory is free: each look is tens of times the work of a tick, and an idle process
+/// should be idle.
+const TICKS_WHEN_FAR: u32 = 10;
+
 /// Caches are halved at most so often: what was let go is freed when its last reader is done.
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
 
@@ -24,8 +28,13 @@ pub(super) fn keep(memory: &Arc<Memory>, rooms: &Arc<[Room]>, metrics: &MemoryMe
     let mut cutting: Option<JoinHandle<()>> = None;
     let mut shrunk_at: Option<Instant> = None;
     let mut told_at: Option<Instant> = None;
+    let mut ticks = 1;
     while !shutdown.is_requested() {
         std::thread::sleep(TICK);
+        ticks -= 1;
+        if ticks > 0 {
+            continue;
+        }
         let mut now = MemoryUse::now();
         if memory.should_give_back(now) {
             give_back_freed();
@@ -34,6 +43,7 @@ pub(super) fn keep(memory: &Arc<Memory>, rooms: &Arc<[Room]>, metrics: &MemoryMe
         }
         metrics.uses(now.allocated, now.resident);
         let pressure = memory.pressure(now);
+        ticks = if memory.is_far_from_full(now) { TICKS_WHEN_FAR } else { 1 };
         if pressure >= Pressure::Heads && cutting.as_ref().is_none_or(JoinHandle::is_finished) {
             cutting = cut_largest(memory, rooms);
             if cutting.is_some() {
