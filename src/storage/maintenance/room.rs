@@ -171,6 +171,14 @@ impl DiskRoom {
 
     /// Lets the oldest blocks go until the rest has room.
     pub fn enforce(&self, holders: &[Arc<dyn Holder>]) -> Result<(), MaintenanceError> {
+        // What the catalog writes about those that go needs room, too.
+        let result = self.let_excess_go(holders).and_then(|any| if any { self.let_excess_go(holders) } else { Ok(any) });
+        self.tell();
+        result.map(|_| ())
+    }
+
+    /// Whether there was any.
+    fn let_excess_go(&self, holders: &[Arc<dyn Holder>]) -> Result<bool, MaintenanceError> {
         self.look()?;
         // A merge's output is not counted: its inputs go when it is done.
         let passing = self.disk.bytes(&self.layout.temporary_root())? + holders.iter().map(|h| h.leaving_bytes()).sum::<u64>();
@@ -187,8 +195,7 @@ impl DiskRoom {
                 }
             }
         }
-        self.tell();
-        result
+        result.map(|()| excess > 0)
     }
 
     fn tell(&self) {
