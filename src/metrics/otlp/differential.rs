@@ -17,7 +17,7 @@ fn by_reference(body: &[u8], config: &Config) -> Option<String> {
     let request = ExportMetricsServiceRequest::decode(body).ok()?;
     let mut translation = points::Translation::new(&config.translation, times(NOW, config), None);
     let info_step = i64::try_from(config.lookback.as_millis()).unwrap() / 2;
-    request.resource_metrics.into_iter().for_each(|resource| translation.resource(resource, info_step));
+    request.resource_metrics.into_iter().for_each(|resource| reference::resource(&mut translation, resource, info_step));
     Some(format!("{:?}", translation.finish()))
 }
 
