@@ -4,7 +4,7 @@ use super::TranslationConfig;
 use super::labels::{ResourceLabels, add_attributes};
 use super::name::{Shape, metric_name, unit_text};
 use super::point::{ExponentialPoint, HistogramPoint, NumberPoint, Part, PointSeries, Side, SummaryPoint, Taken};
-use crate::ingest::Room;
+use crate::ingest::Plain;
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, SeriesKey, Value};
@@ -93,8 +93,8 @@ impl Point {
 }
 
 impl<'a> Translation<'a> {
-    pub(super) fn new(config: &'a TranslationConfig, times: RangeInclusive<i64>, room: Option<&'a Room>) -> Translation<'a> {
-        Translation { config, times, rows: RowsBuilder::within(room), covered: None }
+    pub(super) fn new(config: &'a TranslationConfig, times: RangeInclusive<i64>, body: Plain<'a>) -> Translation<'a> {
+        Translation { config, times, rows: RowsBuilder::new(body), covered: None }
     }
 
     pub(super) fn finish(self) -> (MetricRows, Refusals) {
