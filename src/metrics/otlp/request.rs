@@ -149,13 +149,16 @@ fn metric(
             1 => name = field.text()?,
             2 => description = field.text()?,
             3 => unit = field.text()?,
-            point::GAUGE | point::SUM | point::HISTOGRAM | point::EXPONENTIAL | point::SUMMARY => match data {
-                Some(before) if before.tag == field.tag => more.push(field),
-                before => {
-                    before.into_iter().chain(more.drain(..)).try_for_each(point::check)?;
-                    data = Some(field);
+            point::GAUGE | point::SUM | point::HISTOGRAM | point::EXPONENTIAL | point::SUMMARY => {
+                drop(field.message()?);
+                match data {
+                    Some(before) if before.tag == field.tag => more.push(field),
+                    before => {
+                        before.into_iter().chain(more.drain(..)).try_for_each(point::check)?;
+                        data = Some(field);
+                    }
                 }
-            },
+            }
             12 => drop(read_attribute(field.message()?)?),
             _ => field.unknown()?,
         }
