@@ -1,5 +1,5 @@
 use super::admission::{DECODING_MAX, Gate};
-use super::{AllLimits, Buffers, Encoding, Limits, Observer};
+use super::{AllLimits, Buffers, Encoding, Limits, Observer, Plain, Room};
 use crate::model::{Failure, FailureKind, Signal, TenantId};
 use crate::runtime::{Budget, Clock};
 use crate::storage::{Admitted, AppendError, Batch, Notice, Payload, Refusals, Rows, Spec, Store, Watch};
@@ -35,7 +35,7 @@ pub struct Door<S: Spec> {
     signal: Signal,
 }
 
-/// While a body is translated, its rows are taken to need so many times its decompressed bytes.
+/// While a body is translated, its rows are taken to need so many times its decompressed bytes at first.
 const ROWS_SHARE: usize = 2;
 
 impl<S: Spec> Door<S> {
@@ -81,10 +81,10 @@ impl<S: Spec> Door<S> {
     ///
     /// `translate` gets the decompressed body and the time of receipt, runs on a blocking thread, and must give the
     /// same rows for the same bytes and time whenever it is called, because replay calls it again through
-    /// [`Spec::replay`]. It fails only for a body of which nothing can be stored.
+    /// [`Spec::replay`]. It fails only for a body of which nothing can be stored, and as soon as the body's room is full.
     pub async fn accept<T>(&self, tenant: TenantId, kind: u8, encoding: Encoding, body: Bytes, translate: T) -> Result<Outcome, Failure>
     where
-        T: FnOnce(&Bytes, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
+        T: FnOnce(Plain<'_>, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
     {
         self.metrics.received(self.signal, body.len());
         let result = self.accept_uncounted(tenant, kind, encoding, body, translate).await;
@@ -112,7 +112,7 @@ impl<S: Spec> Door<S> {
         translate: T,
     ) -> Result<Outcome, Failure>
     where
-        T: FnOnce(&Bytes, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
+        T: FnOnce(Plain<'_>, i64) -> Result<(S::Rows, Refusals), Failure> + Send + 'static,
     {
         // What does not fit into the whole budget will not fit later, either.
         let budget = usize::try_from(self.memory.max()).unwrap_or(usize::MAX);
@@ -132,10 +132,13 @@ impl<S: Spec> Door<S> {
             let decoded = encoding.decode_pooled(&body, max, &buffers, |bytes| reserved.grow(bytes as u64).ok_or_else(no_memory))?;
             entered.charge(decoded.len(), received_at);
             reserved.grow((ROWS_SHARE * decoded.len()) as u64).ok_or_else(no_memory)?;
-            let (rows, refusals) = translate(&decoded, received_at)?;
+            let room = Room::new(reserved, (ROWS_SHARE * decoded.len()) as u64);
+            let translated = translate(Plain::new(&decoded, Some(&room)), received_at);
+            let (mut reserved, allocated) = room.close()?;
+            let (rows, refusals) = translated?;
             // What was decompressed goes; the body stays until it is in the log, and the rows until they are in the head.
             drop(decoded);
-            reserved.shrink_to((body.len() + rows.bytes()) as u64);
+            reserved.shrink_to(body.len() as u64 + allocated.max(rows.bytes() as u64));
             let payload = Payload { kind, encoding: encoding as u8, received_at, body };
             let batch = Batch { tenant, payload, rows, refusals };
             let ticket = store.append(Admitted::new(batch).watched_by(watch).holding(reserved)).map_err(failure_of)?;
@@ -210,7 +213,7 @@ mod tests {
             sent += 1;
             let tenant = TenantId::parse(&format!("tenant-{sent}")).unwrap();
             tokio::spawn(async move {
-                let translate = move |_: &Bytes, _| {
+                let translate = move |_: Plain<'_>, _| {
                     let _ = held.lock().recv();
                     Err(Failure::invalid("translated"))
                 };

@@ -8,6 +8,7 @@ mod door;
 mod observer;
 mod otlp_json;
 mod otlp_wire;
+mod room;
 mod wire;
 #[cfg(test)]
 pub mod wire_cases;
@@ -19,4 +20,5 @@ pub use door::{Door, Outcome};
 pub use observer::{Fed, Feed, Observer, feed};
 pub use otlp_json::otlp_json_to_protobuf;
 pub use otlp_wire::{ResourceRef, ScopeRef, merge_resource, merge_scope, merge_value, read_attribute};
+pub use room::{NoRoom, Plain, Room};
 pub use wire::{Field, Message, WireError, zigzag};

@@ -59,7 +59,7 @@ impl<T> Fed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::{Door, Encoding, Limits};
+    use crate::ingest::{Door, Encoding, Limits, Plain};
     use crate::runtime::SystemClock;
     use crate::storage::tests::{WordSpec, word_store, words_of};
     use crate::storage::{Rows, Store};
@@ -87,7 +87,7 @@ mod tests {
         let store = word_store(dir.path());
         let door = Door::new(store.clone(), Arc::new(SystemClock), Telemetry::default().ingest, Limits::default(), Budget::new(1 << 20));
         let send = async |text: &str| {
-            let translate = |body: &Bytes, _| Ok((words_of(body), Default::default()));
+            let translate = |body: Plain<'_>, _| Ok((words_of(body.bytes()), Default::default()));
             let body = Bytes::copy_from_slice(text.as_bytes());
             door.accept(TenantId::default_tenant(), 1, Encoding::Identity, body, translate).await.unwrap();
         };

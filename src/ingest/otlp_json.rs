@@ -6,6 +6,7 @@
 //! The serde support of the generated types is not used: it drops a whole metric without an error if one of its numbers
 //! is the string `"NaN"`, and fails on unknown fields in attribute values and on `null`.
 
+use super::Plain;
 use crate::model::{Failure, Signal};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -15,12 +16,16 @@ use serde_json::Value;
 use std::sync::OnceLock;
 
 /// Encodes the export request of `signal` that `json` is. Fails with `Invalid` and says where.
-pub fn otlp_json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Bytes, Failure> {
+pub fn otlp_json_to_protobuf<'a>(signal: Signal, json: impl Into<Plain<'a>>) -> Result<Bytes, Failure> {
+    let json = json.into();
     let bad = |e: &dyn std::fmt::Display| Failure::invalid(format!("cannot decode OTLP/JSON: {e}"));
-    let mut value: Value = serde_json::from_slice(json).map_err(|e| bad(&e))?;
+    let mut value: Value = json.json().map_err(|e| bad(&e))?;
     ids_to_base64(&mut value).map_err(|e| bad(&e))?;
+    // The message takes up to twice what the values do, and nothing can stop while it is made.
+    json.check_for_multiple(2).map_err(|e| bad(&e))?;
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let message = DynamicMessage::deserialize_with_options(descriptor(signal)?, value, &options).map_err(|e| bad(&e))?;
+    json.check_for(message.encoded_len()).map_err(|e| bad(&e))?;
     Ok(message.encode_to_vec().into())
 }
 

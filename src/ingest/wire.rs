@@ -3,6 +3,8 @@
 //! It takes and refuses what prost 0.14 does, field by field: the depth of messages and groups is bounded by 100, keys and
 //! numbers may be longer than they need be, and unknown fields are passed over. Source: protobuf.dev, "Encoding".
 
+use super::{NoRoom, Plain, Room};
+
 /// Why bytes are not the message that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -20,6 +22,8 @@ pub enum WireError {
     Depth,
     #[error("a group ends that did not begin")]
     Group,
+    #[error("{0}")]
+    Room(#[from] NoRoom),
 }
 
 /// Messages inside each other at most.
@@ -31,6 +35,7 @@ pub struct Message<'a> {
     rest: &'a [u8],
     /// How many levels may still follow.
     depth: u32,
+    room: Option<&'a Room>,
 }
 
 /// One field: its number, and its value as the wire has it.
@@ -39,6 +44,7 @@ pub struct Field<'a> {
     pub tag: u32,
     value: Value<'a>,
     depth: u32,
+    room: Option<&'a Room>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,8 +128,9 @@ fn skip(rest: &mut &[u8], tag: u32, wire_type: u32, depth: u32) -> Result<(), Wi
 
 impl<'a> Message<'a> {
     /// The outermost message.
-    pub fn new(bytes: &'a [u8]) -> Message<'a> {
-        Message { rest: bytes, depth: DEPTH_MAX }
+    pub fn new(body: impl Into<Plain<'a>>) -> Message<'a> {
+        let body = body.into();
+        Message { rest: body.bytes(), depth: DEPTH_MAX, room: body.room() }
     }
 
     /// The message after its length, and what follows it: as messages stand in a stream of them.
@@ -135,6 +142,11 @@ impl<'a> Message<'a> {
     /// What is not read yet.
     pub fn bytes(&self) -> &'a [u8] {
         self.rest
+    }
+
+    /// The same, with the room in which it is read.
+    pub fn body(&self) -> Plain<'a> {
+        Plain::new(self.rest, self.room)
     }
 
     /// The next field; `None` at the end.
@@ -154,7 +166,7 @@ impl<'a> Message<'a> {
                 Value::Group
             }
         };
-        Ok(Some(Field { tag, value, depth: self.depth }))
+        Ok(Some(Field { tag, value, depth: self.depth, room: self.room }))
     }
 }
 
@@ -238,7 +250,8 @@ impl<'a> Field<'a> {
     pub fn message(self) -> Result<Message<'a>, WireError> {
         let rest = self.bytes()?;
         let depth = self.depth.checked_sub(1).ok_or(WireError::Depth)?;
-        Ok(Message { rest, depth })
+        self.room.map_or(Ok(()), Room::check)?;
+        Ok(Message { rest, depth, room: self.room })
     }
 
     /// The field is of no interest.
@@ -272,6 +285,7 @@ impl<'a> Field<'a> {
             Value::Varint(value) => each(value),
             Value::Bytes(mut packed) => {
                 while !packed.is_empty() {
+                    self.room.map_or(Ok(()), Room::check)?;
                     each(varint(&mut packed)?);
                 }
             }

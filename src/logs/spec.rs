@@ -3,13 +3,12 @@ use super::head::LogsHead;
 use super::rows::{KnownGroups, LogRows};
 use super::tokens::TokensSidecar;
 use super::{compact, erase, otlp, push, schema};
-use crate::ingest::{Encoding, Limits};
+use crate::ingest::{Encoding, Limits, Plain};
 use crate::model::{Failure, Reason, Signal, TenantId, time};
 use crate::runtime::Clock;
 use crate::storage::block::{Block, BlockWriter, Sidecar};
 use crate::storage::wal::Frame;
 use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Rows as _, Spec, Tombstone};
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// What a frame's body is. The numbers are in WAL files and never change.
@@ -70,7 +69,7 @@ pub struct Translator {
 
 impl Translator {
     /// The same for the same bytes, time of receipt and configuration, whenever it is called: replay depends on it.
-    fn translate(&self, kind: FrameKind, body: &Bytes, received_at: i64) -> Result<(LogRows, Refusals), Failure> {
+    fn translate(&self, kind: FrameKind, body: Plain<'_>, received_at: i64) -> Result<(LogRows, Refusals), Failure> {
         let (config, known) = (&self.config, &self.known);
         match kind {
             FrameKind::OtlpProtobuf => otlp::translate_protobuf(body, received_at, config, known),
@@ -82,7 +81,7 @@ impl Translator {
     }
 
     /// Translates a request that has just come in, and refuses what is too old, too new or too long (decisions 9 and 11).
-    pub fn live(&self, kind: FrameKind, body: &Bytes, received_at: i64) -> Result<(LogRows, Refusals), Failure> {
+    pub fn live(&self, kind: FrameKind, body: Plain<'_>, received_at: i64) -> Result<(LogRows, Refusals), Failure> {
         let (mut rows, mut refusals) = self.translate(kind, body, received_at)?;
         let config = &self.config;
         let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
@@ -148,7 +147,7 @@ impl Spec for LogsSpec {
         let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| ReplayError(format!("unknown encoding {}", frame.encoding)))?;
         let error = |f: Failure| ReplayError(f.message);
         let body = encoding.decode(&frame.body, Limits::default().decoded_max_bytes).map_err(error)?;
-        let (mut rows, _) = self.translator.translate(kind, &body, frame.received_at).map_err(error)?;
+        let (mut rows, _) = self.translator.translate(kind, (&body).into(), frame.received_at).map_err(error)?;
         rows.retain(|entry| frame.refused.binary_search(&entry.index).is_err());
         tracing::trace!(lsn = frame.lsn, rows = rows.len(), "frame of logs replayed");
         Ok(rows)

@@ -1,6 +1,7 @@
 //! Collects one request's rows. The order of its calls numbers the items, so that replay numbers them alike.
 
 use super::rows::{Exemplar, Metadata, MetricRows, RowExemplar, RowSeries, Sample, SeriesKey, Value};
+use crate::ingest::Room;
 use crate::model::{Labels, Reason};
 use crate::storage::Refusals;
 use hashbrown::HashTable;
@@ -14,7 +15,8 @@ fn spread(key: SeriesKey) -> u64 {
 
 /// A label set is stored once.
 #[derive(Default)]
-pub struct RowsBuilder {
+pub struct RowsBuilder<'a> {
+    room: Option<&'a Room>,
     rows: MetricRows,
     /// Positions of series by their keys.
     known: HashTable<u32>,
@@ -26,7 +28,22 @@ pub struct RowsBuilder {
     unsaid: Vec<RowExemplar>,
 }
 
-impl RowsBuilder {
+impl<'a> RowsBuilder<'a> {
+    /// What does not fit into the room is left out: such a request is refused.
+    pub fn within(room: Option<&'a Room>) -> RowsBuilder<'a> {
+        RowsBuilder { room, ..RowsBuilder::default() }
+    }
+
+    /// Whether so many bytes more may be allocated.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.room.is_none_or(|room| room.check_for(bytes as u64).is_ok())
+    }
+
+    /// Whether the request is refused for want of room.
+    pub fn is_full(&self) -> bool {
+        self.room.is_some_and(|room| room.check().is_err())
+    }
+
     /// Numbers the next item.
     pub fn next_item(&mut self) -> u32 {
         self.next_items(1).start
@@ -55,6 +72,9 @@ impl RowsBuilder {
             return *at;
         }
         let at = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        if self.room.is_some_and(|room| room.check().is_err()) {
+            return at;
+        }
         all.push(RowSeries { key, labels: labels.clone(), reference: None, metadata: metadata.cloned() });
         self.known.insert_unique(spread(key), at, |at| spread(all[*at as usize].key));
         at
@@ -62,17 +82,25 @@ impl RowsBuilder {
 
     /// `ts` and `start` in milliseconds, `start` 0 if unknown.
     pub fn sample(&mut self, series: u32, item: u32, (ts, start): (i64, i64), value: Value) {
-        self.rows.samples.push(Sample { series, item, ts, start, value, delta: false });
+        self.push(Sample { series, item, ts, start, value, delta: false });
     }
 
     /// What was added to the sum of the series from `start` to `ts`, milliseconds.
     pub fn delta(&mut self, series: u32, item: u32, (ts, start): (i64, i64), value: Value) {
-        self.rows.samples.push(Sample { series, item, ts, start, value, delta: true });
+        self.push(Sample { series, item, ts, start, value, delta: true });
+    }
+
+    fn push(&mut self, sample: Sample) {
+        if !self.is_full() {
+            self.rows.samples.push(sample);
+        }
     }
 
     /// A sample that is stored beside those that were sent, at `ts` milliseconds.
     pub fn made_up(&mut self, series: u32, ts: i64, value: f64) {
-        self.made_up.push((series, ts, value));
+        if !self.is_full() {
+            self.made_up.push((series, ts, value));
+        }
     }
 
     /// An exemplar that is an item like any other: its sender is told when it is refused.
@@ -82,6 +110,9 @@ impl RowsBuilder {
 
     /// An exemplar that is dropped in silence, as is what came with the data point `of` if that is refused.
     pub fn exemplar(&mut self, series: u32, of: Option<u32>, exemplar: Exemplar) {
+        if self.is_full() {
+            return;
+        }
         self.unsaid.push(RowExemplar { series, item: 0, of, exemplar });
     }
 

@@ -159,6 +159,9 @@ impl Exemplar {
     /// Characters of all label names and values at most (contracts/prometheus.md 2.4).
     const LABELS_MAX: usize = 128;
 
+    /// The bytes that so many characters have at most.
+    pub const BYTES_MAX: usize = 4 * Exemplar::LABELS_MAX;
+
     /// Whether an exemplar may have these labels.
     pub fn takes(labels: &Labels) -> bool {
         labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum::<usize>() <= Exemplar::LABELS_MAX

@@ -4,13 +4,12 @@ use super::otlp::{self, SeriesCache, TranslationConfig};
 use super::rows::{Metadata, MetricRows};
 use super::select::SampleCache;
 use super::{remote_write, schema, select};
-use crate::ingest::{AllLimits, Encoding, Limits};
+use crate::ingest::{AllLimits, Encoding, Limits, Plain};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
 use crate::storage::block::{Block, BlockWriter};
 use crate::storage::wal::Frame;
 use crate::storage::{Merge, MergeError, Merged, Refusals, ReplayError, Spec, Tombstone};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -76,7 +75,7 @@ impl FrameKind {
 /// because replay calls it again. Fails only for a body that cannot be decoded.
 pub fn translate(
     kind: FrameKind,
-    body: &Bytes,
+    body: Plain<'_>,
     received_at: i64,
     config: &Config,
     cache: &SeriesCache,
@@ -147,7 +146,8 @@ impl Spec for MetricsSpec {
         let kind = FrameKind::from_stored(frame.kind).ok_or_else(|| ReplayError(format!("unknown kind {}", frame.kind)))?;
         let max = Limits::default().decoded_max_bytes;
         let body = encoding.decode(&frame.body, max).map_err(|e| ReplayError(e.to_string()))?;
-        let (mut rows, _) = translate(kind, &body, frame.received_at, &self.config, &self.known).map_err(|e| ReplayError(e.to_string()))?;
+        let (mut rows, _) =
+            translate(kind, (&body).into(), frame.received_at, &self.config, &self.known).map_err(|e| ReplayError(e.to_string()))?;
         rows.drop_items(&frame.refused);
         Ok(rows)
     }

@@ -2,7 +2,7 @@
 
 use super::remote_write::{self, Tally, WriteBody, Written};
 use super::spec::{FrameKind, MetricsSpec};
-use crate::ingest::{Door, Encoding, Outcome};
+use crate::ingest::{Door, Encoding, Outcome, Plain};
 use crate::model::{Failure, TenantId};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -36,7 +36,7 @@ impl Writer {
 
     /// A `prometheus.WriteRequest` in a snappy block.
     pub async fn version_1(&self, tenant: TenantId, body: Bytes) -> Result<Outcome, Failure> {
-        let translate = |body: &Bytes, _: i64| remote_write::translate_1(body);
+        let translate = |body: Plain<'_>, _: i64| remote_write::translate_1(body);
         self.door.accept(tenant, FrameKind::RemoteWrite1 as u8, Encoding::SnappyBlock, body, translate).await
     }
 
@@ -44,7 +44,7 @@ impl Writer {
     pub async fn version_2(&self, tenant: TenantId, body: Bytes) -> (Result<Outcome, Failure>, Written) {
         let tally: Arc<OnceLock<Tally>> = Arc::default();
         let told = tally.clone();
-        let translate = move |body: &Bytes, _: i64| {
+        let translate = move |body: Plain<'_>, _: i64| {
             let (rows, refusals, tally) = remote_write::translate_2(body)?;
             let _ = told.set(tally);
             Ok((rows, refusals))

@@ -77,6 +77,15 @@ impl Reservation {
         self.budget.take(bytes).ok().map(|()| self.bytes += bytes)
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the budget it is taken from has at most.
+    pub fn max(&self) -> u64 {
+        self.budget.max
+    }
+
     /// Gives back what is more than `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
         let less = self.bytes.saturating_sub(bytes);

@@ -1,6 +1,7 @@
 //! The world, replaceable in tests: clock, disk, randomness, and the tasks that run until shutdown. Nothing else in the
 //! crate (but `storage::tier`) reads a wall clock, draws randomness or touches the file system.
 
+mod allocations;
 mod background;
 mod budget;
 mod clock;
@@ -17,6 +18,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use allocations::Allocations;
 pub use background::{Behind, in_background};
 pub use budget::{Budget, Reservation, Short};
 pub use clock::{Clock, ManualClock, SystemClock};

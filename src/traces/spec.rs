@@ -3,7 +3,7 @@ use super::limits::{Limits, TraceSizes};
 use super::otlp::{self, Kind};
 use super::source::{deleted_trace, has_trace};
 use super::{compact, schema};
-use crate::ingest::{self, Encoding};
+use crate::ingest::{self, Encoding, Plain};
 use crate::model::{Failure, Signal, TenantId};
 use crate::runtime::Clock;
 use crate::storage::block::{Block, BlockWriter};
@@ -44,9 +44,9 @@ impl TracesSpec {
     }
 
     /// Translates a request that arrives now.
-    pub fn accept(&self, tenant: &TenantId, kind: Kind, body: &[u8], received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
-        let body = otlp::otlp_bytes(kind, body)?;
-        let mut translated = otlp::translate(&body, self.limits.value_max_bytes)?;
+    pub fn accept(&self, tenant: &TenantId, kind: Kind, body: Plain<'_>, received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
+        let otlp = otlp::otlp_bytes(kind, body)?;
+        let mut translated = otlp::translate(body.become_of(&otlp), self.limits.value_max_bytes)?;
         self.window.judge(&mut translated, received_at);
         self.sizes.judge(tenant, &mut translated, &self.limits);
         let refusals = std::mem::take(&mut translated.refusals);
@@ -84,8 +84,8 @@ impl Spec for TracesSpec {
         let encoding = Encoding::from_stored(frame.encoding).ok_or_else(|| error(&format!("unknown encoding {}", frame.encoding)))?;
         let body = encoding.decode(&frame.body, ingest::Limits::default().decoded_max_bytes).map_err(|e| error(&e))?;
         // A limit that was lowered since refuses nothing that was acknowledged.
-        let body = otlp::otlp_bytes(kind, &body).map_err(|e| error(&e))?;
-        let mut translated = otlp::translate(&body, usize::MAX).map_err(|e| error(&e))?;
+        let otlp = otlp::otlp_bytes(kind, &body).map_err(|e| error(&e))?;
+        let mut translated = otlp::translate(&*otlp, usize::MAX).map_err(|e| error(&e))?;
         translated.spans.retain(|span| frame.refused.binary_search(&span.index).is_err());
         Ok(TraceRows::new(translated))
     }

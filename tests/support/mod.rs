@@ -92,6 +92,12 @@ impl Server {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
     }
 
+    /// Its number in `/proc`.
+    #[allow(dead_code, reason = "each test program has this module for itself, and not all look at the process")]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `HOST:PORT` of a listener, by its key in `addresses.json`: `otlp_grpc`, `otlp_http`, `prometheus`, `loki`, `tempo`, `web`.
     pub fn address(&self, listener: &str) -> &str {
         self.addresses[listener].as_str().unwrap_or_else(|| panic!("no listener {listener} in {}", self.addresses))

@@ -1,5 +1,5 @@
 use super::Api;
-use crate::ingest::Encoding;
+use crate::ingest::{Encoding, Plain};
 use crate::logs::spec::FrameKind;
 use crate::web::{OtlpFormat, OtlpRequest, Rejected};
 use axum::extract::{Request, State};
@@ -20,7 +20,7 @@ pub async fn export(State(api): State<Api>, request: Request) -> Response {
             OtlpFormat::Json => FrameKind::OtlpJson,
         };
         let translator = api.door.store().spec().translator().clone();
-        let translate = move |body: &bytes::Bytes, received_at: i64| translator.live(kind, body, received_at);
+        let translate = move |body: Plain<'_>, received_at: i64| translator.live(kind, body, received_at);
         api.door.accept(tenant, kind as u8, encoding, request.body, translate).await
     };
     respond(accepted.await.map(|outcome| {

@@ -1,7 +1,7 @@
 //! Writes in Loki's own protocols (contracts/loki.md 2.1, 2.5).
 
 use super::Api;
-use crate::ingest::{Encoding, Outcome};
+use crate::ingest::{Encoding, Outcome, Plain};
 use crate::logs::push::NO_STREAMS;
 use crate::logs::spec::FrameKind;
 use crate::model::{Failure, FailureKind, Reason};
@@ -10,7 +10,6 @@ use crate::web::{Export, OtlpFormat, Tap, http_status, read_body, rpc_status, te
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
@@ -73,7 +72,7 @@ async fn accept_push(api: &Api, request: Request, json: FrameKind) -> Result<Out
     };
     let body = read_body(body, api.door.limits().wire_max_bytes).await?;
     let translator = api.door.store().spec().translator().clone();
-    let translate = move |body: &Bytes, received_at: i64| translator.live(kind, body, received_at);
+    let translate = move |body: Plain<'_>, received_at: i64| translator.live(kind, body, received_at);
     api.door.accept(tenant, kind as u8, encoding, body, translate).await
 }
 
@@ -115,7 +114,7 @@ async fn accept_otlp(api: &Api, request: Request) -> Result<Outcome, Failure> {
     let name = Some(text(&parts.headers, "content-encoding").to_owned()).filter(|name| !name.is_empty());
     let export = Export { format, encoding: name, via: parts.headers.get(header::VIA).cloned(), body: body.clone() };
     let translator = api.door.store().spec().translator().clone();
-    let translate = move |body: &Bytes, received_at: i64| {
+    let translate = move |body: Plain<'_>, received_at: i64| {
         let (rows, refusals) = translator.live(kind, body, received_at)?;
         if rows.is_empty() && refusals.is_empty() {
             return Err(Failure::invalid(NO_RECORDS));

@@ -209,8 +209,10 @@ fn refusals_are_named_as_in_the_other_rooms() {
         BASE + year
     );
     let config = Config { line_max_bytes: 3, ..Config::default() };
-    let (rows, refusals) =
-        LogsSpec::new(config, Arc::new(ManualClock::default())).translator().live(FrameKind::PushJson, &body.into(), BASE).unwrap();
+    let (rows, refusals) = LogsSpec::new(config, Arc::new(ManualClock::default()))
+        .translator()
+        .live(FrameKind::PushJson, body.as_bytes().into(), BASE)
+        .unwrap();
     assert!(rows.is_empty());
     let reasons: Vec<&str> = refusals.reasons().map(|(reason, _, _)| reason).collect();
     assert_eq!(reasons, ["invalid_label", "too_far_ahead", "too_large", "too_old"]);

@@ -7,7 +7,7 @@ mod reference;
 use super::config::Config;
 use super::names;
 use super::rows::{Group, Keys, KnownGroups, LogRows, Metadata, RowsBuilder, flatten};
-use crate::ingest::{Message, ResourceRef, ScopeRef, WireError, merge_resource, merge_scope, otlp_json_to_protobuf};
+use crate::ingest::{Message, Plain, ResourceRef, ScopeRef, WireError, merge_resource, merge_scope, otlp_json_to_protobuf};
 use crate::model::{AttributeRef, AttributeValue, Failure, LabelsBuilder, Reason, Signal};
 use crate::storage::Refusals;
 use record::Record;
@@ -36,8 +36,14 @@ const INDEX_LABELS: [&str; 18] = [
     "k8s.job.name",
 ];
 
-pub fn translate_protobuf(body: &[u8], received_at: i64, config: &Config, known: &KnownGroups) -> Result<(LogRows, Refusals), Failure> {
-    let rows = RowsBuilder::new(body.len());
+pub fn translate_protobuf<'a>(
+    body: impl Into<Plain<'a>>,
+    received_at: i64,
+    config: &Config,
+    known: &KnownGroups,
+) -> Result<(LogRows, Refusals), Failure> {
+    let body = body.into();
+    let rows = RowsBuilder::new(body.bytes().len());
     let refusals = Refusals::default();
     let mut translation = Translation {
         rows,
@@ -54,8 +60,14 @@ pub fn translate_protobuf(body: &[u8], received_at: i64, config: &Config, known:
     Ok((translation.rows.finish(), translation.refusals))
 }
 
-pub fn translate_json(body: &[u8], received_at: i64, config: &Config, known: &KnownGroups) -> Result<(LogRows, Refusals), Failure> {
-    translate_protobuf(&otlp_json_to_protobuf(Signal::Logs, body)?, received_at, config, known)
+pub fn translate_json<'a>(
+    body: impl Into<Plain<'a>>,
+    received_at: i64,
+    config: &Config,
+    known: &KnownGroups,
+) -> Result<(LogRows, Refusals), Failure> {
+    let body = body.into();
+    translate_protobuf(body.become_of(&otlp_json_to_protobuf(Signal::Logs, body)?), received_at, config, known)
 }
 
 struct Translation<'a> {
@@ -83,7 +95,7 @@ fn add_part(key: &mut Vec<u8>, part: &[u8]) {
 }
 
 impl<'a> Translation<'a> {
-    fn request(&mut self, body: &'a [u8]) -> Result<(), WireError> {
+    fn request(&mut self, body: Plain<'a>) -> Result<(), WireError> {
         let mut request = Message::new(body);
         while let Some(field) = request.field()? {
             match field.tag {

@@ -24,7 +24,7 @@ fn bytes_and_messages_agree() {
     let (config, known) = (Config::default(), KnownGroups::default());
     let (mut taken, mut stored) = (0, 0);
     run(include_str!("corpus.txt"), &schema(), |body| {
-        let ours = translate_plain(body, &config, &known).ok();
+        let ours = translate_plain(body.into(), &config, &known).ok();
         let theirs = reference::PushRequest::decode(body).ok().and_then(|request| reference::translate(request, &config));
         let hex = || body.iter().map(|b| format!("{b:02x}")).collect::<String>();
         assert_eq!(ours.as_ref().map(|o| shown_rows(&o.0)), theirs.as_ref().map(|t| shown(&t.0)), "{}", hex());

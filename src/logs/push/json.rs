@@ -1,3 +1,4 @@
+use crate::ingest::Plain;
 use crate::model::{Failure, time};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -18,7 +19,7 @@ pub struct PushEntry {
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct Request {
     #[serde(default)]
     streams: Option<Streams<RawStream>>,
 }
@@ -95,9 +96,9 @@ struct RawLegacyEntry {
     line: String,
 }
 
-pub fn parse_legacy(body: &[u8]) -> Result<Vec<LegacyStream>, Failure> {
+pub fn parse_legacy(body: Plain<'_>) -> Result<Vec<LegacyStream>, Failure> {
     let bad = |why: String| Failure::invalid(format!("couldn't parse push request: {why}"));
-    let body: LegacyBody = serde_json::from_slice(body).map_err(|e| bad(e.to_string()))?;
+    let body: LegacyBody = body.json().map_err(|e| bad(e.to_string()))?;
     let entry = |raw: RawLegacyEntry| {
         let ts = time::parse_rfc3339(&raw.ts).ok_or_else(|| bad(format!("timestamp {:?} is not in the form of RFC 3339", raw.ts)))?;
         Ok(PushEntry { ts, line: raw.line, metadata: Vec::new() })
@@ -109,8 +110,8 @@ pub fn parse_legacy(body: &[u8]) -> Result<Vec<LegacyStream>, Failure> {
     body.streams.into_iter().flat_map(|s| s.0).map(stream).collect()
 }
 
-pub fn parse(body: &[u8]) -> Result<Vec<Stream>, Failure> {
-    let body: Body = serde_json::from_slice(body).map_err(|e| Failure::invalid(format!("couldn't parse push request: {e}")))?;
+pub fn parse(body: Plain<'_>) -> Result<Vec<Stream>, Failure> {
+    let body: Request = body.json().map_err(|e| Failure::invalid(format!("couldn't parse push request: {e}")))?;
     let stream = |raw: RawStream| Stream {
         labels: raw.stream.map(|p| p.0).unwrap_or_default(),
         entries: raw.values.unwrap_or_default().into_iter().map(|e| e.0).collect(),

@@ -9,6 +9,7 @@ mod reference;
 use super::config::Config;
 use super::names;
 use super::rows::{Group, Keys, KnownGroups, LogRows, Metadata, RowsBuilder};
+use crate::ingest::Plain;
 use crate::model::{Failure, FailureKind, Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
 use json::PushEntry;
@@ -19,9 +20,10 @@ pub use labels::parse_labels;
 /// What one body was translated into, before anything is judged by clock or limits.
 pub type Translated = Result<(LogRows, Refusals), Failure>;
 
-pub fn translate_json(body: &[u8], config: &Config) -> Translated {
+pub fn translate_json<'a>(body: impl Into<Plain<'a>>, config: &Config) -> Translated {
+    let body = body.into();
     let request = json::parse(body)?;
-    let mut streams = Streams::new(config, body.len());
+    let mut streams = Streams::new(config, body.bytes().len());
     for stream in &request {
         let labels = stream_labels(&stream.labels, config).map(|labels| Arc::new(Group::new(labels, Metadata::default())));
         streams.add_all(labels, &stream.entries);
@@ -30,9 +32,10 @@ pub fn translate_json(body: &[u8], config: &Config) -> Translated {
 }
 
 /// Streams whose labels are text and whose times are RFC 3339.
-pub fn translate_legacy_json(body: &[u8], config: &Config) -> Translated {
+pub fn translate_legacy_json<'a>(body: impl Into<Plain<'a>>, config: &Config) -> Translated {
+    let body = body.into();
     let request = json::parse_legacy(body)?;
-    let mut streams = Streams::new(config, body.len());
+    let mut streams = Streams::new(config, body.bytes().len());
     for stream in &request {
         let labels = printed_labels(&stream.labels, config).map(|labels| Arc::new(Group::new(labels, Metadata::default())));
         streams.add_all(labels, &stream.entries);
@@ -48,7 +51,9 @@ fn printed_labels(text: &str, config: &Config) -> Result<Labels, String> {
 
 /// `body` is a raw snappy block. Fails with `TooLarge` before anything is allocated when it says that it is larger than
 /// `max_bytes`.
-pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config, known: &KnownGroups) -> Translated {
+pub fn translate_protobuf<'a>(body: impl Into<Plain<'a>>, max_bytes: usize, config: &Config, known: &KnownGroups) -> Translated {
+    let packed = body.into();
+    let body = packed.bytes();
     let hint = if body.first() == Some(&b'{') { ". If it is JSON, say so: Content-Type: application/json" } else { "" };
     let bad = |e: snap::Error| Failure::invalid(format!("cannot decompress push request: {e}{hint}"));
     let length = snap::raw::decompress_len(body).map_err(bad)?;
@@ -56,13 +61,14 @@ pub fn translate_protobuf(body: &[u8], max_bytes: usize, config: &Config, known:
         let message = format!("decompressed message size too large than max ({length} vs {max_bytes})");
         return Err(Failure::new(FailureKind::TooLarge, message));
     }
+    packed.check_for(length).map_err(|e| Failure::invalid(e.to_string()))?;
     let plain = snap::raw::Decoder::new().decompress_vec(body).map_err(bad)?;
-    translate_plain(&plain, config, known)
+    translate_plain(packed.become_of(&plain), config, known)
 }
 
 /// `body` is a `PushRequest`.
-fn translate_plain(body: &[u8], config: &Config, known: &KnownGroups) -> Translated {
-    let mut streams = Streams::new(config, body.len());
+fn translate_plain(body: Plain<'_>, config: &Config, known: &KnownGroups) -> Translated {
+    let mut streams = Streams::new(config, body.bytes().len());
     protobuf::read(body, &mut streams, known).map_err(|e| Failure::invalid(format!("cannot decode push request: {e}")))?;
     streams.finish()
 }

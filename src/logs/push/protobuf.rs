@@ -1,13 +1,13 @@
 //! The protobuf form, `logproto.PushRequest`, from its bytes (contracts/loki.md 2.1).
 
 use super::{Streams, printed_labels};
-use crate::ingest::{Message, WireError};
+use crate::ingest::{Message, Plain, WireError};
 use crate::logs::rows::{Group, KnownGroups, Metadata};
 
 /// In front of the text of labels, so that other protocols' groups are others.
 const KEY: u8 = 2;
 
-pub fn read<'a>(body: &'a [u8], streams: &mut Streams<'a>, known: &KnownGroups) -> Result<(), WireError> {
+pub fn read<'a>(body: Plain<'a>, streams: &mut Streams<'a>, known: &KnownGroups) -> Result<(), WireError> {
     let mut request = Message::new(body);
     let (mut key, mut metadata) = (Vec::new(), Vec::new());
     while let Some(field) = request.field()? {

@@ -1,5 +1,5 @@
 use super::Api;
-use crate::ingest::Encoding;
+use crate::ingest::{Encoding, Plain};
 use crate::metrics::spec::{FrameKind, translate};
 use crate::model::Failure;
 use crate::web::{OtlpFormat, OtlpRequest, Rejected};
@@ -25,7 +25,7 @@ async fn accept(api: &Api, request: OtlpRequest) -> Result<Option<Rejected>, Fai
     };
     let spec = api.door.store().spec();
     let (config, known) = (spec.config().clone(), spec.known_series().clone());
-    let translate = move |body: &bytes::Bytes, received_at: i64| translate(kind, body, received_at, &config, &known);
+    let translate = move |body: Plain<'_>, received_at: i64| translate(kind, body, received_at, &config, &known);
     let outcome = api.door.accept(tenant, kind as u8, encoding, request.body, translate).await?;
     let count = outcome.refusals.len() as u64;
     Ok((count > 0).then(|| Rejected { field: "rejectedDataPoints", count, message: outcome.refusals.summary() }))

@@ -1,17 +1,17 @@
 //! Bodies as opentelemetry-proto's messages.
 
 use super::Kind;
-use crate::ingest::otlp_json_to_protobuf;
+use crate::ingest::{Plain, otlp_json_to_protobuf};
 use crate::model::{Attribute, AttributeValue, Failure, Signal};
-use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use std::borrow::Cow;
 
 /// The bytes of an `ExportMetricsServiceRequest`.
-pub(super) fn otlp_bytes(kind: Kind, body: &Bytes) -> Result<Bytes, Failure> {
+pub(super) fn otlp_bytes(kind: Kind, body: Plain<'_>) -> Result<Cow<'_, [u8]>, Failure> {
     match kind {
-        Kind::Protobuf => Ok(body.clone()),
-        Kind::Json => otlp_json_to_protobuf(Signal::Metrics, body),
+        Kind::Protobuf => Ok(Cow::Borrowed(body.bytes())),
+        Kind::Json => Ok(Cow::Owned(otlp_json_to_protobuf(Signal::Metrics, body)?.into())),
     }
 }
 

@@ -18,10 +18,10 @@ pub use series_cache::SeriesCache;
 
 use super::rows::MetricRows;
 use super::spec::Config;
+use crate::ingest::Plain;
 use crate::model::Failure;
 use crate::model::time::MILLI;
 use crate::storage::Refusals;
-use bytes::Bytes;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -114,17 +114,18 @@ impl Default for TranslationConfig {
 /// item, numbered in the order of the message, whether it is refused or not.
 ///
 /// `cache` may hold anything: it only makes it faster. Fails only for a body that cannot be decoded.
-pub fn translate(
+pub fn translate<'a>(
     kind: Kind,
-    body: &Bytes,
+    body: impl Into<Plain<'a>>,
     received_at: i64,
     config: &Config,
     cache: &SeriesCache,
 ) -> Result<(MetricRows, Refusals), Failure> {
-    let body = decode::otlp_bytes(kind, body)?;
+    let body = body.into();
+    let otlp = decode::otlp_bytes(kind, body)?;
     let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-    let mut translation = points::Translation::new(&config.translation, times(received_at, config));
-    request::read(&body, &mut translation, cache, ms(config.lookback) / 2)
+    let mut translation = points::Translation::new(&config.translation, times(received_at, config), body.room());
+    request::read(body.become_of(&otlp), &mut translation, cache, ms(config.lookback) / 2)
         .map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))?;
     Ok(translation.finish())
 }

@@ -4,6 +4,7 @@ use super::labels::{ResourceLabels, add_attributes};
 use super::name::{Shape, metric_name, unit_text};
 use super::request::Number;
 use super::{TranslationConfig, decode};
+use crate::ingest::Room;
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::histogram::{Buckets, CUSTOM_SCHEMA, Histogram, SCHEMA_MAX, SCHEMA_MIN};
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, SeriesKey, Value};
@@ -53,7 +54,7 @@ pub(super) struct Translation<'a> {
     pub(super) config: &'a TranslationConfig,
     /// Times that can be stored, milliseconds: what was made up or goes along with a data point keeps to them, too.
     times: RangeInclusive<i64>,
-    pub(super) rows: RowsBuilder,
+    pub(super) rows: RowsBuilder<'a>,
     /// The first and the last of these times that points of the resource at hand have.
     pub(super) covered: Option<(i64, i64)>,
 }
@@ -87,8 +88,8 @@ impl Point {
 }
 
 impl<'a> Translation<'a> {
-    pub(super) fn new(config: &'a TranslationConfig, times: RangeInclusive<i64>) -> Translation<'a> {
-        Translation { config, times, rows: RowsBuilder::default(), covered: None }
+    pub(super) fn new(config: &'a TranslationConfig, times: RangeInclusive<i64>, room: Option<&'a Room>) -> Translation<'a> {
+        Translation { config, times, rows: RowsBuilder::within(room), covered: None }
     }
 
     pub(super) fn finish(self) -> (MetricRows, Refusals) {
@@ -267,8 +268,12 @@ impl<'a> Translation<'a> {
         }
     }
 
-    /// Adds the sample of a series of the family and returns its position.
+    /// Adds the sample of a series of the family and returns its position. Does nothing once the room is full: the labels of a
+    /// request that is refused need not be made.
     fn float(&mut self, family: &Family<'_>, point: &Point, suffix: &str, extra: Option<(&str, &str)>, value: f64) -> u32 {
+        if self.rows.is_full() {
+            return u32::MAX;
+        }
         let series = self.rows.series(family.series_labels(&point.labels, suffix, extra), Some(&family.metadata));
         self.sample(series, point, point.value(value));
         series

@@ -5,7 +5,7 @@ use super::labels::ResourceLabels;
 use super::points::{Family, Translation, millis};
 use super::series_cache::{Families, FamilyId};
 use super::{SeriesCache, target_info};
-use crate::ingest::{self, Field, Message, WireError, merge_resource, merge_scope, read_attribute};
+use crate::ingest::{self, Field, Message, Plain, WireError, merge_resource, merge_scope, read_attribute};
 use crate::metrics::rows::{Exemplar, SeriesKey};
 use crate::model::Attribute;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -21,7 +21,7 @@ pub(super) enum Unreadable {
 }
 
 /// `info_step` is the distance of `target_info` samples, milliseconds.
-pub(super) fn read(body: &[u8], translation: &mut Translation<'_>, cache: &SeriesCache, info_step: i64) -> Result<(), Unreadable> {
+pub(super) fn read(body: Plain<'_>, translation: &mut Translation<'_>, cache: &SeriesCache, info_step: i64) -> Result<(), Unreadable> {
     let mut request = Message::new(body);
     let mut scratch = Scratch::default();
     while let Some(field) = request.field()? {
@@ -157,7 +157,7 @@ fn metric(
         }
     }
     if is_other {
-        return by_message(message.bytes(), translation, around);
+        return by_message(message.body(), translation, around);
     }
     let Some(field) = numbers else { return Ok(()) };
     let (is_sum, data) = (field.tag == 7, field.message()?);
@@ -189,8 +189,8 @@ fn metric(
 }
 
 /// Reads a metric as a message of its own request.
-fn by_message(bytes: &[u8], translation: &mut Translation<'_>, around: Around<'_>) -> Result<(), Unreadable> {
-    let mut request = bytes.to_vec();
+fn by_message(metric: Plain<'_>, translation: &mut Translation<'_>, around: Around<'_>) -> Result<(), Unreadable> {
+    let mut request = metric.bytes().to_vec();
     // The numbers of `metrics`, `scope_metrics` and `resource_metrics`.
     for tag in [2u32, 2, 1] {
         let mut outer = Vec::with_capacity(request.len() + 6);
@@ -199,7 +199,7 @@ fn by_message(bytes: &[u8], translation: &mut Translation<'_>, around: Around<'_
         outer.append(&mut request);
         request = outer;
     }
-    let request = ExportMetricsServiceRequest::decode(&request[..])?;
+    let request = ExportMetricsServiceRequest::decode(metric.become_of(&request))?;
     let scopes = request.resource_metrics.into_iter().flat_map(|r| r.scope_metrics);
     for metric in scopes.flat_map(|s| s.metrics) {
         translation.cover_points_of(&metric);

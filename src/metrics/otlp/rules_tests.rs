@@ -11,7 +11,7 @@ fn translated(resource: &str, scope: &str, metrics: &str, translation: Translati
         r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{resource}]}},"scopeMetrics":[{{"scope":{scope},"schemaUrl":"u","metrics":[{metrics}]}}]}}]}}"#
     );
     let config = Config { retention: None, translation, ..Config::default() };
-    translate(Kind::Json, &body.into(), NOW, &config, &SeriesCache::default()).unwrap()
+    translate(Kind::Json, body.as_bytes(), NOW, &config, &SeriesCache::default()).unwrap()
 }
 
 fn text(key: &str, value: &str) -> String {

@@ -17,7 +17,7 @@ fn rows(metrics: &str) -> (MetricRows, Refusals) {
 fn rows_of(attributes: &str, metrics: &str) -> (MetricRows, Refusals) {
     let body =
         format!(r#"{{"resourceMetrics":[{{"resource":{{"attributes":{attributes}}},"scopeMetrics":[{{"metrics":[{metrics}]}}]}}]}}"#);
-    translate(Kind::Json, &body.into(), NOW, &Config { retention: None, ..Config::default() }, &SeriesCache::default()).unwrap()
+    translate(Kind::Json, body.as_bytes(), NOW, &Config { retention: None, ..Config::default() }, &SeriesCache::default()).unwrap()
 }
 
 /// `name{labels but the resource's} value @ms`, without `target_info`.
@@ -124,7 +124,7 @@ fn exemplars_and_target_info_keep_to_the_times_of_samples() {
             "scopeMetrics":[{{"metrics":[{{"name":"x","sum":{{"isMonotonic":true,"aggregationTemporality":2,"dataPoints":[{{"timeUnixNano":"1","asInt":1}},
             {{"timeUnixNano":"{NOW}","asInt":2,"exemplars":[{{"asInt":1}},{{"timeUnixNano":"1000000000","asInt":2}},{{"timeUnixNano":"18446744073709551615","asInt":3}},{{"timeUnixNano":"{NOW}","asInt":4}}]}}]}}}}]}}]}}]}}"#
     );
-    let (rows, refusals) = translate(Kind::Json, &body.into(), NOW, &Config::default(), &SeriesCache::default()).unwrap();
+    let (rows, refusals) = translate(Kind::Json, body.as_bytes(), NOW, &Config::default(), &SeriesCache::default()).unwrap();
     assert!(refusals.is_empty());
     let kept: Vec<_> = rows.exemplars.iter().map(|e| (e.of, e.exemplar.ts, e.exemplar.value)).collect();
     assert_eq!(kept, [(Some(1), now_ms, 4.0)]);
@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         for kind in [Kind::Protobuf, Kind::Json] {
-            let _ = translate(kind, &bytes.clone().into(), NOW, &Config::default(), &SeriesCache::default());
+            let _ = translate(kind, &bytes, NOW, &Config::default(), &SeriesCache::default());
         }
     }
 
@@ -173,6 +173,6 @@ proptest! {
         let scope_metrics = vec![otlp::ScopeMetrics { metrics, ..Default::default() }];
         let resource_metrics = vec![otlp::ResourceMetrics { scope_metrics, ..Default::default() }];
         let request = opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest { resource_metrics };
-        let _ = translate(Kind::Protobuf, &request.encode_to_vec().into(), NOW, &Config::default(), &SeriesCache::default());
+        let _ = translate(Kind::Protobuf, &request.encode_to_vec(), NOW, &Config::default(), &SeriesCache::default());
     }
 }

@@ -32,7 +32,14 @@ pub(super) fn label_set(pairs: &mut [(&str, &str)]) -> Result<Labels, LabelFault
 /// How faulty pairs are shown, at most 1,000 bytes of them.
 pub(super) fn shown(pairs: &[(&str, &str)]) -> String {
     const SHOWN_MAX: usize = 1_000;
-    let mut text = Labels::from_sorted(pairs.iter().copied()).to_string();
+    // Few bytes may refer to pairs of gigabytes.
+    let mut seen = 0;
+    let first = pairs.iter().take_while(|(name, value)| {
+        let fits = seen <= SHOWN_MAX;
+        seen += name.len() + value.len();
+        fits
+    });
+    let mut text = Labels::from_sorted(first.copied()).to_string();
     if text.len() > SHOWN_MAX {
         text.truncate(text.floor_char_boundary(SHOWN_MAX));
         text.push('…');

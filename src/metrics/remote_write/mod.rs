@@ -20,25 +20,25 @@ pub use body::{SeriesWrite, WriteBody};
 pub use v2::{Tally, Written};
 
 use super::rows::MetricRows;
+use crate::ingest::Plain;
 use crate::model::Failure;
 use crate::storage::Refusals;
-use bytes::Bytes;
 use std::fmt;
 
 /// Translates a `prometheus.WriteRequest`. Every sample is an item, in the order of the message; exemplars follow them.
 /// One item that is refused refuses the request (2.2); series without a usable label set are skipped in silence.
 ///
 /// Fails only for a body that cannot be decoded.
-pub fn translate_1(body: &Bytes) -> Result<(MetricRows, Refusals), Failure> {
-    v1::translate(body).map_err(undecodable)
+pub fn translate_1<'a>(body: impl Into<Plain<'a>>) -> Result<(MetricRows, Refusals), Failure> {
+    v1::translate(body.into()).map_err(undecodable)
 }
 
 /// Translates an `io.prometheus.write.v2.Request`. Of each series in turn, its floats, histograms and exemplars are items;
 /// what is faulty is refused by itself (2.3).
 ///
 /// Fails only for a body that cannot be decoded.
-pub fn translate_2(body: &Bytes) -> Result<(MetricRows, Refusals, Tally), Failure> {
-    v2::translate(body).map_err(undecodable)
+pub fn translate_2<'a>(body: impl Into<Plain<'a>>) -> Result<(MetricRows, Refusals, Tally), Failure> {
+    v2::translate(body.into()).map_err(undecodable)
 }
 
 fn undecodable(error: impl fmt::Display) -> Failure {

@@ -43,7 +43,7 @@ fn version_1_skips_what_is_no_series_and_sorts_labels() {
         field(3, &[&[8, 1][..], &field(2, b"m"), &field(4, b"help"), &field(5, b"s")].concat()),
     ]
     .concat();
-    let (rows, refusals) = translate_1(&body.into()).unwrap();
+    let (rows, refusals) = translate_1(&body).unwrap();
     assert_eq!(lines(&rows), [r#"{__name__="m", z="1"} 1.5 @7"#]);
     assert!(refusals.is_empty() && rows.all_or_nothing);
     assert_eq!((refusals.indexes(), refusals.unsaid().collect::<Vec<_>>()), (vec![1, 2, 3], vec![("invalid_label", 3)]));
@@ -55,7 +55,7 @@ fn version_1_skips_what_is_no_series_and_sorts_labels() {
 fn a_staleness_marker_keeps_its_bits() {
     let body =
         series_1(&[label(b"__name__", b"m"), sample(f64::from_bits(STALE_NAN), 7), sample(f64::from_bits(0x7ff8_dead_beef_0001), 8)]);
-    let (rows, _) = translate_1(&body.into()).unwrap();
+    let (rows, _) = translate_1(&body).unwrap();
     let bits: Vec<u64> = rows.samples.iter().map(|s| if let Value::Float(v) = s.value { v.to_bits() } else { 0 }).collect();
     assert_eq!(bits, [STALE_NAN, 0x7ff8_dead_beef_0001]);
 }
@@ -80,7 +80,7 @@ fn version_2_refuses_what_is_faulty_and_counts_what_is_written() {
     .concat();
     // Symbols after the series that refer to them.
     let body = [faulty, good, table].concat();
-    let (rows, refusals, tally) = translate_2(&body.into()).unwrap();
+    let (rows, refusals, tally) = translate_2(&body).unwrap();
     assert_eq!(lines(&rows), [r#"{__name__="m"} 1 @1"#, r#"{__name__="m"} 2 @2"#]);
     assert_eq!(
         refusals.messages(),
@@ -95,7 +95,7 @@ fn version_2_refuses_what_is_faulty_and_counts_what_is_written() {
         ]
     );
     assert_eq!(tally.written(&refusals), Written { samples: 2, histograms: 0, exemplars: 0 });
-    assert!(translate_2(&[symbols(&[b"x"]), field(5, &[])].concat().into()).is_err());
+    assert!(translate_2(&[symbols(&[b"x"]), field(5, &[])].concat()).is_err());
 }
 
 /// An integer histogram: schema, spans of (offset, length) zigzagged, deltas zigzagged, count, sum.
@@ -183,8 +183,8 @@ fn our_own_bodies_come_back_as_they_were() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = translate_1(&bytes.clone().into());
-        let _ = translate_2(&bytes.clone().into());
+        let _ = translate_1(&bytes);
+        let _ = translate_2(&bytes);
         let _ = histogram::decode(Message::new(&bytes));
     }
 
@@ -216,7 +216,7 @@ proptest! {
             let _ = sample.histogram.buckets();
         }
         let message = field(5, &[field(1, &[1, 2]), field(3, &bytes[..bytes.len().min(100)])].concat());
-        let _ = translate_2(&[symbols(&[b"", b"__name__", b"m"]), message].concat().into());
+        let _ = translate_2(&[symbols(&[b"", b"__name__", b"m"]), message].concat());
     }
 
     #[test]

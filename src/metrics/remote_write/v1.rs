@@ -2,14 +2,14 @@
 
 use super::label_set::label_set;
 use super::{FloatSample, histogram};
-use crate::ingest::{Message, WireError};
+use crate::ingest::{Message, Plain, WireError};
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
 use crate::model::{Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
 
-pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals), WireError> {
-    let mut rows = RowsBuilder::default();
+pub(super) fn translate(body: Plain<'_>) -> Result<(MetricRows, Refusals), WireError> {
+    let mut rows = RowsBuilder::within(body.room());
     rows.all_or_nothing();
     let mut series = Series::default();
     let mut request = Message::new(body);
@@ -58,7 +58,7 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
-    fn translate(&mut self, rows: &mut RowsBuilder) -> Result<(), WireError> {
+    fn translate(&mut self, rows: &mut RowsBuilder<'_>) -> Result<(), WireError> {
         let items = rows.next_items(self.samples.len() + self.histograms.len());
         let labels = match label_set(&mut self.labels) {
             Ok(labels) if self.is_utf8 => labels,
@@ -141,7 +141,7 @@ fn exemplar(mut message: Message<'_>) -> Result<Option<Exemplar>, WireError> {
     Ok(labels.map(|labels| Exemplar { labels, ..exemplar }))
 }
 
-fn family(mut message: Message<'_>, rows: &mut RowsBuilder) -> Result<(), WireError> {
+fn family(mut message: Message<'_>, rows: &mut RowsBuilder<'_>) -> Result<(), WireError> {
     let (mut kind, mut texts): (i32, [&[u8]; 3]) = (0, [&[]; 3]);
     while let Some(field) = message.field()? {
         match field.tag {

@@ -3,7 +3,7 @@
 use super::label_set::{LabelFault, label_set, shown};
 use super::v1::sample;
 use super::{FloatSample, histogram};
-use crate::ingest::{Field, Limits, Message, WireError};
+use crate::ingest::{Field, Limits, Message, Plain, WireError};
 use crate::metrics::METRIC_NAME;
 use crate::metrics::builder::RowsBuilder;
 use crate::metrics::rows::{Exemplar, Metadata, MetricRows, MetricType, Value};
@@ -71,14 +71,17 @@ pub(super) enum Undecodable {
     FirstSymbol,
 }
 
-pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Undecodable> {
+pub(super) fn translate(body: Plain<'_>) -> Result<(MetricRows, Refusals, Tally), Undecodable> {
     // Series may stand before the symbols that they refer to.
     let mut symbols: Vec<Option<&str>> = Vec::new();
     let mut request = Message::new(body);
     let mut has_series = false;
     while let Some(field) = request.field()? {
         match field.tag {
-            4 => symbols.push(std::str::from_utf8(field.bytes()?).ok()),
+            4 => {
+                body.check_for(0).map_err(WireError::from)?;
+                symbols.push(std::str::from_utf8(field.bytes()?).ok());
+            }
             5 => has_series = true,
             _ => field.unknown()?,
         }
@@ -86,7 +89,7 @@ pub(super) fn translate(body: &[u8]) -> Result<(MetricRows, Refusals, Tally), Un
     if has_series && symbols.first() != Some(&Some("")) {
         return Err(Undecodable::FirstSymbol);
     }
-    let mut translation = Translation::new(symbols);
+    let mut translation = Translation::new(symbols, RowsBuilder::within(body.room()));
     let mut series = Series::default();
     let mut request = Message::new(body);
     while let Some(field) = request.field()? {
@@ -165,7 +168,7 @@ impl MetadataReferences {
 struct Translation<'a> {
     /// `None` where one is not UTF-8.
     symbols: Vec<Option<&'a str>>,
-    rows: RowsBuilder,
+    rows: RowsBuilder<'a>,
     tally: Tally,
     /// Described families: a family has many series, and one text of help.
     families: HashMap<(String, MetadataReferences), Arc<Metadata>>,
@@ -173,16 +176,23 @@ struct Translation<'a> {
     room: usize,
 }
 
+/// What a label takes beside its texts.
+const PAIR_BYTES: usize = 8;
+
 /// Why a whole series is refused.
 struct SeriesFault {
     reason: Reason,
     message: String,
 }
 
+fn too_large() -> SeriesFault {
+    SeriesFault { reason: Reason::TooLarge, message: "the labels of this request take more memory than a request may".to_owned() }
+}
+
 impl<'a> Translation<'a> {
-    fn new(symbols: Vec<Option<&'a str>>) -> Translation<'a> {
+    fn new(symbols: Vec<Option<&'a str>>, rows: RowsBuilder<'a>) -> Translation<'a> {
         let room = Limits::default().decoded_max_bytes;
-        Translation { symbols, rows: RowsBuilder::default(), tally: Tally::default(), families: HashMap::new(), room }
+        Translation { symbols, rows, tally: Tally::default(), families: HashMap::new(), room }
     }
 
     fn series(&mut self, message: &Series<'_>) -> Result<(), WireError> {
@@ -205,6 +215,10 @@ impl<'a> Translation<'a> {
     /// The labels and metadata of a series that has something to store.
     fn named(&mut self, message: &Series<'_>) -> Result<(Labels, Option<Arc<Metadata>>), SeriesFault> {
         let invalid = |message| SeriesFault { reason: Reason::InvalidLabel, message };
+        // A reference is a byte, and a pair is there twice below.
+        if !self.rows.has_room_for(message.references.len() * size_of::<(&str, &str)>()) {
+            return Err(too_large());
+        }
         let mut pairs = self
             .pairs(&message.references)
             .map_err(|cause| invalid(format!("parsing labels for series {}: {cause}", listed(&message.references))))?;
@@ -213,6 +227,7 @@ impl<'a> Translation<'a> {
             return Err(invalid(format!("invalid metric name or labels, got {}", shown(&readable))));
         }
         let mut pairs: Vec<(&str, &str)> = pairs.drain(..).flatten().collect();
+        self.take_room(&pairs, message.metadata)?;
         let labels = match label_set(&mut pairs) {
             Ok(labels) => labels,
             Err(LabelFault::Invalid) => return Err(invalid(format!("invalid metric name or labels, got {}", shown(&pairs)))),
@@ -225,13 +240,17 @@ impl<'a> Translation<'a> {
         }
         let metadata =
             self.metadata(&labels, message.metadata).map_err(|cause| invalid(format!("parsing metadata for series {labels}: {cause}")))?;
-        let help = metadata.as_ref().map_or(0, |m| m.help.len() + m.unit.len());
-        let Some(room) = self.room.checked_sub(labels.heap_bytes() + help) else {
-            let message = "the labels of this request take more memory than a request may".to_owned();
-            return Err(SeriesFault { reason: Reason::TooLarge, message });
-        };
-        self.room = room;
         Ok((labels, metadata))
+    }
+
+    /// Before the texts of a series are written out.
+    fn take_room(&mut self, pairs: &[(&str, &str)], metadata: MetadataReferences) -> Result<(), SeriesFault> {
+        let text = |reference| self.symbol(reference, "").ok().flatten().map_or(0, str::len);
+        let labels: usize = pairs.iter().map(|(name, value)| name.len() + value.len() + PAIR_BYTES).sum();
+        let needed = labels + text(metadata.help) + text(metadata.unit);
+        let left = self.room.checked_sub(needed).filter(|_| self.rows.has_room_for(needed));
+        self.room = left.ok_or_else(too_large)?;
+        Ok(())
     }
 
     fn symbol(&self, reference: u32, what: &str) -> Result<Option<&'a str>, String> {
@@ -312,8 +331,13 @@ impl<'a> Translation<'a> {
                 _ => field.unknown()?,
             }
         }
+        // Each pair has a name.
+        if references.len() > 2 * Exemplar::BYTES_MAX {
+            return Ok(None);
+        }
         let pairs: Option<Vec<(&str, &str)>> = self.pairs(&references).ok().and_then(|pairs| pairs.into_iter().collect());
-        let labels = pairs.map(Labels::from_pairs).filter(Exemplar::takes);
+        let short = pairs.filter(|pairs| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= Exemplar::BYTES_MAX);
+        let labels = short.map(Labels::from_pairs).filter(Exemplar::takes);
         Ok(labels.map(|labels| Exemplar { labels, ..exemplar }))
     }
 }

@@ -1,5 +1,5 @@
 use super::Api;
-use crate::ingest::{Encoding, Outcome};
+use crate::ingest::{Encoding, Outcome, Plain};
 use crate::model::{Failure, TenantId};
 use crate::traces::otlp::Kind;
 use crate::web::{OtlpFormat, OtlpRequest, Rejected};
@@ -11,7 +11,7 @@ impl Api {
     /// Stores the spans of a body.
     pub(super) async fn accept(&self, tenant: TenantId, kind: Kind, encoding: Encoding, body: Bytes) -> Result<Outcome, Failure> {
         let (store, own) = (self.door.store().clone(), tenant.clone());
-        let translate = move |body: &Bytes, received_at| store.spec().accept(&own, kind, body, received_at);
+        let translate = move |body: Plain<'_>, received_at| store.spec().accept(&own, kind, body, received_at);
         self.door.accept(tenant, kind as u8, encoding, body, translate).await
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 fn spans(kind: Kind, body: &[u8]) -> Vec<Span> {
     let body = otlp_bytes(kind, body).unwrap();
-    let translated = translate(&body, 1 << 20).unwrap();
+    let translated = translate(&*body, 1 << 20).unwrap();
     let mut spans: Vec<(u32, Span)> = Vec::new();
     for incoming in translated.spans {
         let index = incoming.index;
@@ -177,7 +177,7 @@ proptest! {
             changed[at.index(body.len())] = byte;
             for bad in [&changed[..], &body[..cut.index(body.len())]] {
                 if let Ok(body) = otlp_bytes(kind, bad) {
-                    let _ = translate(&body, 1 << 20);
+                    let _ = translate(&*body, 1 << 20);
                 }
             }
         }

@@ -10,11 +10,12 @@ mod span;
 mod translate;
 mod zipkin;
 
-use crate::ingest::otlp_json_to_protobuf;
+use crate::ingest::{Plain, otlp_json_to_protobuf};
 use crate::model::{Failure, Signal};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use std::borrow::Cow;
+use std::fmt;
 
 pub use size::encoded_len;
 pub use span::{read_as_sent, read_span};
@@ -42,13 +43,18 @@ impl Kind {
 }
 
 /// A decompressed body as the bytes of an `ExportTraceServiceRequest`.
-pub fn otlp_bytes(kind: Kind, body: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
+pub fn otlp_bytes<'a>(kind: Kind, body: impl Into<Plain<'a>>) -> Result<Cow<'a, [u8]>, Failure> {
+    let body = body.into();
+    let bad = |name: &str, e: &dyn fmt::Display| Failure::invalid(format!("cannot decode {name} spans: {e}"));
     let other = |name: &str, decoded: Result<ExportTraceServiceRequest, String>| match decoded {
-        Ok(request) => Ok(Cow::Owned(request.encode_to_vec())),
-        Err(e) => Err(Failure::invalid(format!("cannot decode {name} spans: {e}"))),
+        Ok(request) => {
+            body.check_for(request.encoded_len()).map_err(|e| bad(name, &e))?;
+            Ok(Cow::Owned(request.encode_to_vec()))
+        }
+        Err(e) => Err(bad(name, &e)),
     };
     match kind {
-        Kind::OtlpProtobuf => Ok(Cow::Borrowed(body)),
+        Kind::OtlpProtobuf => Ok(Cow::Borrowed(body.bytes())),
         Kind::OtlpJson => Ok(Cow::Owned(otlp_json_to_protobuf(Signal::Traces, body)?.into())),
         Kind::ZipkinJson => other("Zipkin", zipkin::json(body)),
         Kind::ZipkinProtobuf => other("Zipkin", zipkin::protobuf(body)),
@@ -58,8 +64,8 @@ pub fn otlp_bytes(kind: Kind, body: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
 }
 
 /// The spans of an `ExportTraceServiceRequest`. Fails only for a body that cannot be decoded at all.
-pub fn translate(body: &[u8], value_max: usize) -> Result<Translated<'_>, Failure> {
-    translate::translate(body, value_max).map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}")))
+pub fn translate<'a>(body: impl Into<Plain<'a>>, value_max: usize) -> Result<Translated<'a>, Failure> {
+    translate::translate(body.into(), value_max).map_err(|e| Failure::invalid(format!("cannot decode OTLP traces: {e}")))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! and what order, time and identity depend on.
 
 use super::span::{blank, fits, read_again};
-use crate::ingest::{self, Message, WireError, merge_resource, merge_scope};
+use crate::ingest::{self, Message, Plain, WireError, merge_resource, merge_scope};
 use crate::model::{Attribute, Reason};
 use crate::storage::Refusals;
 use crate::traces::head::{Group, Row};
@@ -32,7 +32,7 @@ pub struct Translated<'a> {
 
 /// Positions count every span in the order in which it stands in the request. A span with an attribute value of more than
 /// `value_max` bytes is refused. Fails for bytes that are no `ExportTraceServiceRequest`.
-pub fn translate(body: &[u8], value_max: usize) -> Result<Translated<'_>, WireError> {
+pub fn translate(body: Plain<'_>, value_max: usize) -> Result<Translated<'_>, WireError> {
     let mut translation = Translation { out: Translated::default(), next: 0, value_max };
     let mut request = Message::new(body);
     while let Some(field) = request.field()? {

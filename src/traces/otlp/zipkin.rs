@@ -1,6 +1,7 @@
 //! Zipkin's spans, version 2, as JSON or protobuf. Source: openzipkin/zipkin-api `zipkin2-api.yaml` and `zipkin.proto`.
 
 use super::foreign::{Collected, finish, kind_of, nanos, pair, text};
+use crate::ingest::Plain;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::Event};
@@ -33,24 +34,25 @@ struct Endpoint {
     port: i64,
 }
 
-pub fn json(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
-    let spans: Vec<JsonSpan> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    Ok(request(spans.into_iter().map(JsonSpan::read)))
+pub fn json(body: Plain<'_>) -> Result<ExportTraceServiceRequest, String> {
+    let spans: Vec<JsonSpan> = body.json().map_err(|e| e.to_string())?;
+    request(body, spans.into_iter().map(JsonSpan::read))
 }
 
-pub fn protobuf(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
+pub fn protobuf(body: Plain<'_>) -> Result<ExportTraceServiceRequest, String> {
     let list = ListOfSpans::decode(body).map_err(|e| e.to_string())?;
-    Ok(request(list.spans.into_iter().map(ProtoSpan::read)))
+    request(body, list.spans.into_iter().map(ProtoSpan::read))
 }
 
-fn request(spans: impl Iterator<Item = ZipkinSpan>) -> ExportTraceServiceRequest {
+fn request(body: Plain<'_>, spans: impl Iterator<Item = ZipkinSpan>) -> Result<ExportTraceServiceRequest, String> {
     let mut collected = Collected::default();
     for span in spans {
+        body.check_for(0).map_err(|e| e.to_string())?;
         let service = std::iter::once(&span.local.service).filter(|name| !name.is_empty()).map(|name| text("service.name", name));
         let resource: Vec<_> = service.collect();
         collected.push(&resource, span.into_otlp());
     }
-    collected.request()
+    Ok(collected.request())
 }
 
 impl ZipkinSpan {

@@ -1,17 +1,19 @@
 //! `jaeger.api_v2.PostSpansRequest`.
 
 use super::{JaegerSpan, Log, Reference, resource};
+use crate::ingest::Plain;
 use crate::traces::otlp::foreign::{Collected, pair};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue as OtlpPair;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message;
 
-pub fn protobuf(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
+pub fn protobuf(body: Plain<'_>) -> Result<ExportTraceServiceRequest, String> {
     let batch = PostSpansRequest::decode(body).map_err(|e| e.to_string())?.batch.unwrap_or_default();
     let of_batch = batch.process.map_or_else(Vec::new, Process::read);
     let mut collected = Collected::default();
     for mut span in batch.spans {
+        body.check_for(0).map_err(|e| e.to_string())?;
         // A span of another process than the others brings its own.
         let own = span.process.take().map(Process::read);
         collected.push(own.as_ref().unwrap_or(&of_batch), span.read().into_otlp());

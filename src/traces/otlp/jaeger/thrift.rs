@@ -1,15 +1,15 @@
 //! The binary protocol of Thrift, field by field: only what is asked for is kept, the rest is skipped.
 
 use super::{JaegerSpan, Log, Reference, resource};
+use crate::ingest::{NoRoom, Plain};
 use crate::traces::otlp::foreign::{Collected, nanos, pair};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 /// The `Batch` struct of a request's body.
-pub fn thrift(body: &[u8]) -> Result<ExportTraceServiceRequest, String> {
-    let structs_left = (body.len() / STRUCT_MIN_BYTES + 16).min(STRUCTS_MAX);
-    batch(&mut Reader { rest: body, depth: 0, structs_left }).map_err(|Malformed(what)| format!("malformed Thrift: {what}"))
+pub fn thrift(body: Plain<'_>) -> Result<ExportTraceServiceRequest, String> {
+    batch(&mut Reader { rest: body.bytes(), depth: 0, body }).map_err(|Malformed(what)| format!("malformed Thrift: {what}"))
 }
 
 struct Malformed(&'static str);
@@ -19,15 +19,11 @@ type Read<T> = Result<T, Malformed>;
 /// Structs and containers inside each other at most.
 const DEPTH_MAX: usize = 32;
 
-/// Spans, tags, logs and references of one body at most. An empty one is one byte, and takes far more as a struct: no sender
-/// makes them so small.
-const STRUCTS_MAX: usize = 1 << 21;
-const STRUCT_MIN_BYTES: usize = 8;
-
 struct Reader<'a> {
     rest: &'a [u8],
     depth: usize,
-    structs_left: usize,
+    /// For its room.
+    body: Plain<'a>,
 }
 
 /// Types of fields.
@@ -105,7 +101,7 @@ impl<'a> Reader<'a> {
         }
         let mut list = Vec::new();
         for _ in 0..count {
-            self.structs_left = self.structs_left.checked_sub(1).ok_or(Malformed("it has too many parts"))?;
+            self.body.check_for(0).map_err(|NoRoom| Malformed("it takes too much memory"))?;
             list.push(read(self)?);
         }
         Ok(list)
