@@ -221,6 +221,15 @@ fn the_image_is_told_what_otel_lgtm_is() {
     let compose: serde_json::Value = serde_yaml_ng::from_str(&fs::read_to_string(top().join("docker/compose.yaml")).unwrap()).unwrap();
     let services = &compose["services"];
     assert_eq!(services["monocle"]["read_only"], true);
+    // Both have to say it, and the same.
+    let check = &services["monocle"]["healthcheck"];
+    let (mut command, options) = (vec!["CMD".to_owned()], file.arguments("HEALTHCHECK"));
+    command.extend(file.command("HEALTHCHECK"));
+    assert_eq!(check["test"], serde_json::json!(command));
+    for (name, flag) in [("interval", "interval"), ("timeout", "timeout"), ("start_period", "start-period")] {
+        let value = format!("--{flag}={}", check[name].as_str().unwrap());
+        assert!(options.split_whitespace().any(|option| option == value), "{value} is not in {options}");
+    }
     for port in services["monocle"]["ports"].as_array().unwrap() {
         let parts: Vec<&str> = port.as_str().unwrap().split(':').collect();
         assert_eq!((parts[0], parts[1]), ("127.0.0.1", parts[2]));

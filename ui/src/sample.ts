@@ -72,11 +72,11 @@ export async function sendSample(): Promise<string> {
   await post("/v1/logs", {
     resourceLogs: services.map((service) => ({ resource: resource(service), scopeLogs: [{ scope: SCOPE, logRecords: of(records, service).map(({ record }) => record) }] })),
   });
+  // One more: which browser pressed how often does not matter to a delta.
   const point = {
-    startTimeUnixNano: nanos(-3_600_000),
+    startTimeUnixNano: nanos(0),
     timeUnixNano: nanos(450),
-    // A counter of the day, so that every press counts up.
-    asInt: String(Math.floor((Date.now() % 86_400_000) / 1000)),
+    asInt: "1",
     attributes: [text("outcome", "failed")],
     exemplars: [{ timeUnixNano: nanos(412), asInt: "1", traceId: trace, spanId: ids[0] }],
   };
@@ -84,7 +84,7 @@ export async function sendSample(): Promise<string> {
     resourceMetrics: [
       {
         resource: resource("sample-frontend"),
-        scopeMetrics: [{ scope: SCOPE, metrics: [{ name: "sample.checkout.requests", unit: "1", sum: { aggregationTemporality: 2, isMonotonic: true, dataPoints: [point] } }] }],
+        scopeMetrics: [{ scope: SCOPE, metrics: [{ name: "sample.checkout.requests", unit: "1", sum: { aggregationTemporality: "AGGREGATION_TEMPORALITY_DELTA", isMonotonic: true, dataPoints: [point] } }] }],
       },
     ],
   });
