@@ -28,7 +28,7 @@ use monocle::telemetry::Telemetry;
 use monocle::web::Tenancy;
 use monocle::{logs, metrics, traces};
 use opened::{CONNECTIONS, Opened, PLENTY_BYTES, send};
-use requests::{LINES, POINTS, Requests, SPANS};
+use requests::{HISTOGRAMS, LINES, POINTS, Requests, SERIES, SPANS};
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
@@ -64,6 +64,9 @@ fn main() -> Result<()> {
     let parts = Parts { runtime: &runtime, clock: clock.clone(), telemetry: &telemetry };
     let query = telemetry.query.clone();
 
+    let metrics_spec = || metrics::MetricsSpec::new(metrics::Config::default(), clock.clone());
+    let of_metrics =
+        |door| metrics::api::otlp_routes(metrics::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()));
     let rows = [
         parts.measure(requests::traces(400, NOW), traces::TracesSpec::new(traces::Config::default(), clock.clone()), |door| {
             traces::api::otlp_routes(traces::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()))
@@ -71,9 +74,8 @@ fn main() -> Result<()> {
         parts.measure(requests::logs(800, NOW), logs::LogsSpec::new(logs::Config::default(), clock.clone()), |door| {
             logs::api::otlp_routes(logs::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()))
         })?,
-        parts.measure(requests::metrics(1_000, NOW, 8), metrics::MetricsSpec::new(metrics::Config::default(), clock.clone()), |door| {
-            metrics::api::otlp_routes(metrics::api::Api::new(door, pool.clone(), Tenancy::Off, clock.clone(), query.clone()))
-        })?,
+        parts.measure(requests::metrics(1_000, NOW, 8), metrics_spec(), of_metrics)?,
+        parts.measure(requests::histograms(1_000, NOW, 8), metrics_spec(), of_metrics)?,
     ];
     print(&rows)
 }
@@ -113,7 +115,10 @@ impl Parts<'_> {
 
 fn print(rows: &[Row]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "requests of {SPANS} spans, {LINES} log records or {POINTS} points, {CONNECTIONS} at a time\n")?;
+    writeln!(
+        out,
+        "requests of {SPANS} spans, {LINES} log records, {POINTS} points or {HISTOGRAMS} histograms of {SERIES} series, {CONNECTIONS} at a time\n"
+    )?;
     writeln!(
         out,
         "| signal | items | wire B/item | items per CPU-s | CPU-s per million | wall s | cut CPU-s per million | block B/item | \

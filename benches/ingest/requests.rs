@@ -7,7 +7,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode};
@@ -17,6 +18,12 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const SPANS: u64 = 512;
 pub const LINES: u64 = 512;
 pub const POINTS: u64 = 1_000;
+/// Data points of a request of histograms, and the series that each makes.
+pub const HISTOGRAMS: u64 = 60;
+pub const SERIES: u64 = BOUNDS.len() as u64 + 3;
+
+/// The bounds that the SDKs have if nobody says otherwise.
+const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// Sources of spans and log records.
 const PODS: u64 = 8;
@@ -165,8 +172,43 @@ pub fn metrics(count: u64, now: u64, pods: u64) -> Requests {
     Requests { signal: "samples", path: "/v1/metrics", items: count * POINTS, bodies: bodies(count, one) }
 }
 
+/// `pods` sources, which report the durations of 60 routes each in turn, every 15 seconds up to `now`. Items are samples.
+#[allow(dead_code, reason = "not every benchmark sends histograms")]
+pub fn histograms(count: u64, now: u64, pods: u64) -> Requests {
+    let one = |n: u64| {
+        let (pod, round, rounds) = (n % pods, n / pods, count.div_ceil(pods));
+        let data_points = (0..HISTOGRAMS).map(|route| histogram(pod, route, round, now - (rounds - round) * 15 * SECOND)).collect();
+        let data = Histogram { data_points, aggregation_temporality: AggregationTemporality::Cumulative as i32 };
+        let name = "http.server.request.duration".into();
+        report_with(pod, vec![Metric { name, unit: "s".into(), data: Some(Data::Histogram(data)), ..Metric::default() }])
+    };
+    Requests { signal: "samples of histograms", path: "/v1/metrics", items: count * HISTOGRAMS * SERIES, bodies: bodies(count, one) }
+}
+
+fn histogram(pod: u64, route: u64, round: u64, time: u64) -> HistogramDataPoint {
+    let bucket = |bucket: u64| round * (scatter("bucket", (pod * HISTOGRAMS + route) * SERIES + bucket) % 20);
+    let bucket_counts: Vec<u64> = (0..=BOUNDS.len() as u64).map(bucket).collect();
+    HistogramDataPoint {
+        attributes: vec![
+            text("http.request.method", "GET"),
+            text("http.route", format!("/api/{route}")),
+            text("http.response.status_code", "200"),
+        ],
+        start_time_unix_nano: time - round * 15 * SECOND,
+        time_unix_nano: time,
+        count: bucket_counts.iter().sum(),
+        sum: Some(round as f64 * 1.25),
+        bucket_counts,
+        explicit_bounds: BOUNDS.into(),
+        ..HistogramDataPoint::default()
+    }
+}
+
 fn report_of(pod: u64, round: u64, time: u64, started: u64) -> ExportMetricsServiceRequest {
-    let metrics = (0..POINTS / 50).map(|m| metric(pod, m, round, time, started)).collect();
+    report_with(pod, (0..POINTS / 50).map(|m| metric(pod, m, round, time, started)).collect())
+}
+
+fn report_with(pod: u64, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
     let resource_metrics = ResourceMetrics { resource: resource(pod), scope_metrics, ..ResourceMetrics::default() };
     ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }

@@ -1,12 +1,16 @@
 //! Collects one request's rows. The order of its calls numbers the items, so that replay numbers them alike.
 
 use super::rows::{Exemplar, Metadata, MetricRows, RowExemplar, RowSeries, Sample, SeriesKey, Value};
-use crate::ingest::Room;
+use crate::ingest::{Plain, Room};
 use crate::model::{Labels, Reason};
 use crate::storage::Refusals;
 use hashbrown::HashTable;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// A sample takes about so many bytes of a request, and seldom less. Of the memory that is set aside by it, a body of smaller ones
+/// needs more, and one of larger ones leaves some unused.
+const SAMPLE_BYTES: usize = 128;
 
 /// Both are hashes already.
 fn spread(key: SeriesKey) -> u64 {
@@ -29,9 +33,11 @@ pub struct RowsBuilder<'a> {
 }
 
 impl<'a> RowsBuilder<'a> {
-    /// What does not fit into the room is left out: such a request is refused.
-    pub fn within(room: Option<&'a Room>) -> RowsBuilder<'a> {
-        RowsBuilder { room, ..RowsBuilder::default() }
+    /// Of a body in its room. What does not fit into that is left out: such a request is refused.
+    pub fn new(body: Plain<'a>) -> RowsBuilder<'a> {
+        let expected = body.bytes().len() / SAMPLE_BYTES;
+        let rows = MetricRows { samples: Vec::with_capacity(expected), series: Vec::with_capacity(expected), ..MetricRows::default() };
+        RowsBuilder { room: body.room(), rows, known: HashTable::with_capacity(expected), ..RowsBuilder::default() }
     }
 
     /// Whether so many bytes more may be allocated.

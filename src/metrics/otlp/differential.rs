@@ -15,9 +15,9 @@ fn config() -> Config {
 
 fn by_reference(body: &[u8], config: &Config) -> Option<String> {
     let request = ExportMetricsServiceRequest::decode(body).ok()?;
-    let mut translation = points::Translation::new(&config.translation, times(NOW, config), None);
+    let mut translation = points::Translation::new(&config.translation, times(NOW, config), body.into());
     let info_step = i64::try_from(config.lookback.as_millis()).unwrap() / 2;
-    request.resource_metrics.into_iter().for_each(|resource| translation.resource(resource, info_step));
+    request.resource_metrics.into_iter().for_each(|resource| reference::resource(&mut translation, resource, info_step));
     Some(format!("{:?}", translation.finish()))
 }
 

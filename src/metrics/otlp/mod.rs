@@ -1,11 +1,13 @@
 //! OTLP metrics as Prometheus series. Source of all rules: contracts/prometheus.md 3.
 
-mod decode;
 #[cfg(test)]
 mod differential;
 mod labels;
 mod name;
+mod point;
 mod points;
+#[cfg(test)]
+mod reference;
 mod request;
 #[cfg(test)]
 mod rules_tests;
@@ -18,10 +20,11 @@ pub use series_cache::SeriesCache;
 
 use super::rows::MetricRows;
 use super::spec::Config;
-use crate::ingest::Plain;
-use crate::model::Failure;
+use crate::ingest::{Plain, otlp_json_to_protobuf};
 use crate::model::time::MILLI;
+use crate::model::{Failure, Signal};
 use crate::storage::Refusals;
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -122,9 +125,12 @@ pub fn translate<'a>(
     cache: &SeriesCache,
 ) -> Result<(MetricRows, Refusals), Failure> {
     let body = body.into();
-    let otlp = decode::otlp_bytes(kind, body)?;
+    let otlp = match kind {
+        Kind::Protobuf => Cow::Borrowed(body.bytes()),
+        Kind::Json => Cow::Owned(otlp_json_to_protobuf(Signal::Metrics, body)?.into()),
+    };
     let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-    let mut translation = points::Translation::new(&config.translation, times(received_at, config), body.room());
+    let mut translation = points::Translation::new(&config.translation, times(received_at, config), body.become_of(&otlp));
     request::read(body.become_of(&otlp), &mut translation, cache, ms(config.lookback) / 2)
         .map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))?;
     Ok(translation.finish())

@@ -1,27 +1,17 @@
-//! An export request from its bytes. Numbers, which are most of what comes, are read where they stand; a metric of another
-//! type is handed to prost, with the messages around it, so that both see it as deep inside.
+//! An export request from its bytes, read where they stand.
 
 use super::labels::ResourceLabels;
-use super::points::{Family, Translation, millis};
+use super::point::{self, About, ExponentialPoint, HistogramPoint, NumberPoint, Part, PointSeries, ReadPoint, SummaryPoint};
+use super::points::{Family, Kind, Translation, millis};
 use super::series_cache::{Families, FamilyId};
 use super::{SeriesCache, target_info};
 use crate::ingest::{self, Field, Message, Plain, WireError, merge_resource, merge_scope, read_attribute};
-use crate::metrics::rows::{Exemplar, SeriesKey};
-use crate::model::Attribute;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use prost::Message as _;
-
-/// Why a request is refused as a whole.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
-    #[error("{0}")]
-    Bytes(#[from] WireError),
-    #[error("{0}")]
-    Message(#[from] prost::DecodeError),
-}
+use crate::metrics::builder::RowsBuilder;
+use crate::metrics::rows::SeriesKey;
+use crate::model::{Attribute, LabelsBuilder};
 
 /// `info_step` is the distance of `target_info` samples, milliseconds.
-pub(super) fn read(body: Plain<'_>, translation: &mut Translation<'_>, cache: &SeriesCache, info_step: i64) -> Result<(), Unreadable> {
+pub(super) fn read(body: Plain<'_>, translation: &mut Translation<'_>, cache: &SeriesCache, info_step: i64) -> Result<(), WireError> {
     let mut request = Message::new(body);
     let mut scratch = Scratch::default();
     while let Some(field) = request.field()? {
@@ -37,7 +27,17 @@ pub(super) fn read(body: Plain<'_>, translation: &mut Translation<'_>, cache: &S
 #[derive(Default)]
 struct Scratch {
     context: Vec<u8>,
+    points: PointScratch,
+}
+
+/// The point that is read, and the bytes that name its series.
+#[derive(Default)]
+struct PointScratch {
     key: Vec<u8>,
+    number: NumberPoint,
+    histogram: HistogramPoint,
+    exponential: ExponentialPoint,
+    summary: SummaryPoint,
 }
 
 /// Appends a part of a key: equal keys have equal parts.
@@ -54,7 +54,7 @@ fn resource(
     cache: &SeriesCache,
     info_step: i64,
     scratch: &mut Scratch,
-) -> Result<(), Unreadable> {
+) -> Result<(), WireError> {
     let mut resource = ingest::ResourceRef::default();
     scratch.context.clear();
     let mut fields = message;
@@ -93,7 +93,7 @@ fn scope(
     cache: &SeriesCache,
     resource: &ResourceLabels,
     scratch: &mut Scratch,
-) -> Result<(), Unreadable> {
+) -> Result<(), WireError> {
     let (mut scope, mut schema_url) = (None, "");
     let mut fields = message;
     while let Some(field) = fields.field()? {
@@ -114,12 +114,12 @@ fn scope(
         translation.scope_labels(scope.name, scope.version, &attributes, schema_url)
     });
     let around = Around { resource, scope: &scope.unwrap_or_default() };
-    let Scratch { context, key } = scratch;
+    let Scratch { context, points } = scratch;
     cache.with(context, |families| {
         let mut fields = message;
         while let Some(field) = fields.field()? {
             if field.tag == 2 {
-                metric(field.message()?, translation, families, around, key)?;
+                metric(field.message()?, translation, families, around, points)?;
             }
         }
         Ok(())
@@ -138,147 +138,185 @@ fn metric(
     translation: &mut Translation<'_>,
     families: &mut Families,
     around: Around<'_>,
-    key: &mut Vec<u8>,
-) -> Result<(), Unreadable> {
+    scratch: &mut PointScratch,
+) -> Result<(), WireError> {
     let (mut name, mut description, mut unit) = ("", "", "");
-    // Gauge or sum, if there is one and nothing else.
-    let mut numbers: Option<Field<'_>> = None;
-    let mut is_other = false;
+    // Of one type, and seldom more than the first.
+    let (mut data, mut more): (Option<Field<'_>>, Vec<Field<'_>>) = (None, Vec::new());
     let mut fields = message;
     while let Some(field) = fields.field()? {
         match field.tag {
             1 => name = field.text()?,
             2 => description = field.text()?,
             3 => unit = field.text()?,
-            5 | 7 => is_other |= numbers.replace(field).is_some(),
-            9..=11 => is_other = true,
+            point::GAUGE | point::SUM | point::HISTOGRAM | point::EXPONENTIAL | point::SUMMARY => {
+                drop(field.message()?);
+                match data {
+                    Some(before) if before.tag == field.tag => more.push(field),
+                    before => {
+                        before.into_iter().chain(more.drain(..)).try_for_each(point::check)?;
+                        data = Some(field);
+                    }
+                }
+            }
             12 => drop(read_attribute(field.message()?)?),
             _ => field.unknown()?,
         }
     }
-    if is_other {
-        return by_message(message.body(), translation, around);
-    }
-    let Some(field) = numbers else { return Ok(()) };
-    let (is_sum, data) = (field.tag == 7, field.message()?);
-    let (mut temporality, mut is_monotonic) = (0, false);
-    let mut fields = data;
-    while let Some(field) = fields.field()? {
-        match field.tag {
-            1 => drop(field.message()?),
-            2 if is_sum => temporality = field.int32()?,
-            3 if is_sum => is_monotonic = field.bool()?,
-            _ => field.unknown()?,
-        }
-    }
-    let family =
-        translation.number_family((name, unit, description), is_sum.then_some((temporality, is_monotonic)), around.resource, around.scope);
+    let Some(data) = data else { return Ok(()) };
+    let mut about = About::default();
+    [data].iter().chain(&more).try_for_each(|field| about.merge(*field))?;
+    let kind = kind(data.tag, about);
+    let family = translation.family((name, unit, description), kind, around.resource, around.scope);
+    let PointScratch { key, .. } = scratch;
     key.clear();
     add_part(key, name.as_bytes());
     add_part(key, unit.as_bytes());
-    key.push(u8::from(is_sum) << 1 | u8::from(is_monotonic));
+    key.extend_from_slice(&[data.tag as u8, u8::from(about.is_monotonic)]);
     // Points of a family without a name are refused, and have no series.
     let known = if family.has_name() { families.family(key) } else { None };
-    let mut fields = data;
-    while let Some(field) = fields.field()? {
-        if field.tag == 1 {
-            number(field.message()?, translation, &family, families, known, key)?;
+    let mut reader = Points { translation, families, known, family: &family, scratch };
+    for data in [data].iter().chain(&more) {
+        let mut fields = data.message()?;
+        while let Some(field) = fields.field()? {
+            if field.tag == 1 {
+                reader.point(kind, field.message()?)?;
+            }
         }
     }
     Ok(())
 }
 
-/// Reads a metric as a message of its own request.
-fn by_message(metric: Plain<'_>, translation: &mut Translation<'_>, around: Around<'_>) -> Result<(), Unreadable> {
-    let mut request = metric.bytes().to_vec();
-    // The numbers of `metrics`, `scope_metrics` and `resource_metrics`.
-    for tag in [2u32, 2, 1] {
-        let mut outer = Vec::with_capacity(request.len() + 6);
-        prost::encoding::encode_key(tag, prost::encoding::WireType::LengthDelimited, &mut outer);
-        prost::encoding::encode_varint(request.len() as u64, &mut outer);
-        outer.append(&mut request);
-        request = outer;
+/// By the field that has the data.
+fn kind(field: u32, About { temporality, is_monotonic }: About) -> Kind {
+    match field {
+        point::SUM => Kind::Sum { temporality, is_monotonic },
+        point::HISTOGRAM => Kind::Histogram { temporality },
+        point::EXPONENTIAL => Kind::Exponential { temporality },
+        point::SUMMARY => Kind::Summary,
+        _ => Kind::Gauge,
     }
-    let request = ExportMetricsServiceRequest::decode(metric.become_of(&request))?;
-    let scopes = request.resource_metrics.into_iter().flat_map(|r| r.scope_metrics);
-    for metric in scopes.flat_map(|s| s.metrics) {
-        translation.cover_points_of(&metric);
-        translation.metric(metric, around.resource, around.scope);
-    }
-    Ok(())
 }
 
-/// A data point of numbers.
-pub(super) struct Number {
-    pub(super) time: u64,
-    pub(super) start: u64,
-    pub(super) value: f64,
-    pub(super) flags: u32,
-    pub(super) exemplars: Vec<Exemplar>,
-}
-
-fn number(
-    message: Message<'_>,
-    translation: &mut Translation<'_>,
-    family: &Family<'_>,
-    families: &mut Families,
+/// The data points of one metric.
+struct Points<'s, 't> {
+    translation: &'s mut Translation<'t>,
+    families: &'s mut Families,
     known: Option<FamilyId>,
-    key: &mut Vec<u8>,
-) -> Result<(), Unreadable> {
-    let mut point = Number { time: 0, start: 0, value: 0.0, flags: 0, exemplars: Vec::new() };
-    key.clear();
-    let mut fields = message;
-    while let Some(field) = fields.field()? {
-        match field.tag {
-            2 => point.start = field.fixed64()?,
-            3 => point.time = field.fixed64()?,
-            4 => point.value = field.double()?,
-            5 => point.exemplars.push(exemplar(field.message()?)?),
-            6 => point.value = field.fixed64()?.cast_signed() as f64,
-            7 => add_part(key, field.message()?.bytes()),
-            8 => point.flags = field.uint32()?,
-            _ => field.unknown()?,
-        }
-    }
-    translation.cover(millis(point.time));
-    if let Some(series) = known.and_then(|family| families.get(family, key)) {
-        translation.number(family, point, Ok(series));
-        return Ok(());
-    }
-    let mut attributes = Vec::new();
-    let mut fields = message;
-    while let Some(field) = fields.field()? {
-        if field.tag == 7 {
-            attributes.push(Attribute::from(read_attribute(field.message()?)?));
-        }
-    }
-    let labels = family.labels(&attributes).map(|labels| {
-        let labels = family.series_labels(&labels, "", None);
-        let key = SeriesKey::of(&labels);
-        (labels, key)
-    });
-    if let (Some(family), Ok((labels, series))) = (known, &labels) {
-        families.insert(family, key, labels, *series);
-    }
-    let series = labels.as_ref().map(|(labels, key)| (labels, *key)).map_err(String::clone);
-    translation.number(family, point, series);
-    Ok(())
+    family: &'s Family<'s>,
+    scratch: &'s mut PointScratch,
 }
 
-fn exemplar(mut message: Message<'_>) -> Result<Exemplar, Unreadable> {
-    let (mut time, mut value) = (0, 0.0);
-    let (mut span_id, mut trace_id): (&[u8], &[u8]) = (&[], &[]);
-    let mut attributes = Vec::new();
-    while let Some(field) = message.field()? {
-        match field.tag {
-            2 => time = field.fixed64()?,
-            3 => value = field.double()?,
-            4 => span_id = field.bytes()?,
-            5 => trace_id = field.bytes()?,
-            6 => value = field.fixed64()?.cast_signed() as f64,
-            7 => attributes.push(Attribute::from(read_attribute(field.message()?)?)),
-            _ => field.unknown()?,
+impl Points<'_, '_> {
+    fn point(&mut self, kind: Kind, message: Message<'_>) -> Result<(), WireError> {
+        let Points { translation, families, known, family, scratch } = self;
+        let PointScratch { key, number, histogram, exponential, summary } = &mut **scratch;
+        key.clear();
+        let mut series = KnownSeries { message, families, known: *known, key, attributes_end: 0, attributes: 0, labels: None };
+        match kind {
+            Kind::Gauge | Kind::Sum { .. } => {
+                series.read(number, translation)?;
+                series.number(number, translation, family)?;
+            }
+            Kind::Histogram { .. } => {
+                let first = if translation.config.convert_histograms_to_nhcb { Part::Itself } else { Part::Count };
+                let series = series.of(histogram, translation, family, first)?;
+                translation.histogram(family, histogram, series);
+            }
+            Kind::Exponential { .. } => {
+                let series = series.of(exponential, translation, family, Part::Itself)?;
+                translation.exponential(family, exponential, series);
+            }
+            Kind::Summary => {
+                let series = series.of(summary, translation, family, Part::Count)?;
+                translation.summary(family, summary, series);
+            }
         }
+        Ok(())
     }
-    Ok(super::points::exemplar_of(millis(time), value, (trace_id, span_id), &attributes))
+}
+
+/// The series of one data point, known by the bytes of its attributes.
+struct KnownSeries<'s, 'm> {
+    message: Message<'m>,
+    families: &'s mut Families,
+    known: Option<FamilyId>,
+    /// The attributes, and what tells one of the series from the others.
+    key: &'s mut Vec<u8>,
+    attributes_end: usize,
+    /// Which field of the message has them.
+    attributes: u32,
+    /// What the attributes say, once a series is not known.
+    labels: Option<LabelsBuilder>,
+}
+
+impl KnownSeries<'_, '_> {
+    #[inline]
+    fn read<P: ReadPoint>(&mut self, point: &mut P, translation: &mut Translation<'_>) -> Result<(), WireError> {
+        let key = &mut *self.key;
+        point.read(self.message, |attribute| add_part(key, attribute.bytes()))?;
+        self.attributes_end = self.key.len();
+        self.attributes = P::ATTRIBUTES;
+        translation.cover(millis(point.taken().time));
+        Ok(())
+    }
+
+    /// A point of numbers is one series.
+    fn number(&mut self, point: &mut NumberPoint, translation: &mut Translation<'_>, family: &Family<'_>) -> Result<(), WireError> {
+        if let Some(series) = self.known.and_then(|known| self.families.get(known, self.key)) {
+            translation.number(family, point, Ok(series));
+            return Ok(());
+        }
+        let labels = family.labels(&point::attributes(self.message, self.attributes)?).map(|labels| {
+            let labels = family.series_labels(&labels, Part::Itself);
+            let key = SeriesKey::of(&labels);
+            (labels, key)
+        });
+        if let (Some(known), Ok((labels, series))) = (self.known, &labels) {
+            self.families.insert(known, self.key, labels, *series);
+        }
+        let series = labels.as_ref().map(|(labels, key)| (labels, *key)).map_err(String::clone);
+        translation.number(family, point, series);
+        Ok(())
+    }
+
+    /// Reads the point. Its series, of which it has the `first` in any case, or why it has none.
+    fn of<P: ReadPoint>(
+        mut self,
+        point: &mut P,
+        translation: &mut Translation<'_>,
+        family: &Family<'_>,
+        first: Part,
+    ) -> Result<Result<Self, String>, WireError> {
+        self.read(point, translation)?;
+        self.key.extend_from_slice(&first.bytes());
+        if self.known.is_none_or(|known| self.families.get(known, self.key).is_none()) {
+            match family.labels(&point::attributes(self.message, self.attributes)?) {
+                Ok(labels) => self.labels = Some(labels),
+                Err(message) => return Ok(Err(message)),
+            }
+        }
+        Ok(Ok(self))
+    }
+}
+
+impl PointSeries for KnownSeries<'_, '_> {
+    fn position(&mut self, part: Part, family: &Family<'_>, rows: &mut RowsBuilder<'_>) -> u32 {
+        self.key.truncate(self.attributes_end);
+        self.key.extend_from_slice(&part.bytes());
+        if let Some((labels, key)) = self.known.and_then(|known| self.families.get(known, self.key)) {
+            return rows.known_series(labels, key, Some(family.metadata()));
+        }
+        let labels = self.labels.get_or_insert_with(|| {
+            // Another series of these attributes is known, so they can be read and make labels.
+            let attributes = point::attributes(self.message, self.attributes).ok();
+            attributes.and_then(|attributes| family.labels(&attributes).ok()).unwrap_or_default()
+        });
+        let labels = family.series_labels(labels, part);
+        let key = SeriesKey::of(&labels);
+        if let Some(known) = self.known {
+            self.families.insert(known, self.key, &labels, key);
+        }
+        rows.known_series(&labels, key, Some(family.metadata()))
+    }
 }

@@ -43,14 +43,21 @@ pub struct Context {
 /// The families of a [`Context`], while they are used.
 #[derive(Default)]
 pub struct Families {
-    known: HashMap<u64, Family>,
+    /// Positions by the hashes of keys.
+    known: HashMap<u64, usize>,
+    all: Vec<Family>,
     bytes: usize,
 }
 
 struct Family {
     key: Box<[u8]>,
     seed: u64,
-    points: HashTable<Point>,
+    /// In the order in which they came first.
+    points: Vec<Point>,
+    /// Their positions.
+    known: HashTable<u32>,
+    /// Behind the one that was asked for last: a source says its points in the same order each time.
+    next: usize,
 }
 
 struct Point {
@@ -64,6 +71,15 @@ impl Family {
     /// The hash of a point's attributes. Nobody outside can choose attributes with equal ones.
     fn hash_of(&self, attributes: &[u8]) -> u64 {
         xxh3_64_with_seed(attributes, self.seed)
+    }
+
+    fn position(&self, attributes: &[u8]) -> Option<usize> {
+        if self.points.get(self.next).is_some_and(|p| *p.attributes == *attributes) {
+            return Some(self.next);
+        }
+        let hash = self.hash_of(attributes);
+        let is_it = |at: &u32| self.points.get(*at as usize).is_some_and(|p| p.hash == hash && *p.attributes == *attributes);
+        self.known.find(hash, is_it).map(|at| *at as usize)
     }
 }
 
@@ -137,34 +153,40 @@ impl SeriesCache {
 
 /// A family in a [`Families`].
 #[derive(Debug, Clone, Copy)]
-pub struct FamilyId(u64);
+pub struct FamilyId(usize);
 
 impl Families {
     /// `None` if another family has the hash of this key.
     pub fn family(&mut self, key: &[u8]) -> Option<FamilyId> {
         let hash = xxh3_64(key);
-        let bytes = &mut self.bytes;
-        let family = self.known.entry(hash).or_insert_with(|| {
-            *bytes += key.len() + ENTRY_BYTES;
-            Family { key: key.into(), seed: RandomState::new().hash_one(hash), points: HashTable::new() }
+        let at = *self.known.entry(hash).or_insert_with(|| {
+            self.bytes += key.len() + ENTRY_BYTES;
+            let seed = RandomState::new().hash_one(hash);
+            self.all.push(Family { key: key.into(), seed, points: Vec::new(), known: HashTable::new(), next: 0 });
+            self.all.len() - 1
         });
-        (*family.key == *key).then_some(FamilyId(hash))
+        (*self.all[at].key == *key).then_some(FamilyId(at))
     }
 
     /// Labels and key of the series with these attributes, if they are known.
-    pub fn get(&self, family: FamilyId, attributes: &[u8]) -> Option<(&Labels, SeriesKey)> {
-        let family = self.known.get(&family.0)?;
-        let hash = family.hash_of(attributes);
-        let point = family.points.find(hash, |p| p.hash == hash && *p.attributes == *attributes)?;
+    #[inline]
+    pub fn get(&mut self, FamilyId(family): FamilyId, attributes: &[u8]) -> Option<(&Labels, SeriesKey)> {
+        let family = &mut self.all[family];
+        let at = family.position(attributes)?;
+        family.next = at + 1;
+        let point = &family.points[at];
         Some((&point.labels, point.key))
     }
 
     /// Remembers a series that is not known yet.
-    pub fn insert(&mut self, family: FamilyId, attributes: &[u8], labels: &Labels, key: SeriesKey) {
-        let Some(family) = self.known.get_mut(&family.0) else { return };
-        let hash = family.hash_of(attributes);
-        let point = Point { hash, attributes: attributes.into(), labels: labels.clone(), key };
-        family.points.insert_unique(hash, point, |p| p.hash);
+    pub fn insert(&mut self, FamilyId(family): FamilyId, attributes: &[u8], labels: &Labels, key: SeriesKey) {
+        let family = &mut self.all[family];
+        let (hash, at) = (family.hash_of(attributes), family.points.len());
+        let Ok(position) = u32::try_from(at) else { return };
+        family.points.push(Point { hash, attributes: attributes.into(), labels: labels.clone(), key });
+        let points = &family.points;
+        family.known.insert_unique(hash, position, |at| points[*at as usize].hash);
+        family.next = at + 1;
         self.bytes += attributes.len() + labels.heap_bytes() + ENTRY_BYTES;
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{Labels, LabelsBuilder, Reason};
 use crate::storage::Refusals;
 
 pub(super) fn translate(body: Plain<'_>) -> Result<(MetricRows, Refusals), WireError> {
-    let mut rows = RowsBuilder::within(body.room());
+    let mut rows = RowsBuilder::new(body);
     rows.all_or_nothing();
     let mut series = Series::default();
     let mut request = Message::new(body);

@@ -89,7 +89,7 @@ pub(super) fn translate(body: Plain<'_>) -> Result<(MetricRows, Refusals, Tally)
     if has_series && symbols.first() != Some(&Some("")) {
         return Err(Undecodable::FirstSymbol);
     }
-    let mut translation = Translation::new(symbols, RowsBuilder::within(body.room()));
+    let mut translation = Translation::new(symbols, RowsBuilder::new(body));
     let mut series = Series::default();
     let mut request = Message::new(body);
     while let Some(field) = request.field()? {
