@@ -72,7 +72,7 @@ export async function sendSample(): Promise<string> {
   await post("/v1/logs", {
     resourceLogs: services.map((service) => ({ resource: resource(service), scopeLogs: [{ scope: SCOPE, logRecords: of(records, service).map(({ record }) => record) }] })),
   });
-  // One more: which browser pressed how often does not matter to a delta.
+  // A delta of one: it does not matter which browser pressed how often.
   const point = {
     startTimeUnixNano: nanos(0),
     timeUnixNano: nanos(450),
@@ -84,7 +84,7 @@ export async function sendSample(): Promise<string> {
     resourceMetrics: [
       {
         resource: resource("sample-frontend"),
-        scopeMetrics: [{ scope: SCOPE, metrics: [{ name: "sample.checkout.requests", unit: "1", sum: { aggregationTemporality: "AGGREGATION_TEMPORALITY_DELTA", isMonotonic: true, dataPoints: [point] } }] }],
+        scopeMetrics: [{ scope: SCOPE, metrics: [{ name: "sample.checkout.requests", unit: "1", sum: { aggregationTemporality: 1, isMonotonic: true, dataPoints: [point] } }] }],
       },
     ],
   });
