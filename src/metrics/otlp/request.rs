@@ -150,7 +150,7 @@ fn metric(
             2 => description = field.text()?,
             3 => unit = field.text()?,
             point::GAUGE | point::SUM | point::HISTOGRAM | point::EXPONENTIAL | point::SUMMARY => {
-                drop(field.message()?);
+                field.message()?;
                 match data {
                     Some(before) if before.tag == field.tag => more.push(field),
                     before => {
