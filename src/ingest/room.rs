@@ -107,7 +107,7 @@ impl<'a> Plain<'a> {
     }
 
     /// Other bytes that are made of these, in the same room.
-    pub fn become_of<'b>(self, bytes: &'b [u8]) -> Plain<'b>
+    pub fn with<'b>(self, bytes: &'b [u8]) -> Plain<'b>
     where
         'a: 'b,
     {

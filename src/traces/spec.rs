@@ -46,7 +46,7 @@ impl TracesSpec {
     /// Translates a request that arrives now.
     pub fn accept(&self, tenant: &TenantId, kind: Kind, body: Plain<'_>, received_at: i64) -> Result<(TraceRows, Refusals), Failure> {
         let otlp = otlp::otlp_bytes(kind, body)?;
-        let mut translated = otlp::translate(body.become_of(&otlp), self.limits.value_max_bytes)?;
+        let mut translated = otlp::translate(body.with(&otlp), self.limits.value_max_bytes)?;
         self.window.judge(&mut translated, received_at);
         self.sizes.judge(tenant, &mut translated, &self.limits);
         let refusals = std::mem::take(&mut translated.refusals);

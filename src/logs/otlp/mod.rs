@@ -67,7 +67,7 @@ pub fn translate_json<'a>(
     known: &KnownGroups,
 ) -> Result<(LogRows, Refusals), Failure> {
     let body = body.into();
-    translate_protobuf(body.become_of(&otlp_json_to_protobuf(Signal::Logs, body)?), received_at, config, known)
+    translate_protobuf(body.with(&otlp_json_to_protobuf(Signal::Logs, body)?), received_at, config, known)
 }
 
 struct Translation<'a> {

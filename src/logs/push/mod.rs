@@ -63,7 +63,7 @@ pub fn translate_protobuf<'a>(body: impl Into<Plain<'a>>, max_bytes: usize, conf
     }
     packed.check_for(length).map_err(|e| Failure::invalid(e.to_string()))?;
     let plain = snap::raw::Decoder::new().decompress_vec(body).map_err(bad)?;
-    translate_plain(packed.become_of(&plain), config, known)
+    translate_plain(packed.with(&plain), config, known)
 }
 
 /// `body` is a `PushRequest`.

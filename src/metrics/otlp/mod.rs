@@ -130,8 +130,8 @@ pub fn translate<'a>(
         Kind::Json => Cow::Owned(otlp_json_to_protobuf(Signal::Metrics, body)?.into()),
     };
     let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-    let mut translation = points::Translation::new(&config.translation, times(received_at, config), body.become_of(&otlp));
-    request::read(body.become_of(&otlp), &mut translation, cache, ms(config.lookback) / 2)
+    let mut translation = points::Translation::new(&config.translation, times(received_at, config), body.with(&otlp));
+    request::read(body.with(&otlp), &mut translation, cache, ms(config.lookback) / 2)
         .map_err(|e| Failure::invalid(format!("cannot decode OTLP metrics: {e}")))?;
     Ok(translation.finish())
 }
