@@ -56,7 +56,7 @@ impl Room {
     #[cold]
     fn grow_to(&self, needed: u64) -> Result<(), NoRoom> {
         let mut reserved = self.reserved.borrow_mut();
-        let step = needed - self.allowed.get() + STEP;
+        let step = (needed - self.allowed.get()).saturating_add(STEP);
         if self.full.get().is_none() && reserved.grow(step).is_some() {
             self.allowed.set(self.allowed.get() + step);
             return Ok(());
