@@ -132,6 +132,7 @@ fn writes() -> Vec<Case> {
         first("histograms", series(many(field(4, "")))),
         second("symbols", many(field(4, ""))),
         second("references", referred(many(field(1, [1, 2])))),
+        second("exemplars", referred([sample.clone(), many(field(4, ""))].concat())),
         second("packed references", referred(field(1, [1, 2].repeat(BODY_BYTES)))),
         second("samples", referred(many(field(2, "")))),
         second("histograms", referred(many(field(3, "")))),

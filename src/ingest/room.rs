@@ -174,7 +174,8 @@ impl Buf for Plain<'_> {
     }
 
     fn advance(&mut self, count: usize) {
-        self.bytes = if self.check_for(0).is_ok() { &self.bytes[count..] } else { &[] };
+        let rest = self.bytes.get(count..).filter(|_| self.check_for(0).is_ok());
+        self.bytes = rest.unwrap_or_default();
     }
 }
 

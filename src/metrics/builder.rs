@@ -78,9 +78,10 @@ impl<'a> RowsBuilder<'a> {
             return *at;
         }
         let at = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        if self.room.is_some_and(|room| room.check().is_err()) {
+        if self.is_full() {
             return at;
         }
+        let all = &mut self.rows.series;
         all.push(RowSeries { key, labels: labels.clone(), reference: None, metadata: metadata.cloned() });
         self.known.insert_unique(spread(key), at, |at| spread(all[*at as usize].key));
         at
@@ -111,7 +112,9 @@ impl<'a> RowsBuilder<'a> {
 
     /// An exemplar that is an item like any other: its sender is told when it is refused.
     pub fn told_exemplar(&mut self, series: u32, item: u32, exemplar: Exemplar) {
-        self.rows.exemplars.push(RowExemplar { series, item, of: None, exemplar });
+        if !self.is_full() {
+            self.rows.exemplars.push(RowExemplar { series, item, of: None, exemplar });
+        }
     }
 
     /// An exemplar that is dropped in silence, as is what came with the data point `of` if that is refused.
